@@ -1,0 +1,3 @@
+module github.com/kumofs/kumofs
+
+go 1.26
