@@ -1,0 +1,98 @@
+package control
+
+import (
+	"time"
+)
+
+// The tools' interface: HTTP with JSON bodies on the listening port of manager
+// and server. Every answer that is not 2xx has an Error body.
+const (
+	PathStatus  = "/v1/status"  // manager, GET: Status
+	PathCommand = "/v1/command" // manager, POST CommandRequest: CommandResponse
+	PathMap     = "/v1/map"     // manager and server, GET: clustermap.AppendMap bytes
+	PathStat    = "/v1/stat"    // server, GET ?key=K: StatResponse
+	PathMetrics = "/metrics"    // manager, server: Prometheus text
+	PathHealth  = "/healthz"    // manager, server: 200 when it does its work
+)
+
+// Error is the body of an answer that is not 2xx.
+type Error struct {
+	Error string `json:"error"`
+}
+
+// Status is what `kumoctl status` shows.
+type Status struct {
+	Cluster     string         `json:"cluster"`
+	Clock       uint64         `json:"clock"`
+	Timestamp   time.Time      `json:"timestamp"`
+	Attached    []NodeStatus   `json:"attached"`
+	NotAttached []NodeStatus   `json:"not_attached"`
+	Managers    []ManagerState `json:"managers"`
+	AutoReplace bool           `json:"auto_replace"`
+	Replication int            `json:"replication"`
+	// Partitions by what they lack.
+	Partitions  int `json:"partitions"`
+	Unavailable int `json:"partitions_unavailable"`
+	Short       int `json:"partitions_short"` // fewer copies than they should have
+	Moving      int `json:"copies_to_make"`
+}
+
+// NodeStatus is one server.
+type NodeStatus struct {
+	ID          string `json:"id"`
+	Addr        string `json:"addr"`
+	StreamAddr  string `json:"stream_addr"`
+	Zone        string `json:"zone,omitempty"`
+	State       string `json:"state"` // active, fault; for servers not attached: new, fault, refused
+	Reachable   bool   `json:"reachable"`
+	Incarnation uint64 `json:"incarnation"`
+	Replicas    int    `json:"replicas"`
+	Primaries   int    `json:"primaries"`
+	CopiesLeft  int    `json:"copies_left"`
+	Note        string `json:"note,omitempty"`
+}
+
+// ManagerState is one manager.
+type ManagerState struct {
+	Addr   string `json:"addr"`
+	Leader bool   `json:"leader"`
+}
+
+// CommandRequest is one command of kumoctl: attach, attach-noreplace, detach,
+// detach-noreplace, replace, full-replace, backup, enable-auto-replace,
+// disable-auto-replace.
+type CommandRequest struct {
+	Command string   `json:"command"`
+	Args    []string `json:"args,omitempty"`
+	// Wait: answer when the copying that the command caused is done.
+	Wait bool `json:"wait,omitempty"`
+	// AcceptLoss names the cluster whose loss of data is accepted.
+	AcceptLoss string `json:"accept_loss,omitempty"`
+}
+
+// CommandResponse is what the command did.
+type CommandResponse struct {
+	// Lines are for a person, in the past tense: "attached 127.0.0.1:19801".
+	Lines []string `json:"lines"`
+	// Nodes are the addresses it was about.
+	Nodes []string `json:"nodes,omitempty"`
+	Clock uint64   `json:"clock"`
+	// Nothing: there was nothing to do; kumoctl exits 1.
+	Nothing bool `json:"nothing,omitempty"`
+}
+
+// StatResponse is the answer to kumostat. Values are numbers or strings.
+type StatResponse struct {
+	Values map[string]any `json:"values"`
+}
+
+// StorePosition is one partition's position in a store (R7): Version 0 with
+// Unfinished false is an empty partition that never held anything.
+type StorePosition struct {
+	Partition  uint16
+	Version    uint64
+	Unfinished bool
+}
+
+// AttachSettle is how long `attach` with nothing attached yet waits for one more server.
+const AttachSettle = time.Second

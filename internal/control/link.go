@@ -1,0 +1,146 @@
+// Package control is how managers, servers, gateways and tools talk when it is
+// not about a key: the link (a framed stream that servers and gateways keep to
+// a manager) and the HTTP/JSON interface of the tools.
+package control
+
+import "github.com/kumofs/kumofs/internal/clustermap"
+
+// Magic opens every link connection, so that one listening port can tell it
+// from HTTP and Raft by the first bytes.
+const Magic = "KMCL\x01"
+
+// Kind is the type of a frame on a link. A frame is a 4-byte big-endian length
+// of what follows, one byte of Kind, the payload: JSON of the struct named
+// below, or the clustermap encoding for KindMap and KindDelta.
+type Kind uint8
+
+// Frames. The numbers go over the wire.
+const (
+	KindHello     Kind = 1 + iota // to manager: Hello, first frame of a link
+	KindWelcome                   // to member: Welcome, first answer
+	KindRefuse                    // to member: Refuse, then the manager closes
+	KindMap                       // to member: a whole map (clustermap.AppendMap)
+	KindDelta                     // to member: one step (clustermap.AppendDelta)
+	KindHeartbeat                 // both ways: Heartbeat
+	KindReport                    // to manager: Report
+	KindDead                      // to member: Dead
+	KindCommand                   // to member: Command
+	KindResult                    // to manager: Result
+)
+
+// MaxFrame bounds a frame's payload in bytes; a longer one closes the link.
+const MaxFrame = 64 << 20
+
+// Role of the one that opened the link.
+type Role string
+
+// The roles.
+const (
+	RoleServer  Role = "server"
+	RoleGateway Role = "gateway"
+)
+
+// Hello presents a server or a gateway to a manager.
+type Hello struct {
+	Role    Role
+	Version string
+	// MapVersion is that of the map held; the manager answers with the deltas
+	// from there, or with a whole map.
+	MapVersion uint64
+	ClusterID  clustermap.ClusterID // 0: belongs to no cluster yet
+
+	// The rest is a server's.
+	ID          clustermap.ServerID
+	Addr        string // numeric ip:port
+	StreamAddr  string
+	Zone        string
+	Incarnation uint64
+	RunID       uint64
+	// HasData: the store holds pairs. A store with data and ClusterID 0 is a
+	// restored backup.
+	HasData bool
+	// Uncertain: the store's tail may have been lost with the machine's power (R9).
+	Uncertain bool
+	// Positions are the store's, as EncodePositions writes them.
+	Positions []byte
+}
+
+// Welcome answers a Hello that was taken.
+type Welcome struct {
+	ClusterID clustermap.ClusterID
+	// HeartbeatMillis is how often the member is to send Heartbeat.
+	HeartbeatMillis int
+	// Managers are all managers' addresses, this one included.
+	Managers []string
+}
+
+// Refuse answers a Hello that was not taken, in words for a person. Fatal: it
+// will never be taken (a store of another cluster, a copied disk), so that the
+// server ends instead of asking again.
+type Refuse struct {
+	Reason string
+	Fatal  bool
+}
+
+// Heartbeat says that the sender lives.
+type Heartbeat struct {
+	MapVersion uint64
+}
+
+// PartitionEpoch names a configuration of a partition.
+type PartitionEpoch struct {
+	P uint16
+	E uint32
+}
+
+// InSync reports that a joiner is counted (R6). It is taken only if epoch and
+// incarnation are the map's.
+type InSync struct {
+	P           uint16
+	E           uint32
+	Joiner      clustermap.ServerID
+	Incarnation uint64
+}
+
+// Accusation asks for the removal of members that do not answer (R3, R9).
+// Accused names every member silent for two thirds of the limit, counted
+// joiners too; Partitions are those of which the sender is primary and that
+// have one of them.
+type Accusation struct {
+	Accused    []clustermap.ServerID
+	Partitions []PartitionEpoch
+}
+
+// Report carries what a server's partitions have to say, collected over a turn.
+// Everything in it may be repeated until the map shows it done.
+type Report struct {
+	Incarnation uint64
+	Activated   []PartitionEpoch // R4: activation complete, to be recorded
+	InSync      []InSync
+	Accuse      []Accusation
+	// StepDown: partitions that this server cannot serve (disk error, disk
+	// full): an accusation of oneself (R9).
+	StepDown []PartitionEpoch
+	// Copying progress for status: partitions still to be filled from here, and bytes sent so far.
+	CopiesLeft int
+	CopyBytes  uint64
+}
+
+// Dead tells a primary whom the manager holds dead; it accuses them at once (R3).
+type Dead struct {
+	Servers []clustermap.ServerID
+}
+
+// Command asks a member to do something; it answers with a Result of the same ID.
+type Command struct {
+	ID   uint64
+	Name string // "backup"
+	Arg  string
+}
+
+// Result answers a Command.
+type Result struct {
+	ID    uint64
+	Error string // empty: done
+	Text  string
+}
