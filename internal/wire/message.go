@@ -1,0 +1,191 @@
+// Package wire is what goes over the data connections: between a gateway (or
+// the client package) and a server, and between servers. Messages are plain
+// structs; the codec turns them into frames and back. Pure: no net, no clock.
+//
+// A data connection opens with Magic. Then come frames: a 4-byte little-endian
+// length of what follows, one byte of Kind, the body.
+package wire
+
+import (
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+)
+
+// Magic opens every data connection.
+const Magic = "KMDT\x01"
+
+// MaxFrame bounds a frame's length field in bytes: the largest item (1 GiB) and room for its key and header.
+const MaxFrame = 1<<30 + 1<<16
+
+// Kind is the type of a frame.
+type Kind uint8
+
+// Kinds of frames. The numbers go over the wire: add at the end.
+const (
+	KindNone Kind = iota
+
+	// Between a gateway and a server.
+	KindRequest
+	KindReply
+	KindNak
+
+	// Between servers; the dialing side is the one whose role as primary (or
+	// lease holder) it is about, answers come back on the same connection.
+	KindPeerHello    // who dials
+	KindLeaseRequest // R5
+	KindLeaseGrant   // R5
+	KindAppend       // R1: primary to others
+	KindAppendAck    // R1
+	KindActivate     // R4: primary of a new epoch asks for the ring
+	KindRing         // R4: the answer
+	KindReconcile    // R4: the primary's present values, ring and position
+	KindReconcileAck // R4: stored
+	KindEpochQuery   // R5: a new primary asks the old one to acknowledge the new epoch
+	KindEpochAck     // R5
+	KindJoinHello    // R6: primary to joiner
+	KindJoinState    // R7: joiner's position
+	KindJoinStart    // R6: ring and session table; live operations follow
+	KindJoinStarted  // the joiner has stored that its join is unfinished
+	KindJoinEnd      // R6: the snapshot is all sent
+	KindJoinDone     // R6: everything is stored
+	kindEnd
+)
+
+// Request is one command for one partition.
+type Request struct {
+	// ID is chosen by the sender and unique among those it has outstanding on the connection.
+	ID        uint32
+	Partition uint16
+	// Epoch of the partition in the sender's map (R10).
+	Epoch uint32
+	// Retry: an earlier try of this request may have been ordered (R8).
+	Retry bool
+	// Session, Number, Lowest are R8's: the session's ID, this write's number in
+	// it and the lowest number still outstanding. Session 0: none.
+	Session uint64
+	Number  uint32
+	Lowest  uint32
+	item.Request
+}
+
+// Reply answers a Request of the same ID.
+type Reply struct {
+	ID uint32
+	item.Result
+}
+
+// NakReason says why a request was refused before it was ordered: it was not
+// done and will not be.
+type NakReason uint8
+
+// Reasons. The numbers go over the wire.
+const (
+	NakWrongEpoch NakReason = 1 + iota // Partition carries the newer configuration, if the server has one
+	NakNotReady                        // try again soon: behind the sender's map, or too many requests wait for activation
+	NakUnknownSession
+)
+
+// Nak refuses a Request of the same ID.
+type Nak struct {
+	ID     uint32
+	Index  uint16
+	Reason NakReason
+	// Partition is the refusing server's configuration of partition Index; Epoch 0: none known.
+	Partition clustermap.Partition
+}
+
+// PeerHello is the first frame of a connection between servers.
+type PeerHello struct {
+	Cluster     clustermap.ClusterID
+	From        clustermap.ServerID
+	To          clustermap.ServerID // the dialer's idea of whom it reaches; another closes the connection
+	Incarnation uint64
+}
+
+// Lease is the body of KindLeaseRequest and KindLeaseGrant (R5).
+type Lease struct {
+	// Sent is the holder's clock when it asked, in its nanoseconds; the grant repeats it.
+	Sent int64
+	// MapVersion is the granter's (grant only).
+	MapVersion uint64
+}
+
+// Effect of an operation in the stream on its key.
+type Effect uint8
+
+// Effects. The numbers go over the wire.
+const (
+	EffectNone   Effect = iota // nothing but its session's result (R8)
+	EffectPut                  // the key has Item
+	EffectRemove               // the key is gone
+	EffectFlush                // the partition's flush record is Item.Version, Item.Exptime (R11)
+)
+
+// RingEntry is one operation not yet known committed (R4).
+type RingEntry struct {
+	Version uint64
+	Session uint64
+	Effect  Effect
+	Key     string
+}
+
+// Value is the present state of a key: what a primary sends in Reconcile.
+type Value struct {
+	Key string
+	// Item is nil for a key that does not exist.
+	Item *item.Item
+}
+
+// Flush is a partition's flush record (R11): items of a version below Version
+// are misses once At (Unix seconds, 0: at once) has come.
+type Flush struct {
+	Version uint64
+	At      int64
+}
+
+// JoinMode is how a joiner is filled (R7).
+type JoinMode uint8
+
+// Modes of a join. The numbers go over the wire.
+const (
+	JoinEqual  JoinMode = iota // positions are equal: nothing to send
+	JoinTail                   // the keys of the operations after the joiner's position
+	JoinDigest                 // digests are compared; what differs is sent
+)
+
+// Message is what one replica of a partition says to another. Kind tells which
+// fields mean something.
+type Message struct {
+	Kind      Kind
+	Partition uint16
+	Epoch     uint32
+	// JoinID ties everything of one join together: 0 when it is not about a
+	// joiner (Append*, Join*).
+	JoinID uint64
+	// Version: Append: the operation's. Acks: the last stored. Ring, Reconcile,
+	// JoinState, JoinStart: position. JoinEnd: what the snapshot may contain up to.
+	Version uint64
+	// Prev is the version of the operation before (Append).
+	Prev uint64
+	// Committed is the sender's knowledge of the last committed version.
+	Committed uint64
+
+	// Append.
+	Effect  Effect
+	Session uint64
+	Number  uint32
+	Lowest  uint32
+	// Status is the operation's answer, which the session table keeps (R8).
+	Status item.Status
+	Key    string
+	Item   *item.Item
+
+	Ring   []RingEntry // Ring, Reconcile, JoinStart
+	Values []Value     // Reconcile
+	Flush  Flush       // Reconcile, JoinStart
+	Mode   JoinMode    // JoinStart
+	// Unfinished: the joiner's store has no position (JoinState).
+	Unfinished bool
+	// Config is the configuration of Epoch: Activate, EpochQuery, JoinHello.
+	Config clustermap.Partition
+}
