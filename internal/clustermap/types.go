@@ -64,6 +64,9 @@ const (
 	MaxPartitions = 1 << 15
 	// DefaultReplication is the number of copies of each pair.
 	DefaultReplication = 3
+	// MaxReplication bounds the number of copies: lists of replicas are walked
+	// everywhere and are meant to be short.
+	MaxReplication = 16
 	// MaxEpoch bounds a partition's epoch (exclusive): versions are
 	// epoch<<40 | seq and must be positive as int64.
 	MaxEpoch = 1 << 23
