@@ -1,0 +1,134 @@
+package store
+
+import (
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/kumofs/kumofs/internal/item"
+)
+
+// Batch is a set of changes that take effect together, in the order in which
+// they were added. It belongs to one goroutine and one store at a time; use it
+// again after Reset. The methods copy what they are given.
+type Batch struct {
+	b *pebble.Batch
+	// parts are the partitions whose number of items may change, each once if
+	// it was added in a row.
+	parts []uint16
+	puts  int
+}
+
+// MaxBatch bounds a batch in bytes. Batches larger than half a memtable cost
+// more than their parts: keep them below a few MiB.
+const MaxBatch = 1 << 30
+
+// NewBatch makes an empty batch for this store.
+func (s *Store) NewBatch() *Batch { return &Batch{b: s.db.NewBatch()} }
+
+// Put stores a record.
+func (b *Batch) Put(part uint16, key, record []byte) {
+	op := b.put(part, key, len(record))
+	copy(op.Value, record)
+	_ = op.Finish() // fails only on an indexed batch
+}
+
+// PutItem stores an item, encoded in place.
+func (b *Batch) PutItem(part uint16, key []byte, it *item.Item) {
+	op := b.put(part, key, recordSize(it))
+	appendRecord(op.Value[:0], it)
+	_ = op.Finish()
+}
+
+func (b *Batch) put(part uint16, key []byte, size int) *pebble.DeferredBatchOp {
+	b.touch(part)
+	b.puts++
+	op := b.b.SetDeferred(prefixLen+len(key), size)
+	itemKey(op.Key[:0], part, key)
+	return op
+}
+
+// Delete removes a key, if it is there.
+func (b *Batch) Delete(part uint16, key []byte) {
+	b.touch(part)
+	op := b.b.DeleteDeferred(prefixLen + len(key))
+	itemKey(op.Key[:0], part, key)
+	_ = op.Finish()
+}
+
+// SetPosition records how far the store has the partition once the batch is
+// committed.
+func (b *Batch) SetPosition(part uint16, pos Position) {
+	var buf [9]byte
+	b.book(part, bookPosition, appendPosition(buf[:0], pos))
+}
+
+// SetFlushed records the partition's flush; version and at as in Flushed.
+func (b *Batch) SetFlushed(part uint16, version uint64, at int64) {
+	var buf [16]byte
+	b.book(part, bookFlushed, appendFlushed(buf[:0], Flushed{Version: version, At: at}))
+}
+
+func (b *Batch) book(part uint16, name byte, value []byte) {
+	op := b.b.SetDeferred(prefixLen+1, len(value))
+	op.Key = append(appendPrefix(op.Key[:0], part, kindBook), name)
+	copy(op.Value, value)
+	_ = op.Finish()
+}
+
+// DeletePartition removes all of a partition, its bookkeeping included. What
+// is added to the batch afterwards stays.
+func (b *Batch) DeletePartition(part uint16) {
+	b.touch(part)
+	start, end := partitionRange(part)
+	_ = b.b.DeleteRange(start, end, nil) // fails only on an indexed batch
+}
+
+func (b *Batch) touch(part uint16) {
+	if n := len(b.parts); n == 0 || b.parts[n-1] != part {
+		b.parts = append(b.parts, part)
+	}
+}
+
+// Len is the number of changes.
+func (b *Batch) Len() int { return int(b.b.Count()) }
+
+// Bytes is the size of the batch in bytes, encoded.
+func (b *Batch) Bytes() int { return b.b.Len() }
+
+// Reset empties the batch, after Commit or instead of it.
+func (b *Batch) Reset() {
+	b.b.Reset()
+	b.parts, b.puts = b.parts[:0], 0
+}
+
+// Commit applies a batch. On nil it is visible and durable: against kill -9,
+// and with Options.Fsync against power loss. It blocks until then; many at a
+// time share one write. The batch may be Reset afterwards.
+//
+// ErrDiskFull with Store.Failed() == nil means that nothing was done. After any
+// other error nothing may be assumed: the batch may be there, now or after the
+// store is opened again. When the disk fills up within the reserve (other users
+// of the disk took it), a Commit in flight blocks until there is space again or
+// the store is closed.
+func (s *Store) Commit(b *Batch) error {
+	if err := s.usable(); err != nil {
+		return err
+	}
+	if s.opts.ReadOnly {
+		return ErrReadOnly
+	}
+	if b.b.Empty() {
+		return nil
+	}
+	if room := s.space.room(b.b.Len()); room != roomy || s.guard.stalled.Load() > 0 {
+		if b.puts > 0 || room == nearly || s.guard.stalled.Load() > 0 {
+			return errorf(ErrDiskFull, nil, "disk full: the store %s takes no puts until there is space", s.path)
+		}
+	}
+	err := s.db.Apply(b.b, pebble.Sync)
+	// After it was applied: see counts.
+	s.counts.touch(b.parts)
+	// The guard tells pebble that all is well even when it is not.
+	if ferr := s.guard.err(); ferr != nil {
+		return ferr
+	}
+	return ioError(err, "cannot write")
+}

@@ -1,0 +1,185 @@
+package store
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// guard stands between pebble and the disk. It is there for two reasons.
+//
+// The first is speed. Pebble commits with Sync, because without it the log's
+// last block stays in this process's memory and kill -9 loses it. But unless
+// Options.Fsync is set the guard does not pass the log's syncs on: the data is
+// with the kernel, which kill -9 cannot reach. The log is synced really when it
+// is closed, before the table made of it is; so power loss takes a tail of the
+// log and nothing else.
+//
+// The second is what pebble does when the disk fails: an error writing its log
+// or its manifest makes it call Fatalf or panic, with its locks held. So such
+// an error never reaches it:
+//
+//   - Space is missing for the log or the manifest: the guard waits and tries
+//     again until there is space or the store is closed. Commits in flight
+//     wait as long; new ones are refused before they reach pebble (space.go).
+//     Nothing is lost and nothing has to be restarted.
+//   - Any other error there: the store has failed. From this moment nothing
+//     more reaches the disk, neither writes nor removals, so what lies there is
+//     what a crash at that moment would have left. Pebble is told that all went
+//     well, so that it neither panics nor blocks those who wait for it; the
+//     store's callers are told the truth, because every operation looks at the
+//     guard after pebble is done.
+//   - A table (the output of a flush or a compaction) cannot be written: pebble
+//     can handle that, it drops the file and tries again. The guard only slows
+//     it down, for it tries again at once.
+//
+// While the store is being opened errors are handed to pebble as they are.
+type guard struct {
+	dir   string // the directory guarded; what lies elsewhere (a checkpoint) gets plain errors
+	fsync bool
+	log   Logger
+
+	running atomic.Bool
+	stalled atomic.Int32 // operations waiting for space
+	failed  atomic.Pointer[failure]
+	onFail  func(error)
+
+	closeOnce sync.Once
+	closing   chan struct{}
+}
+
+type failure struct{ err error }
+
+const (
+	// stallPoll is how often a write that found the disk full is tried again.
+	stallPoll = 50 * time.Millisecond
+	// tablePause is how long the guard holds back an error of a table, and
+	// failedPause any error after the store has failed.
+	tablePause  = 200 * time.Millisecond
+	failedPause = time.Second
+)
+
+var errFenced = errors.New("the store has failed; nothing is written any more")
+
+func newGuard(dir string, o *Options) *guard {
+	return &guard{dir: dir, fsync: o.Fsync, log: o.Logger, onFail: o.OnFatal, closing: make(chan struct{})}
+}
+
+// err is what the store failed of, or nil.
+func (g *guard) err() error {
+	if f := g.failed.Load(); f != nil {
+		return f.err
+	}
+	return nil
+}
+
+// fail makes the store failed. The first error counts.
+func (g *guard) fail(err error) {
+	err = ioError(err, "the store has failed and must be opened again")
+	if !g.failed.CompareAndSwap(nil, &failure{err}) {
+		return
+	}
+	g.log.Errorf("store %s: %v", g.dir, err)
+	if g.onFail != nil {
+		go g.onFail(err) // the caller holds pebble's locks: it must not wait
+	}
+}
+
+// stop ends all waiting, for Close.
+func (g *guard) stop() { g.closeOnce.Do(func() { close(g.closing) }) }
+
+func (g *guard) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-g.closing:
+	}
+}
+
+// must runs an operation whose failure pebble could not bear: it returns nil
+// once op succeeded or the store has failed, and an error only while opening.
+// op is tried again after a full disk, so it must be repeatable then.
+func (g *guard) must(op func() error) error {
+	for waiting := false; ; {
+		if g.failed.Load() != nil {
+			return nil
+		}
+		err := op()
+		switch {
+		case err == nil:
+			return nil
+		case !g.running.Load():
+			return err
+		case !isNoSpace(err):
+			g.fail(err)
+			return nil
+		}
+		if !waiting {
+			waiting = true
+			if g.stalled.Add(1) == 1 {
+				g.log.Errorf("store %s: disk full: writes wait until there is space", g.dir)
+			}
+			defer g.stalled.Add(-1)
+		}
+		select {
+		case <-g.closing:
+			g.fail(err)
+		case <-time.After(stallPoll):
+		}
+	}
+}
+
+// mustOnce is must for operations that may not be repeated: a sync that failed
+// may have dropped what it should have written, and would then succeed.
+func (g *guard) mustOnce(op func() error) error {
+	if g.failed.Load() != nil {
+		return nil
+	}
+	err := op()
+	if err == nil || !g.running.Load() {
+		return err
+	}
+	g.fail(err)
+	return nil
+}
+
+// table passes an operation on a table file on, slowed down when it fails.
+func (g *guard) table(op func() error) error {
+	if g.failed.Load() != nil {
+		g.pause(failedPause)
+		return errFenced
+	}
+	err := op()
+	if err != nil && g.running.Load() {
+		g.pause(tablePause)
+	}
+	return err
+}
+
+// fileKind says how the guard treats a file.
+type fileKind int
+
+const (
+	foreign   fileKind = iota // not in the guarded directory
+	logFile                   // the write-ahead log
+	tableFile                 // what pebble can write again
+	metaFile                  // manifest, options, markers: as vital as the log
+)
+
+func (g *guard) kind(fs vfs.FS, name string) fileKind {
+	switch {
+	case fs.PathDir(name) != g.dir:
+		return foreign
+	case strings.HasSuffix(name, ".log"):
+		return logFile
+	case strings.HasSuffix(name, ".sst"), strings.HasSuffix(name, ".blob"):
+		return tableFile
+	default:
+		return metaFile
+	}
+}

@@ -1,0 +1,97 @@
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// space knows whether there is room for more writes. What pebble writes in the
+// background (flushes, compactions, its log) needs room too, so puts are
+// refused while a reserve is still free, and taken again when a quarter more
+// than that is.
+type space struct {
+	fs      vfs.FS
+	path    string
+	reserve uint64 // bytes; 0 is 64 MiB or 5 % of the file system
+
+	start time.Time
+	// checked is when the disk was asked last, in ns after start; bytes is what
+	// was committed since.
+	checked atomic.Int64
+	bytes   atomic.Int64
+
+	level atomic.Int32 // one of the levels below
+	mu    sync.Mutex   // held by who asks the disk
+	usage vfs.DiskUsage
+}
+
+// How much room there is.
+const (
+	roomy  int32 = iota
+	low          // puts are refused; deletes and bookkeeping are taken, for they give space back
+	nearly       // a quarter of the reserve is left: nothing is taken
+)
+
+const (
+	defaultReserve = 64 << 20
+	// spaceInterval and spaceBytes: the disk is asked again when that much time
+	// has passed, or that much was committed.
+	spaceInterval = 100 * time.Millisecond
+	spaceBytes    = 4 << 20
+)
+
+func newSpace(fsys vfs.FS, path string, reserve uint64) *space {
+	sp := &space{fs: fsys, path: path, reserve: reserve, start: time.Now()}
+	sp.ask(true)
+	return sp
+}
+
+// room tells the level for a batch of size bytes. It costs a clock reading, and
+// now and then a statfs.
+func (sp *space) room(size int) int32 {
+	sum := sp.bytes.Add(int64(size))
+	if sum >= spaceBytes || time.Since(sp.start)-time.Duration(sp.checked.Load()) >= spaceInterval {
+		sp.ask(false)
+	}
+	return sp.level.Load()
+}
+
+// ask asks the disk. Whoever finds another one asking goes by the last answer,
+// unless it must.
+func (sp *space) ask(must bool) vfs.DiskUsage {
+	if must {
+		sp.mu.Lock()
+	} else if !sp.mu.TryLock() {
+		return vfs.DiskUsage{}
+	}
+	defer sp.mu.Unlock()
+	sp.bytes.Store(0)
+	sp.checked.Store(int64(time.Since(sp.start)))
+	u, err := sp.fs.GetDiskUsage(sp.path)
+	if err != nil {
+		// A disk that cannot tell is taken to be roomy: a write finds out.
+		sp.level.Store(roomy)
+		return vfs.DiskUsage{}
+	}
+	sp.usage = u
+	reserve := sp.reserve
+	if reserve == 0 {
+		reserve = min(defaultReserve, u.TotalBytes/20)
+	}
+	enough := reserve
+	if sp.level.Load() != roomy {
+		enough += reserve / 4
+	}
+	switch {
+	case u.AvailBytes >= enough:
+		sp.level.Store(roomy)
+	case u.AvailBytes >= reserve/4:
+		sp.level.Store(low)
+	default:
+		sp.level.Store(nearly)
+	}
+	return u
+}
