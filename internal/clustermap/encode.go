@@ -1,0 +1,151 @@
+package clustermap
+
+// AppendMap appends the encoding of m.
+func AppendMap(dst []byte, m *Map) []byte {
+	return encode(dst, func(e *encoder) {
+		e.fixed(uint64(m.ClusterID))
+		e.uint(m.Version)
+		e.int(m.Updated)
+		e.int(int64(m.Replication))
+		e.bool(m.AutoReplace)
+		e.uint(uint64(len(m.Servers)))
+		for i := range m.Servers {
+			e.server(&m.Servers[i])
+		}
+		e.list(m.Banned)
+		e.uint(uint64(len(m.Partitions)))
+		for i := range m.Partitions {
+			e.partition(&m.Partitions[i])
+		}
+	})
+}
+
+// DecodeMap is the map that b, and nothing else, encodes. It does not Validate.
+func DecodeMap(b []byte) (*Map, error) {
+	d := decoder{b: b, chunk: 256}
+	d.start()
+	m := &Map{
+		ClusterID:   ClusterID(d.fixed()),
+		Version:     d.uint(^uint64(0)),
+		Updated:     d.int(),
+		Replication: int(d.int()),
+		AutoReplace: d.bool(),
+		Servers:     d.servers(),
+		Banned:      d.list(),
+	}
+	if n := d.count(partitionSize); n > 0 {
+		if n > MaxPartitions {
+			d.fail("too many partitions")
+			return nil, d.err
+		}
+		m.Partitions = make([]Partition, n)
+		for i := range m.Partitions {
+			m.Partitions[i] = d.partition()
+		}
+	}
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Flags of an encoded delta.
+const (
+	deltaCreate = 1 << iota
+	deltaAutoReplace
+	deltaAutoReplaceOn
+	deltaFlags = 1<<iota - 1
+)
+
+// AppendDelta appends the encoding of c.
+func AppendDelta(dst []byte, c *Delta) []byte {
+	return encode(dst, func(e *encoder) {
+		var flags byte
+		if c.Create != nil {
+			flags |= deltaCreate
+		}
+		if c.AutoReplace != nil {
+			flags |= deltaAutoReplace
+			if *c.AutoReplace {
+				flags |= deltaAutoReplaceOn
+			}
+		}
+		e.byte(flags)
+		e.uint(c.Base)
+		e.int(c.Updated)
+		if c.Create != nil {
+			e.fixed(uint64(c.Create.ClusterID))
+			e.int(int64(c.Create.Partitions))
+			e.int(int64(c.Create.Replication))
+		}
+		e.uint(uint64(len(c.SetServers)))
+		for i := range c.SetServers {
+			e.server(&c.SetServers[i])
+		}
+		e.list(c.RemoveServers)
+		e.list(c.Ban)
+		e.uint(uint64(len(c.Partitions)))
+		for i := range c.Partitions {
+			p := &c.Partitions[i]
+			e.uint(uint64(p.Index))
+			e.uint(uint64(p.OldEpoch))
+			e.partition(&p.New)
+		}
+	})
+}
+
+// DecodeDelta is the delta that b, and nothing else, encodes.
+func DecodeDelta(b []byte) (*Delta, error) {
+	d := decoder{b: b, chunk: 256}
+	d.start()
+	flags := d.byte(deltaFlags)
+	c := &Delta{Base: d.uint(^uint64(0)), Updated: d.int()}
+	if flags&deltaCreate != 0 {
+		c.Create = &Creation{
+			ClusterID:   ClusterID(d.fixed()),
+			Partitions:  int(d.int()),
+			Replication: int(d.int()),
+		}
+	}
+	if flags&deltaAutoReplace != 0 {
+		on := flags&deltaAutoReplaceOn != 0
+		c.AutoReplace = &on
+	}
+	c.SetServers = d.servers()
+	c.RemoveServers = d.list()
+	c.Ban = d.list()
+	if n := d.count(1 + 1 + partitionSize); n > 0 {
+		if n > MaxPartitions {
+			d.fail("too many partitions")
+			return nil, d.err
+		}
+		c.Partitions = make([]PartitionChange, n)
+		for i := range c.Partitions {
+			c.Partitions[i] = PartitionChange{
+				Index:    uint16(d.uint(MaxPartitions - 1)),
+				OldEpoch: uint32(d.uint(1<<32 - 1)),
+				New:      d.partition(),
+			}
+		}
+	}
+	if err := d.end(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// AppendPartition appends the encoding of one partition, which stands alone.
+func AppendPartition(dst []byte, p *Partition) []byte {
+	return encode(dst, func(e *encoder) { e.partition(p) })
+}
+
+// DecodePartition is the partition at the start of b, and the bytes after it.
+func DecodePartition(b []byte) (p Partition, rest []byte, err error) {
+	d := decoder{b: b}
+	d.start()
+	p = d.partition()
+	if d.err != nil {
+		return Partition{}, nil, d.err
+	}
+	return p, d.b, nil
+}
