@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// LogOptions say where the log goes.
+type LogOptions struct {
+	Verbose bool   // events too, not only warnings and errors
+	File    string // -o; "" and "-" are standard output
+	JSON    string // -g
+	Stdout  io.Writer
+	Stderr  io.Writer
+}
+
+// LogFiles are the files that a logger appends to.
+type LogFiles struct {
+	mu      sync.Mutex
+	files   []*logFile
+	signals chan os.Signal
+	// only logs to the files alone: what standard error is told in plain words.
+	only *slog.Logger
+	// reopened is called after the files were opened anew.
+	reopened func()
+}
+
+// SetupLogging makes a daemon's logger.
+//
+// Warnings and errors always go to standard error. With Verbose events go to
+// standard output. With a File what is said goes to it instead of standard
+// output, warnings too. The JSON file has everything whether Verbose or not.
+// SIGHUP opens the files anew, for programs that rotate logs.
+func SetupLogging(o LogOptions) (*slog.Logger, *LogFiles, error) {
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
+	level := slog.LevelWarn
+	if o.Verbose {
+		level = slog.LevelInfo
+	}
+	files := &LogFiles{}
+	toStreams := []slog.Handler{newHuman(o.Stderr, slog.LevelWarn, highest)}
+	var toFiles []slog.Handler
+	if o.File != "" && o.File != "-" {
+		file, err := files.open(o.File)
+		if err != nil {
+			return nil, nil, err
+		}
+		toFiles = append(toFiles, newHuman(file, level, highest))
+	} else if o.Verbose {
+		toStreams = append(toStreams, newHuman(o.Stdout, slog.LevelInfo, slog.LevelWarn-1))
+	}
+	if o.JSON != "" {
+		file, err := files.open(o.JSON)
+		if err != nil {
+			files.Close()
+			return nil, nil, err
+		}
+		toFiles = append(toFiles, slog.NewJSONHandler(file, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	}
+	if len(files.files) > 0 {
+		files.watch()
+	}
+	files.only = slog.New(slog.NewMultiHandler(toFiles...))
+	return slog.New(slog.NewMultiHandler(append(toStreams, toFiles...)...)), files, nil
+}
+
+// highest is above every level in use.
+const highest = slog.LevelError + 4
+
+// open opens one log file for appending.
+func (l *LogFiles) open(path string) (*logFile, error) {
+	file := &logFile{path: path}
+	if err := file.reopen(); err != nil {
+		return nil, err
+	}
+	l.files = append(l.files, file)
+	return file, nil
+}
+
+// watch opens the files anew at each SIGHUP.
+func (l *LogFiles) watch() {
+	l.signals = make(chan os.Signal, 1)
+	signal.Notify(l.signals, syscall.SIGHUP)
+	go func() {
+		for range l.signals {
+			l.Reopen()
+		}
+	}()
+}
+
+// Reopen opens the files anew. A file that cannot be opened is gone on with
+// under its old name, so that nothing is lost.
+func (l *LogFiles) Reopen() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, file := range l.files {
+		if err := file.reopen(); err != nil {
+			slog.New(newHuman(file, slog.LevelWarn, slog.LevelError)).Error("cannot reopen the log", "error", err)
+		}
+	}
+	if l.reopened != nil {
+		l.reopened()
+	}
+}
+
+// Close closes the files and stops listening to SIGHUP.
+func (l *LogFiles) Close() {
+	if l.signals != nil {
+		signal.Stop(l.signals)
+		close(l.signals)
+		l.signals = nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, file := range l.files {
+		file.close()
+	}
+}
+
+// logFile is a file that can be opened anew while others write to it.
+type logFile struct {
+	path string
+	mu   sync.Mutex
+	file *os.File
+}
+
+// Write appends one line.
+func (l *logFile) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.file.Write(p)
+}
+
+func (l *logFile) reopen() error {
+	file, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file != nil {
+		l.file.Close()
+	}
+	l.file = file
+	return nil
+}
+
+func (l *logFile) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.file.Close()
+}
+
+// fd is the file's descriptor, valid until the next reopen.
+func (l *logFile) fd() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.file.Fd())
+}
