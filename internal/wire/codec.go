@@ -186,12 +186,13 @@ func AppendPeerHello(dst []byte, h *PeerHello) []byte {
 	dst = le.AppendUint64(dst, uint64(h.From))
 	dst = le.AppendUint64(dst, uint64(h.To))
 	dst = le.AppendUint64(dst, h.Incarnation)
+	dst = le.AppendUint64(dst, h.ToIncarnation)
 	return end(dst, at)
 }
 
 // DecodePeerHello reads a frame's body.
 func DecodePeerHello(b []byte) (PeerHello, error) {
-	if len(b) != 32 {
+	if len(b) != 40 {
 		return PeerHello{}, fmt.Errorf("%w: hello of %d bytes", ErrCorrupt, len(b))
 	}
 	return PeerHello{
@@ -199,6 +200,8 @@ func DecodePeerHello(b []byte) (PeerHello, error) {
 		From:        clustermap.ServerID(le.Uint64(b[8:])),
 		To:          clustermap.ServerID(le.Uint64(b[16:])),
 		Incarnation: le.Uint64(b[24:]),
+
+		ToIncarnation: le.Uint64(b[32:]),
 	}, nil
 }
 

@@ -100,6 +100,9 @@ type PeerHello struct {
 	From        clustermap.ServerID
 	To          clustermap.ServerID // the dialer's idea of whom it reaches; another closes the connection
 	Incarnation uint64
+	// ToIncarnation is the receiver's in the dialer's map: a role ends with its
+	// incarnation (R3), so another one closes the connection.
+	ToIncarnation uint64
 }
 
 // Lease is the body of KindLeaseRequest and KindLeaseGrant (R5).

@@ -1,0 +1,229 @@
+package replica
+
+import (
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// Activation (R4): the primary of a new epoch makes the rings of all replicas
+// agree, waits out the old primary's leases (R5), reports, and serves when the
+// report is recorded. Under a step that keeps Active it goes on when the rings agree.
+
+// askRings asks every replica for its ring. Called when all that this server
+// took in earlier epochs is in its store, so that its present values can be read.
+func (r *Replica) askRings(fx *Effects) {
+	q := r.pri
+	for _, p := range q.peers {
+		if !p.joining && !p.agreed {
+			r.askRing(p, fx)
+		}
+	}
+	lp := r.cfg.LastPrimary
+	if lp != 0 && lp != r.node.Self && q.peer(lp) == nil && !r.cfg.Active {
+		// A hand-over asks the old primary first, also if it leaves (R5).
+		fx.send(lp, wire.Message{Kind: wire.KindEpochQuery, Partition: r.part, Epoch: r.cfg.Epoch, Config: r.cfg})
+	}
+}
+
+func (r *Replica) askRing(p *peer, fx *Effects) {
+	p.asked = r.node.Now
+	if p.waiting == 0 {
+		p.waiting = r.node.Now
+	}
+	fx.send(p.id, wire.Message{Kind: wire.KindActivate, Partition: r.part, Epoch: r.cfg.Epoch, Version: r.last, Config: r.cfg})
+}
+
+// stepActivate answers with this replica's ring, when all it took is in its store.
+func (r *Replica) stepActivate(from clustermap.ServerID, fx *Effects) {
+	if r.role == roleBackup && r.fromPrimary(from) {
+		r.afterPersist(fx, wire.KindRing, from, 0)
+	}
+}
+
+// stepRing compares a member's ring with ours, in both directions.
+func (r *Replica) stepRing(p *peer, m *wire.Message, fx *Effects) {
+	q := r.pri
+	q.ackedEpoch[p.id] = struct{}{}
+	if p.joining || p.agreed || p.reading || r.persisted != r.last {
+		return
+	}
+	p.waiting = r.node.Now
+	if m.Version == r.last {
+		r.agree(p, fx)
+		return
+	}
+	keys, gap := r.ringDifference(m)
+	if gap {
+		// It misses operations that this log does not hold any more: it comes back as a joiner (R7).
+		fx.Accuse = append(fx.Accuse, Accusation{r.pe(), []clustermap.ServerID{p.id}})
+		return
+	}
+	if len(keys) == 0 {
+		r.reconcile(p, nil, fx)
+		return
+	}
+	p.reading = true
+	fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Peer: p.id, Keys: keys})
+}
+
+// ringDifference lists every key touched by an operation that only one of the
+// two replicas has (R4). gap: the other one misses more than can be told.
+func (r *Replica) ringDifference(m *wire.Message) (keys []string, gap bool) {
+	if seqOf(m.Version) < seqOf(r.log.committed) {
+		first := seqOf(r.last) + 1
+		if len(r.log.entries) > 0 {
+			first = seqOf(r.log.entries[0].version)
+		}
+		if seqOf(m.Version)+1 < first {
+			return nil, true
+		}
+	}
+	mine := make(map[uint64]struct{}, len(r.log.entries))
+	for i := range r.log.entries {
+		mine[r.log.entries[i].version] = struct{}{}
+	}
+	theirs := make(map[uint64]struct{}, len(m.Ring))
+	for i := range m.Ring {
+		theirs[m.Ring[i].Version] = struct{}{}
+	}
+	seen := map[string]struct{}{}
+	add := func(effect wire.Effect, key string) {
+		if effect != wire.EffectPut && effect != wire.EffectRemove {
+			return // the flush record goes with every Reconcile
+		}
+		if _, dup := seen[key]; !dup {
+			seen[key] = struct{}{}
+			keys = append(keys, key)
+		}
+	}
+	for i := range r.log.entries {
+		e := &r.log.entries[i]
+		if _, ok := theirs[e.version]; !ok && seqOf(e.version) > seqOf(m.Committed) {
+			add(e.effect, e.key)
+		}
+	}
+	for i := range m.Ring {
+		e := &m.Ring[i]
+		if _, ok := mine[e.Version]; !ok && seqOf(e.Version) > seqOf(r.log.committed) {
+			add(e.Effect, e.Key)
+		}
+	}
+	return keys, false
+}
+
+// reconcileRead brings this primary's present values for a member's Reconcile.
+func (r *Replica) reconcileRead(rd *Read, items []*item.Item, err error, fx *Effects) {
+	p := r.pri.peer(rd.Peer)
+	if p == nil || rd.Epoch != r.cfg.Epoch || !p.reading {
+		return
+	}
+	p.reading = false
+	if err != nil {
+		return // asked again on a tick; the daemon reports its disk itself
+	}
+	values := make([]wire.Value, len(items))
+	for i, it := range items {
+		values[i] = wire.Value{Key: rd.Keys[i], Item: it}
+	}
+	r.reconcile(p, values, fx)
+}
+
+func (r *Replica) reconcile(p *peer, values []wire.Value, fx *Effects) {
+	fx.send(p.id, wire.Message{
+		Kind: wire.KindReconcile, Partition: r.part, Epoch: r.cfg.Epoch,
+		Version: r.last, Committed: r.log.committed, Flush: r.flush, Ring: r.log.ring(), Values: values,
+	})
+}
+
+// stepReconcile stores the primary's values, ring and position in one batch.
+func (r *Replica) stepReconcile(from clustermap.ServerID, m *wire.Message, fx *Effects) {
+	if r.role != roleBackup || !r.fromPrimary(from) {
+		return
+	}
+	for _, v := range m.Values {
+		r.write(fx, Write{Key: v.Key, Item: v.Item})
+	}
+	if r.flush != m.Flush {
+		r.flush = m.Flush
+		r.write(fx, Write{IsFlush: true, Flush: m.Flush})
+	}
+	r.last = m.Version
+	r.log.reset(m.Version, len(m.Ring) == 0, m.Committed, m.Ring)
+	r.touch(fx)
+	r.afterPersist(fx, wire.KindReconcileAck, from, 0)
+}
+
+func (r *Replica) stepReconcileAck(p *peer, m *wire.Message, fx *Effects) {
+	if !p.joining && !p.agreed && m.Version == r.last {
+		r.agree(p, fx)
+	}
+}
+
+func (r *Replica) agree(p *peer, fx *Effects) {
+	p.agreed = true
+	p.acked = seqOf(r.last)
+	p.waiting = 0
+	r.tryReady(fx)
+}
+
+// tryReady: when the rings of all replicas agree, everything in them commits.
+func (r *Replica) tryReady(fx *Effects) {
+	q := r.pri
+	if q.ready || r.persisted != r.last {
+		return
+	}
+	for _, p := range q.peers {
+		if !p.joining && !p.agreed {
+			return
+		}
+	}
+	q.ready = true
+	r.tryCommit(fx)
+	r.tryActivate(fx)
+}
+
+// tryActivate begins to serve if this epoch is recorded Active, else reports it
+// when the old primary's leases are over.
+func (r *Replica) tryActivate(fx *Effects) {
+	q := r.pri
+	if !q.ready || q.active || r.persisted != r.last {
+		return
+	}
+	if !r.cfg.Active {
+		if r.mustWait() || q.reported != 0 && r.node.Now-q.reported < retryAfter {
+			return
+		}
+		q.reported = r.node.Now
+		fx.Activated = append(fx.Activated, r.pe())
+		return
+	}
+	q.active = true
+	r.pend(fx)
+	r.wantJoins(fx)
+	list := q.parked
+	q.parked = nil
+	for i := range list {
+		r.Request(&list[i].req, list[i].token, fx)
+	}
+}
+
+// mustWait is R5's wait: until the leases that this server granted to the last
+// recorded primary have ended, unless that is this server, has acknowledged
+// this epoch, or was seen in a later incarnation.
+func (r *Replica) mustWait() bool {
+	q := r.pri
+	lp := r.cfg.LastPrimary
+	if lp == 0 || lp == r.node.Self || q.restarted {
+		return false
+	}
+	if _, ok := q.ackedEpoch[lp]; ok {
+		return false
+	}
+	return r.node.Now < q.waitUntil
+}
+
+func (r *Replica) pe() control.PartitionEpoch {
+	return control.PartitionEpoch{P: r.part, E: r.cfg.Epoch}
+}

@@ -1,0 +1,53 @@
+package replica
+
+import (
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// stepAppend takes an operation of the stream (R1): only if it follows what
+// this replica has. A repeated one is acknowledged and not applied twice.
+func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effects) {
+	if !r.fromPrimary(from) {
+		return
+	}
+	switch r.role {
+	case roleBackup:
+		if m.JoinID != 0 {
+			return
+		}
+	case roleJoiner:
+		if m.JoinID == 0 || m.JoinID != r.join.id || !r.join.live {
+			return
+		}
+	default:
+		return
+	}
+	if seqOf(m.Version) <= seqOf(r.last) {
+		r.afterPersist(fx, wire.KindAppendAck, from, m.JoinID)
+		return
+	}
+	if m.Prev != r.last {
+		return // the primary sends the ones between again
+	}
+	r.last = m.Version
+	r.touch(fx)
+	switch m.Effect {
+	case wire.EffectPut, wire.EffectRemove:
+		// Item is nil for a removal. While the snapshot is on its way the key is
+		// marked as touched: that is the tombstone of R6.
+		r.write(fx, Write{Key: m.Key, Item: m.Item})
+		if r.join.touched != nil {
+			r.join.touched[m.Key] = struct{}{}
+		}
+	case wire.EffectFlush:
+		r.flush = m.Flush
+		r.write(fx, Write{IsFlush: true, Flush: m.Flush})
+	}
+	r.log.push(entry{
+		version: m.Version, prev: m.Prev, key: m.Key, effect: m.Effect,
+		status: m.Status, session: m.Session, number: m.Number, lowest: m.Lowest,
+	})
+	r.log.commit(m.Committed, seqOf(m.Version))
+	r.afterPersist(fx, wire.KindAppendAck, from, m.JoinID)
+}

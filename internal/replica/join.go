@@ -1,0 +1,343 @@
+package replica
+
+import (
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// Joining (R6, R7). The primary drives it:
+//
+//	primary                         joiner
+//	JoinHello(id)              ->
+//	                           <-   JoinState(position)
+//	JoinStart(ring, mode)      ->   from here on it takes live operations
+//	                           <-   JoinStarted, when its store is marked unfinished
+//	snapshot, by the daemons' bulk copy (Copy, Chunk)
+//	JoinEnd(upTo)              ->
+//	                           <-   JoinDone, when all of it is stored
+//
+// then it is counted as soon as it has all that is committed and has granted a
+// lease, and only then reported. Whatever goes wrong on the way, the join begins
+// again with a new ID; what was copied stays and is not sent twice (R7).
+
+// joiner is what a replica holds while it is being filled.
+type joiner struct {
+	id   uint64
+	live bool
+	// touched are the keys that live operations of this join wrote or deleted:
+	// the snapshot must not overwrite them. Nil once the snapshot is in.
+	touched map[string]struct{}
+}
+
+type joinPhase uint8
+
+const (
+	joinIdle    joinPhase = iota
+	joinQueued            // waits for BeginJoin
+	joinAsked             // JoinHello sent
+	joinStarted           // JoinStart sent
+	joinReady             // started at the joiner; waits for our own store
+	joinCopying           // the daemon copies
+	joinEnding            // JoinEnd sent
+	joinDone              // stored there; waits to be counted
+)
+
+// outgoing is a join as its primary sees it.
+type outgoing struct {
+	id          uint64
+	phase       joinPhase
+	live        bool // live operations go to it
+	mode        wire.JoinMode
+	keys        []string
+	base        uint64 // version of the last operation before the live ones
+	incarnation uint64
+	notBefore   int64 // when it may be tried again
+	failures    int
+	reported    int64
+}
+
+func (n *Node) incarnationOf(id clustermap.ServerID) uint64 {
+	if n.Map == nil {
+		return 0
+	}
+	if s := n.Map.Server(id); s != nil {
+		return s.Incarnation
+	}
+	return 0
+}
+
+// wantJoins queues the joins of this configuration. A join begins only when the
+// primary serves; until then no store of a joiner is touched (R6).
+func (r *Replica) wantJoins(fx *Effects) {
+	for _, p := range r.pri.peers {
+		if p.joining && p.join.phase == joinIdle && r.node.Now >= p.join.notBefore {
+			r.node.joinIDs++
+			p.join.id = r.node.joinIDs
+			p.join.phase = joinQueued
+			fx.JoinsWanted = append(fx.JoinsWanted, JoinWanted{r, p.id, p.join.id})
+		}
+	}
+}
+
+// BeginJoin starts a join that was wanted. False: it is not wanted any more.
+func (r *Replica) BeginJoin(w JoinWanted, fx *Effects) bool {
+	if r.pri == nil || !r.pri.active {
+		return false
+	}
+	p := r.pri.peer(w.Peer)
+	if p == nil || p.join.id != w.JoinID || p.join.phase != joinQueued {
+		return false
+	}
+	p.join.phase = joinAsked
+	r.askJoin(p, fx)
+	return true
+}
+
+func (r *Replica) askJoin(p *peer, fx *Effects) {
+	p.asked = r.node.Now
+	fx.send(p.id, wire.Message{Kind: wire.KindJoinHello, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id, Config: r.cfg})
+}
+
+// stepJoinHello tells the primary what this store has.
+func (r *Replica) stepJoinHello(from clustermap.ServerID, m *wire.Message, fx *Effects) {
+	if r.role != roleJoiner || !r.fromPrimary(from) {
+		return
+	}
+	if r.join.id != m.JoinID {
+		// An unfinished earlier join leaves data without a position (R7).
+		r.join = joiner{id: m.JoinID}
+	}
+	if r.join.live {
+		return
+	}
+	fx.send(from, wire.Message{
+		Kind: wire.KindJoinState, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: m.JoinID,
+		Version: r.last, Unfinished: r.unfinished,
+	})
+}
+
+// joinMode is R7's choice.
+func (r *Replica) joinMode(m *wire.Message) (wire.JoinMode, []string) {
+	if m.Unfinished {
+		return wire.JoinDigest, nil
+	}
+	if m.Version == r.last {
+		return wire.JoinEqual, nil
+	}
+	if keys, ok := r.log.covers(m.Version); ok {
+		return wire.JoinTail, keys
+	}
+	return wire.JoinDigest, nil
+}
+
+func (r *Replica) stepJoinState(p *peer, m *wire.Message, fx *Effects) {
+	q := r.pri
+	if !p.joining || p.join.id != m.JoinID || p.join.phase != joinAsked || !q.active {
+		return
+	}
+	p.join.mode, p.join.keys = r.joinMode(m)
+	p.join.phase = joinStarted
+	p.join.live = true
+	p.join.base = r.last
+	p.acked = seqOf(r.last)
+	p.waiting = 0
+	p.asked = r.node.Now
+	fx.send(p.id, wire.Message{
+		Kind: wire.KindJoinStart, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id,
+		Version: r.last, Committed: r.log.committed, Mode: p.join.mode, Flush: r.flush, Ring: r.log.ring(),
+	})
+}
+
+// stepJoinStart takes the ring; live operations follow on this connection.
+func (r *Replica) stepJoinStart(from clustermap.ServerID, m *wire.Message, fx *Effects) {
+	if r.role != roleJoiner || !r.fromPrimary(from) || r.join.id != m.JoinID || r.join.live {
+		return
+	}
+	r.join.live = true
+	if r.flush != m.Flush {
+		r.flush = m.Flush
+		r.write(fx, Write{IsFlush: true, Flush: m.Flush})
+	}
+	r.last = m.Version
+	if m.Mode == wire.JoinEqual {
+		r.log.reset(m.Version, len(m.Ring) == 0, m.Committed, m.Ring)
+		r.touch(fx)
+		r.afterPersist(fx, wire.KindJoinDone, from, m.JoinID)
+		return
+	}
+	r.log.reset(m.Version, len(m.Ring) == 0, m.Committed, m.Ring)
+	r.unfinished = true
+	r.join.touched = map[string]struct{}{}
+	r.touch(fx)
+	r.afterPersist(fx, wire.KindJoinStarted, from, m.JoinID)
+}
+
+func (r *Replica) stepJoinStarted(p *peer, m *wire.Message, fx *Effects) {
+	if p.joining && p.join.id == m.JoinID && p.join.phase == joinStarted && p.join.mode != wire.JoinEqual {
+		p.join.phase = joinReady
+		r.startCopies(fx)
+	}
+}
+
+// startCopies asks for the snapshot of joins whose base is in our own store.
+func (r *Replica) startCopies(fx *Effects) {
+	for _, p := range r.pri.peers {
+		if p.join.phase == joinReady && seqOf(r.persisted) >= seqOf(p.join.base) {
+			p.join.phase = joinCopying
+			fx.Copies = append(fx.Copies, Copy{Replica: r, To: p.id, JoinID: p.join.id, Mode: p.join.mode, Keys: p.join.keys})
+			p.join.keys = nil
+		}
+	}
+}
+
+// Chunk takes values of a join's snapshot. What the primary sends replaces what
+// the joiner has, whatever its version, unless a live operation of this join
+// touched the key (R7). False: the join is not under way any more.
+func (r *Replica) Chunk(epoch uint32, joinID uint64, values []wire.Value, fx *Effects) bool {
+	if epoch != r.cfg.Epoch || r.role != roleJoiner || r.join.id != joinID || r.join.touched == nil {
+		return false
+	}
+	for _, v := range values {
+		if _, ok := r.join.touched[v.Key]; !ok {
+			r.write(fx, Write{Key: v.Key, Item: v.Item})
+		}
+	}
+	return true
+}
+
+// CopyDone says how a Copy went. upTo is this replica's Last read after the
+// snapshot was taken: the snapshot holds nothing newer.
+func (r *Replica) CopyDone(c *Copy, upTo uint64, err error, fx *Effects) {
+	if r.pri == nil {
+		return
+	}
+	p := r.pri.peer(c.To)
+	if p == nil || p.join.id != c.JoinID || p.join.phase != joinCopying {
+		return
+	}
+	if err != nil {
+		r.restartJoin(p, fx)
+		return
+	}
+	p.join.phase = joinEnding
+	p.asked = r.node.Now
+	fx.send(p.id, wire.Message{Kind: wire.KindJoinEnd, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: c.JoinID, Version: upTo})
+}
+
+// stepJoinEnd: the snapshot is in. It may hold operations up to m.Version, so
+// the join is done only when this replica has taken those.
+func (r *Replica) stepJoinEnd(from clustermap.ServerID, m *wire.Message, fx *Effects) {
+	if r.role != roleJoiner || !r.fromPrimary(from) || r.join.id != m.JoinID || !r.join.live || seqOf(r.last) < seqOf(m.Version) {
+		return
+	}
+	if r.unfinished {
+		r.unfinished = false
+		r.join.touched = nil
+		r.touch(fx)
+	}
+	r.afterPersist(fx, wire.KindJoinDone, from, m.JoinID)
+}
+
+func (r *Replica) stepJoinDone(p *peer, m *wire.Message, fx *Effects) {
+	if !p.joining || p.join.id != m.JoinID || p.join.phase != joinEnding && !(p.join.phase == joinStarted && p.join.mode == wire.JoinEqual) {
+		return
+	}
+	p.join.phase = joinDone
+	fx.JoinsEnded = append(fx.JoinsEnded, JoinWanted{r, p.id, p.join.id})
+	if seq := seqOf(m.Version); seq > p.acked && seq <= seqOf(r.last) {
+		p.acked = seq
+	}
+	r.tryCount(p, fx)
+}
+
+// tryCount counts a joiner that has stored all that is committed and granted a
+// lease (R6); from then on every commit and every lease needs it. It is
+// reported after that.
+func (r *Replica) tryCount(p *peer, fx *Effects) {
+	if !p.joining || p.counted || p.join.phase != joinDone || !r.pri.active ||
+		p.acked < seqOf(r.log.committed) || !r.node.Leases.Holds(p.id, r.node.Now) {
+		return
+	}
+	p.counted = true
+	p.join.failures = 0
+	p.join.reported = r.node.Now
+	r.reportInSync(p, fx)
+}
+
+// tickJoin repeats and begins what is due.
+func (r *Replica) tickJoin(p *peer, fx *Effects) {
+	if !r.pri.active {
+		return
+	}
+	now := r.node.Now
+	switch p.join.phase {
+	case joinIdle:
+		r.wantJoins(fx)
+	case joinAsked:
+		if now-p.asked > retryAfter {
+			r.askJoin(p, fx)
+		}
+	case joinStarted, joinEnding:
+		if now-p.asked > 4*int64(SilenceLimit) {
+			r.restartJoin(p, fx)
+		}
+	case joinDone:
+		r.tryCount(p, fx)
+		if p.counted && now-p.join.reported > retryAfter {
+			p.join.reported = now
+			r.reportInSync(p, fx)
+		}
+	}
+}
+
+// restartJoin gives a join up and has it begin again a little later. A counted
+// joiner cannot be given up by its primary: only a newer epoch without it does (R6).
+func (r *Replica) restartJoin(p *peer, fx *Effects) {
+	if p.counted {
+		r.resend(p, fx)
+		return
+	}
+	r.endJoin(p, fx)
+	p.join.failures++
+	wait := time.Second << min(p.join.failures-1, 5)
+	p.join.notBefore = r.node.Now + int64(min(wait, 30*time.Second))
+	p.waiting = 0
+}
+
+// endJoin frees the join's slot.
+func (r *Replica) endJoin(p *peer, fx *Effects) {
+	if p.joining && p.join.phase != joinIdle && p.join.phase != joinDone {
+		fx.JoinsEnded = append(fx.JoinsEnded, JoinWanted{r, p.id, p.join.id})
+	}
+	p.join = outgoing{incarnation: p.join.incarnation, failures: p.join.failures, notBefore: p.join.notBefore}
+}
+
+func (r *Replica) endJoins(fx *Effects) {
+	for _, p := range r.pri.peers {
+		r.endJoin(p, fx)
+	}
+}
+
+// boundBacklog gives up the joins that hold back what this primary may let go of (R6).
+func (r *Replica) boundBacklog(fx *Effects) {
+	for _, p := range r.pri.peers {
+		if p.joining && !p.counted && p.join.live && r.log.after(p.acked) < r.log.open {
+			r.restartJoin(p, fx)
+		}
+	}
+}
+
+// Joins counts the copies that this primary has still to make.
+func (r *Replica) Joins() (n int) {
+	if r.pri == nil {
+		return 0
+	}
+	for _, p := range r.pri.peers {
+		if p.joining && p.join.phase != joinDone {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,76 @@
+package replica
+
+import (
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+)
+
+// Leases (R5) are between servers, for all partitions at once. Times are in
+// nanoseconds of a clock that counts suspended time (CLOCK_BOOTTIME).
+const (
+	// LeaseLength is L.
+	LeaseLength = 500 * time.Millisecond
+	// LeaseInterval is how often a holder asks.
+	LeaseInterval = LeaseLength / 3
+	// A granter counts 5 % more and a holder 5 % less: clocks may drift apart by
+	// up to 10 % within one lease.
+	granted = int64(LeaseLength) * 105 / 100
+	held    = int64(LeaseLength) * 95 / 100
+)
+
+// Leases is one server's side of all leases. Not safe for concurrent use.
+type Leases struct {
+	boot       int64
+	mapVersion uint64
+	granted    map[clustermap.ServerID]int64
+	held       map[clustermap.ServerID]int64
+	heard      map[clustermap.ServerID]int64
+}
+
+// NewLeases starts a server's leases at now: it counts itself as having granted
+// every lease (R5: it may have, in its last run).
+func NewLeases(now int64) *Leases {
+	return &Leases{
+		boot:    now,
+		granted: map[clustermap.ServerID]int64{},
+		held:    map[clustermap.ServerID]int64{},
+		heard:   map[clustermap.ServerID]int64{},
+	}
+}
+
+// SetMapVersion is told of every map before any partition adopts it: grants
+// made from now on carry the new version.
+func (l *Leases) SetMapVersion(v uint64) { l.mapVersion = v }
+
+// Grant answers a lease request of from: until when it is counted is noted
+// first, then the map version that the grant carries is returned.
+func (l *Leases) Grant(from clustermap.ServerID, now int64) (mapVersion uint64) {
+	l.granted[from] = now + granted
+	return l.mapVersion
+}
+
+// Granted takes a grant by from of the request sent at sent (this server's
+// clock). It counts only if our map is at least as new as the granter's.
+func (l *Leases) Granted(from clustermap.ServerID, sent int64, mapVersion uint64, now int64) {
+	l.heard[from] = now
+	if mapVersion > l.mapVersion {
+		return
+	}
+	if until := sent + held; until > l.held[from] {
+		l.held[from] = until
+	}
+}
+
+// Holds tells whether a lease by the server is held at now.
+func (l *Leases) Holds(by clustermap.ServerID, now int64) bool { return l.held[by] > now }
+
+// GrantedUntil is when the last lease granted to the server has surely ended.
+func (l *Leases) GrantedUntil(to clustermap.ServerID) int64 {
+	return max(l.granted[to], l.boot+granted)
+}
+
+// Silent is for how long nothing was heard of the server, counted from since at the earliest.
+func (l *Leases) Silent(id clustermap.ServerID, since, now int64) int64 {
+	return now - max(l.heard[id], since)
+}

@@ -1,0 +1,472 @@
+package replica
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// primary is what a replica holds while it is its partition's primary.
+type primary struct {
+	peers []*peer
+	// ready: the rings of all replicas agree (R4). active: this epoch is
+	// recorded Active, so that it may serve.
+	ready  bool
+	active bool
+	// waitUntil is when the leases that this server granted to the last recorded
+	// primary under older maps have ended (R5).
+	waitUntil  int64
+	restarted  bool
+	ackedEpoch map[clustermap.ServerID]struct{}
+	since      int64 // when the epoch was adopted
+	reported   int64 // when the activation was reported last
+
+	inflight map[string]*inflight
+	loading  map[string][]parked
+	parked   []parked
+	waits    []wait
+	pending  bool // on Effects.Pending
+}
+
+// inflight is a key's newest uncommitted operation.
+type inflight struct {
+	version uint64
+	item    *item.Item // nil: removed
+}
+
+// parked is a request that cannot be executed yet. It owns its memory.
+type parked struct {
+	req   wire.Request
+	token Token
+}
+
+// wait is an answer held back until what it depends on is committed (R2).
+type wait struct {
+	depends uint64 // version; 0: nothing
+	// local: it was made without a write, so a lease must be held after the
+	// value was read (R5).
+	local  bool
+	token  Token
+	result item.Result
+}
+
+// peer is another member of the configuration, as its primary sees it.
+type peer struct {
+	id      clustermap.ServerID
+	joining bool
+	// agreed: its ring is as ours (R4). A joiner never needs it.
+	agreed  bool
+	reading bool   // values for its Reconcile are being read
+	acked   uint64 // sequence number of the last operation it has stored
+	asked   int64  // when Activate or JoinHello was sent last
+	// waiting is since when an answer has been outstanding; 0: none is.
+	waiting int64
+	counted bool
+	join    outgoing
+}
+
+func (q *primary) peer(id clustermap.ServerID) *peer {
+	for _, p := range q.peers {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// takeOver makes this server the primary of the epoch just adopted.
+func (r *Replica) takeOver(v View, fx *Effects) {
+	q := r.pri
+	if q == nil {
+		r.gen++
+		q = &primary{inflight: map[string]*inflight{}, loading: map[string][]parked{}}
+		r.pri = q
+	} else {
+		r.endJoins(fx)
+	}
+	now := r.node.Now
+	q.peers, q.ready, q.active = nil, false, false
+	q.ackedEpoch = map[clustermap.ServerID]struct{}{}
+	q.since, q.reported, q.restarted = now, 0, v.LastPrimaryRestarted
+	q.waitUntil = r.node.Leases.GrantedUntil(r.cfg.LastPrimary)
+	for _, id := range r.cfg.Replicas[1:] {
+		q.peers = append(q.peers, &peer{id: id, waiting: now})
+	}
+	for _, id := range r.cfg.Joining {
+		q.peers = append(q.peers, &peer{id: id, joining: true, join: outgoing{incarnation: r.node.incarnationOf(id)}})
+	}
+	if r.persisted == r.last {
+		r.askRings(fx)
+	}
+	r.tryReady(fx)
+}
+
+// stepDown ends this server's time as primary: what was ordered has an unknown
+// fate (R8), everything else was surely not done.
+func (r *Replica) stepDown(fx *Effects) {
+	q := r.pri
+	if q == nil {
+		return
+	}
+	r.pri = nil
+	for _, w := range q.waits {
+		if w.local {
+			r.refuse(w.token, wire.NakWrongEpoch, fx)
+		} else {
+			fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: item.Result{Status: item.FateUnknown}})
+		}
+	}
+	for _, p := range q.parked {
+		r.refuse(p.token, wire.NakWrongEpoch, fx)
+	}
+	for _, list := range q.loading {
+		for _, p := range list {
+			r.refuse(p.token, wire.NakWrongEpoch, fx)
+		}
+	}
+	for _, p := range q.peers {
+		r.endJoin(p, fx)
+	}
+}
+
+func (r *Replica) refuse(t Token, why wire.NakReason, fx *Effects) {
+	nak := &wire.Nak{ID: t.ID, Index: r.part, Reason: why}
+	if why == wire.NakWrongEpoch {
+		nak.Partition = r.cfg
+	}
+	fx.Replies = append(fx.Replies, Reply{Token: t, Nak: nak})
+}
+
+// Request takes a command (R10: a write only at equal epoch). req's key and
+// value are borrowed for the call.
+func (r *Replica) Request(req *wire.Request, t Token, fx *Effects) {
+	q := r.pri
+	switch {
+	case req.Epoch > r.cfg.Epoch:
+		r.refuse(t, wire.NakNotReady, fx) // the map that makes us know is on its way
+		return
+	case q == nil, req.Epoch < r.cfg.Epoch && !(q.active && req.Op == item.OpGet):
+		r.refuse(t, wire.NakWrongEpoch, fx)
+		return
+	case !q.active:
+		if len(q.parked) >= maxParked {
+			r.refuse(t, wire.NakNotReady, fx)
+			return
+		}
+		q.parked = append(q.parked, park(req, t))
+		return
+	}
+	if len(q.loading) > 0 {
+		if list, ok := q.loading[string(req.Key)]; ok {
+			// Requests of one key are executed in the order in which they came.
+			q.loading[string(req.Key)] = append(list, park(req, t))
+			return
+		}
+	}
+	r.execute(req, t, fx)
+}
+
+func park(req *wire.Request, t Token) parked {
+	p := parked{req: *req, token: t}
+	p.req.Key = bytes.Clone(req.Key)
+	p.req.Value = bytes.Clone(req.Value)
+	return p
+}
+
+// execute orders or answers one command at an active primary.
+func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
+	q := r.pri
+	if req.Op == item.OpFlush || req.Op == item.OpOpenSession {
+		r.executeFlush(req, t, fx)
+		return
+	}
+	r.startDueFlush(fx)
+	cur, depends, known := r.current(req.Key)
+	if !known {
+		if req.Op != item.OpSet {
+			key := string(req.Key)
+			q.loading[key] = []parked{park(req, t)}
+			fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Keys: []string{key}})
+			return
+		}
+		cur = nil // a set asks for nothing
+	}
+	r.apply(req, t, cur, depends, fx)
+}
+
+// apply executes a command on the key's present item, nil for none.
+func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint64, fx *Effects) {
+	if cur != nil && cur.Version < r.flush.Version {
+		cur = nil
+	}
+	expired := cur != nil && cur.Expired(r.node.Unix)
+	if expired {
+		cur = nil
+	}
+	version, ok := r.nextVersion()
+	if !ok {
+		r.answer(t, item.Result{Status: item.Failed, Message: fmt.Sprintf("partition %d has used up its sequence numbers", r.part)}, 0, true, fx)
+		return
+	}
+	out := item.Execute(&req.Request, cur, r.node.Unix, version)
+	switch {
+	case out.Effect == item.Put:
+		it := out.New
+		it.Value = bytes.Clone(it.Value)
+		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, out.Result.Status, fx)
+		if req.Op == item.OpGetAndTouch {
+			out.Result.Item.Value = it.Value
+		}
+		r.answer(t, out.Result, version, false, fx)
+	case out.Effect == item.Remove:
+		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, out.Result.Status, fx)
+		r.answer(t, out.Result, version, false, fx)
+	case expired:
+		// R11: whoever finds an item expired deletes it, and answers after that has committed.
+		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, out.Result.Status, fx)
+		r.answer(t, out.Result, version, false, fx)
+	default:
+		r.answer(t, out.Result, depends, true, fx)
+	}
+}
+
+// current is the key's newest item, committed or not; depends is the version of
+// the uncommitted operation that made it so (R2). known is false when it must be read.
+func (r *Replica) current(key []byte) (it *item.Item, depends uint64, known bool) {
+	q := r.pri
+	if len(q.inflight) > 0 {
+		if f, ok := q.inflight[string(key)]; ok {
+			return f.item, f.version, true
+		}
+	}
+	if r.last == uint64(r.part)<<20 {
+		return nil, 0, true // nothing was ever written here
+	}
+	it, known = r.node.Values.Get(r.part, r.gen, key)
+	return it, 0, known
+}
+
+func (r *Replica) nextVersion() (uint64, bool) {
+	seq := seqOf(r.last) + 1
+	if seq >= 1<<clustermap.SeqBits-1 {
+		return 0, false
+	}
+	return versionOf(r.cfg.Epoch, seq), true
+}
+
+// order puts an operation into the stream (R1): it is sent to the others and
+// written here, in parallel; it commits when all counted have stored it.
+func (r *Replica) order(e entry, req *wire.Request, status item.Status, fx *Effects) {
+	q := r.pri
+	e.prev, e.status = r.last, status
+	if req != nil {
+		e.session, e.number, e.lowest = req.Session, req.Number, req.Lowest
+	}
+	r.last = e.version
+	r.log.push(e)
+	switch e.effect {
+	case wire.EffectPut:
+		q.inflight[e.key] = &inflight{e.version, e.item}
+		r.node.Values.Put(r.part, r.gen, e.key, e.item)
+		r.write(fx, Write{Key: e.key, Item: e.item})
+	case wire.EffectRemove:
+		q.inflight[e.key] = &inflight{e.version, nil}
+		r.node.Values.Remove(r.part, r.gen, e.key)
+		r.write(fx, Write{Key: e.key})
+	case wire.EffectFlush:
+		r.write(fx, Write{IsFlush: true, Flush: e.flush})
+	default:
+		r.touch(fx)
+	}
+	r.afterPersist(fx, wire.KindNone, 0, 0)
+	for _, p := range q.peers {
+		if p.joining && !p.join.live {
+			continue
+		}
+		if p.waiting == 0 {
+			p.waiting = r.node.Now
+		}
+		r.sendEntry(p, &e, fx)
+	}
+	if r.log.bytes > maxJoinBacklog {
+		r.boundBacklog(fx)
+	}
+}
+
+func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {
+	fx.send(p.id, wire.Message{
+		Kind: wire.KindAppend, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id,
+		Version: e.version, Prev: e.prev, Committed: r.log.committed,
+		Effect: e.effect, Status: e.status, Session: e.session, Number: e.number, Lowest: e.lowest,
+		Key: e.key, Item: e.item, Flush: e.flush,
+	})
+}
+
+// answer holds an answer back until Drain finds that it may be given.
+func (r *Replica) answer(t Token, res item.Result, depends uint64, local bool, fx *Effects) {
+	q := r.pri
+	q.waits = append(q.waits, wait{depends: depends, local: local, token: t, result: res})
+	if local {
+		r.pend(fx)
+	}
+}
+
+func (r *Replica) pend(fx *Effects) {
+	if q := r.pri; !q.pending {
+		q.pending = true
+		fx.Pending = append(fx.Pending, r)
+	}
+}
+
+// Drain gives the answers that may be given. The daemon calls it at the end of
+// a turn for every replica on Effects.Pending, with Node.Now read after all
+// values of the turn were (R5). It returns true when answers are left that wait
+// for a lease: the daemon calls it again when a grant has come.
+func (r *Replica) Drain(fx *Effects) (again bool) {
+	q := r.pri
+	if q == nil {
+		return false
+	}
+	q.pending = false
+	if !q.active || len(q.waits) == 0 {
+		return false
+	}
+	leased := r.leased()
+	keep := q.waits[:0]
+	for i := range q.waits {
+		w := &q.waits[i]
+		if seqOf(w.depends) > seqOf(r.log.committed) || w.local && !leased {
+			again = again || w.local && !leased
+			keep = append(keep, *w)
+			continue
+		}
+		fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: w.result})
+	}
+	clear(q.waits[len(keep):])
+	q.waits = keep
+	return again
+}
+
+// leased tells whether a lease of every counted member is held now (R5). A sole
+// replica needs none.
+func (r *Replica) leased() bool {
+	for _, p := range r.pri.peers {
+		if (!p.joining || p.counted) && !r.node.Leases.Holds(p.id, r.node.Now) {
+			return false
+		}
+	}
+	return true
+}
+
+// afterOwnWrites goes on with whatever waited for this server's own store.
+func (r *Replica) afterOwnWrites(fx *Effects) {
+	if !r.pri.ready && r.persisted == r.last {
+		r.askRings(fx)
+		r.tryReady(fx)
+	}
+	r.startCopies(fx)
+	r.tryActivate(fx)
+	r.tryCommit(fx)
+}
+
+func (r *Replica) stepAppendAck(p *peer, m *wire.Message, fx *Effects) {
+	if m.JoinID != p.join.id || !p.joining && !p.agreed {
+		return
+	}
+	seq := seqOf(m.Version)
+	if seq <= p.acked || seq > seqOf(r.last) {
+		return
+	}
+	p.acked = seq
+	p.waiting = 0
+	if seq < seqOf(r.last) {
+		p.waiting = r.node.Now
+	}
+	r.tryCount(p, fx)
+	r.tryCommit(fx)
+}
+
+// tryCommit advances the commit point: what every counted member has stored (R2).
+func (r *Replica) tryCommit(fx *Effects) {
+	q := r.pri
+	if !q.ready {
+		return
+	}
+	seq := seqOf(r.persisted)
+	keep := seqOf(r.last)
+	for _, p := range q.peers {
+		if !p.joining || p.counted {
+			seq = min(seq, p.acked)
+		}
+		if !p.joining || p.join.live {
+			keep = min(keep, p.acked)
+		}
+	}
+	if seq <= seqOf(r.log.committed) {
+		r.log.commit(r.log.committed, keep)
+		return
+	}
+	version := r.last
+	i := r.log.open
+	for i < len(r.log.entries) && seqOf(r.log.entries[i].version) <= seq {
+		e := &r.log.entries[i]
+		version = e.version
+		if f, ok := q.inflight[e.key]; ok && f.version == e.version {
+			delete(q.inflight, e.key)
+		}
+		i++
+	}
+	r.log.commit(version, keep)
+	for _, p := range q.peers {
+		r.tryCount(p, fx)
+	}
+	if len(q.waits) > 0 {
+		r.pend(fx)
+	}
+}
+
+// ReadDone brings what a Read asked for: items in the order of its keys, nil
+// for those that do not exist. An error fails the requests that waited for it.
+func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects) {
+	q := r.pri
+	if q == nil {
+		return
+	}
+	if rd.Peer != 0 {
+		r.reconcileRead(rd, items, err, fx)
+		return
+	}
+	key := rd.Keys[0]
+	list, ok := q.loading[key]
+	if !ok {
+		return
+	}
+	delete(q.loading, key)
+	if err != nil {
+		for _, p := range list {
+			r.answer(p.token, item.Result{Status: item.Failed, Message: "cannot read the store: " + err.Error()}, 0, true, fx)
+		}
+		return
+	}
+	if items[0] != nil {
+		r.node.Values.Put(r.part, r.gen, key, items[0])
+	}
+	for i := range list {
+		p := &list[i]
+		if !q.active {
+			q.parked = append(q.parked, *p)
+			continue
+		}
+		// Only requests of this list can have changed the key since it was read,
+		// and their operations are in flight.
+		cur, depends := items[0], uint64(0)
+		if f, ok := q.inflight[key]; ok {
+			cur, depends = f.item, f.version
+		}
+		r.apply(&p.req, p.token, cur, depends, fx)
+	}
+}
+

@@ -1,0 +1,115 @@
+package replica
+
+import (
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+// Tick is called every 100 ms or so for every replica that is a primary: it
+// repeats what was not answered and accuses who does not answer.
+func (r *Replica) Tick(fx *Effects) {
+	q := r.pri
+	if q == nil {
+		return
+	}
+	now := r.node.Now
+	for _, p := range q.peers {
+		switch {
+		case !p.joining && !p.agreed:
+			if r.persisted == r.last && !p.reading && now-p.asked > retryAfter {
+				r.askRing(p, fx)
+			}
+		case p.joining:
+			r.tickJoin(p, fx)
+		}
+		if p.waiting != 0 && now-p.waiting > retryAfter && (p.agreed || p.join.live) && now-p.asked > retryAfter {
+			p.asked = now
+			r.resend(p, fx)
+		}
+	}
+	r.startDueFlush(fx)
+	r.tryActivate(fx)
+	r.tryCommit(fx)
+	r.accuse(fx)
+}
+
+// resend sends a member every operation that it has not acknowledged.
+func (r *Replica) resend(p *peer, fx *Effects) {
+	for i := r.log.after(p.acked); i < len(r.log.entries); i++ {
+		r.sendEntry(p, &r.log.entries[i], fx)
+	}
+}
+
+// PeerConnected says that the connection to a server is new: what was sent on
+// the old one may be lost.
+func (r *Replica) PeerConnected(id clustermap.ServerID, fx *Effects) {
+	q := r.pri
+	if q == nil {
+		return
+	}
+	p := q.peer(id)
+	switch {
+	case p == nil:
+	case p.joining:
+		r.restartJoin(p, fx)
+	case p.agreed:
+		r.resend(p, fx)
+	case r.persisted == r.last:
+		r.askRing(p, fx)
+	}
+}
+
+// accuse reports members that are silent for longer than the limit, and with
+// the first every one that is silent for two thirds of it (R9).
+func (r *Replica) accuse(fx *Effects) {
+	q := r.pri
+	worst := int64(0)
+	for _, p := range q.peers {
+		if !p.joining || p.counted {
+			worst = max(worst, r.silence(p))
+		}
+	}
+	if worst <= int64(SilenceLimit) {
+		return
+	}
+	var members []clustermap.ServerID
+	for _, p := range q.peers {
+		if (!p.joining || p.counted) && r.silence(p) > int64(SilenceLimit)*2/3 {
+			members = append(members, p.id)
+		}
+	}
+	fx.Accuse = append(fx.Accuse, Accusation{r.pe(), members})
+}
+
+// silence is for how long the member has not done its part: it is not heard,
+// or an operation sent to it is not stored.
+func (r *Replica) silence(p *peer) int64 {
+	now := r.node.Now
+	s := r.node.Leases.Silent(p.id, r.pri.since, now)
+	if p.waiting != 0 {
+		s = max(s, now-p.waiting)
+	}
+	return s
+}
+
+// Dead is told whom the manager holds dead: they are accused at once (R3).
+func (r *Replica) Dead(ids []clustermap.ServerID, fx *Effects) {
+	if r.pri == nil {
+		return
+	}
+	var members []clustermap.ServerID
+	for _, p := range r.pri.peers {
+		if (!p.joining || p.counted) && clustermap.Contains(ids, p.id) {
+			members = append(members, p.id)
+		}
+	}
+	if len(members) > 0 {
+		fx.Accuse = append(fx.Accuse, Accusation{r.pe(), members})
+	}
+}
+
+// reportInSync reports a counted joiner (R6).
+func (r *Replica) reportInSync(p *peer, fx *Effects) {
+	fx.InSync = append(fx.InSync, control.InSync{P: r.part, E: r.cfg.Epoch, Joiner: p.id, Incarnation: p.join.incarnation})
+}
+
