@@ -33,7 +33,7 @@ func (b *Batch) Put(part uint16, key, record []byte) {
 // PutItem stores an item, encoded in place.
 func (b *Batch) PutItem(part uint16, key []byte, it *item.Item) {
 	op := b.put(part, key, recordSize(it))
-	appendRecord(op.Value[:0], it)
+	encodeRecord(op.Value, it)
 	_ = op.Finish()
 }
 

@@ -2,33 +2,48 @@ package store
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"github.com/kumofs/kumofs/internal/item"
 )
 
-// Interim until internal/item/record.go lands.
-func recordSize(it *item.Item) int { return 1 + 8 + 8 + 4 + 8 + len(it.Value) }
+// recordSize is the length of an item's record. PutItem reserves it before it
+// encodes.
+func recordSize(it *item.Item) int {
+	size := item.MaxRecordHeader + len(it.Value)
+	if it.Unique == 0 {
+		size -= 8
+	}
+	return size
+}
 
-func appendRecord(dst []byte, it *item.Item) []byte {
-	dst = append(dst, 1)
-	dst = binary.BigEndian.AppendUint64(dst, it.Version)
-	dst = binary.BigEndian.AppendUint64(dst, it.Unique)
-	dst = binary.BigEndian.AppendUint32(dst, it.Flags)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(it.Exptime))
-	return append(dst, it.Value...)
+// encodeRecord writes an item's record into dst, which is exactly as long.
+func encodeRecord(dst []byte, it *item.Item) {
+	if rec := item.AppendRecord(dst[:0], it); len(rec) != len(dst) {
+		panic(fmt.Sprintf("store: a record has %d bytes, expected %d", len(rec), len(dst)))
+	}
 }
 
 func recordVersion(rec []byte) (uint64, error) {
-	if len(rec) < 29 {
-		return 0, errorf(ErrCorrupt, nil, "a record is too short (%d bytes)", len(rec))
+	v, err := item.RecordVersion(rec)
+	if err != nil {
+		return 0, errorf(ErrCorrupt, err, "cannot read an item")
 	}
-	return binary.BigEndian.Uint64(rec[1:]), nil
+	return v, nil
 }
 
 // appendContent appends what Checksum covers of an item, whatever the layout
 // of its record.
 func appendContent(dst, key, rec []byte) ([]byte, error) {
+	it, err := item.ParseRecord(rec)
+	if err != nil {
+		return dst, errorf(ErrCorrupt, err, "cannot read an item")
+	}
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(key)))
 	dst = append(dst, key...)
-	return append(dst, rec...), nil
+	dst = binary.BigEndian.AppendUint64(dst, it.Version)
+	dst = binary.BigEndian.AppendUint64(dst, it.Unique)
+	dst = binary.BigEndian.AppendUint32(dst, it.Flags)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(it.Exptime))
+	return append(dst, it.Value...), nil
 }

@@ -79,7 +79,7 @@ func testBasics(t *testing.T, path string, o Options) {
 		t.Fatal(err)
 	}
 	mustCommit(t, s, func(b *Batch) {
-		b.Put(5, []byte("a"), appendRecord(nil, testItem(version(1, 1), "one")))
+		b.Put(5, []byte("a"), item.AppendRecord(nil, testItem(version(1, 1), "one")))
 		b.PutItem(5, []byte("b"), testItem(version(1, 2), "two"))
 		b.PutItem(6, []byte("c"), testItem(version(1, 1), "three"))
 		b.Delete(6, []byte("nothing"))
@@ -93,7 +93,7 @@ func testBasics(t *testing.T, path string, o Options) {
 	check := func() {
 		t.Helper()
 		rec, found, err := s.Get(5, []byte("b"), []byte("x"))
-		if want := appendRecord([]byte("x"), testItem(version(1, 2), "two")); !found || err != nil || !bytes.Equal(rec, want) {
+		if want := item.AppendRecord([]byte("x"), testItem(version(1, 2), "two")); !found || err != nil || !bytes.Equal(rec, want) {
 			t.Fatal(rec, found, err)
 		}
 		if _, found, err := s.Get(6, []byte("b"), nil); found || err != nil {
