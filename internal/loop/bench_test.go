@@ -1,7 +1,8 @@
+//go:build unix
+
 package loop
 
 import (
-	"context"
 	"io"
 	"net"
 	"sync"
@@ -10,31 +11,11 @@ import (
 	"time"
 )
 
-type echoHandler struct{}
-
-func (echoHandler) OnOpen(Conn) {}
-func (echoHandler) OnData(c Conn, b []byte) int {
-	c.Write(b)
-	return len(b)
-}
-func (echoHandler) OnClose(Conn, error) {}
-
 // cpu is the time this process has used.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// startLoop runs l until the test ends.
-func startLoop(tb testing.TB, l Loop) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		l.Run(ctx)
-	}()
-	tb.Cleanup(func() { cancel(); <-done })
 }
 
 // ping is a client of the benchmark: on a loop of its own, as a gateway is.
@@ -61,7 +42,10 @@ func (p *ping) OnClose(Conn, error) {}
 // BenchmarkEcho is 100 bytes forth and back over 32 connections of loopback;
 // the CPU time is of both sides.
 func BenchmarkEcho(b *testing.B) {
-	kinds := map[string]func() (Loop, error){"epoll": New}
+	kinds := map[string]func() (Loop, error){
+		"new": New,
+		"net": func() (Loop, error) { return NewNet(), nil },
+	}
 	for name, mk := range kinds {
 		b.Run(name+"/loop-client", func(b *testing.B) { benchLoops(b, mk) })
 		b.Run(name+"/net-client", func(b *testing.B) { benchNetClient(b, mk) })
@@ -73,7 +57,7 @@ func echoServer(b *testing.B, mk func() (Loop, error)) (Loop, string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	li, err := l.Listen("127.0.0.1:0", func(Conn) Handler { return echoHandler{} })
+	li, err := l.Listen("127.0.0.1:0", echo)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -7,6 +7,11 @@ import (
 	"time"
 )
 
+// acceptPause is for how long a listener rests when the process or the system
+// has no room for another connection. The event would come again at once, and
+// nothing changes until some connection closes.
+const acceptPause = 100 * time.Millisecond
+
 // A poller is where a loop sleeps and its events come from.
 type poller interface {
 	// poll runs the callbacks of the events that have come. If the core is idle

@@ -3,15 +3,9 @@ package loop
 import (
 	"net/netip"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// acceptPause is for how long a listener rests when the process or the system
-// has no room for another connection. The event would come again at once, and
-// nothing changes until some connection closes.
-const acceptPause = 100 * time.Millisecond
 
 type epollListener struct {
 	l      *epollLoop

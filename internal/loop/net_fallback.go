@@ -1,0 +1,118 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+)
+
+// netLoop is the loop over package net: goroutines wait in its blocking calls
+// and post what came of them. Slower than epoll, but it runs everywhere.
+type netLoop struct {
+	core
+}
+
+// NewNet makes a loop over package net. New is better where it is another kind.
+func NewNet() Loop {
+	l := &netLoop{}
+	l.init(newChanPoller(&l.core))
+	return l
+}
+
+type netListener struct {
+	l      *netLoop
+	nl     net.Listener
+	accept func(Conn) Handler
+	closed bool
+	done   chan struct{}
+}
+
+func (l *netLoop) Listen(addr string, accept func(Conn) Handler) (Listener, error) {
+	if _, err := parseAddr(addr); err != nil {
+		return nil, err
+	}
+	nl, err := net.Listen("tcp", addr) // sets SO_REUSEADDR
+	if err != nil {
+		return nil, err
+	}
+	li := &netListener{l: l, nl: nl, accept: accept, done: make(chan struct{})}
+	l.addListener(li)
+	go li.run()
+	return li, nil
+}
+
+func (li *netListener) Addr() string { return li.nl.Addr().String() }
+
+func (li *netListener) Close() {
+	if !li.closed {
+		li.closed = true
+		close(li.done)
+		li.nl.Close()
+		li.l.dropListener(li)
+	}
+}
+
+func (li *netListener) run() {
+	for {
+		nc, err := li.nl.Accept()
+		switch {
+		case err == nil:
+			if !li.l.Post(func() { li.take(nc) }) {
+				nc.Close()
+			}
+			continue
+		case errors.Is(err, net.ErrClosed):
+			return
+		}
+		// No room for another connection, most likely: see acceptPause.
+		li.l.Post(func() { li.l.onError(err) })
+		select {
+		case <-time.After(acceptPause):
+		case <-li.done:
+			return
+		}
+	}
+}
+
+func (li *netListener) take(nc net.Conn) {
+	if li.closed {
+		nc.Close()
+		return
+	}
+	t := &netConn{l: li.l, read: make(chan readResult, 1), remote: nc.RemoteAddr().String()}
+	t.use(nc)
+	t.c = li.l.newConn(t, nil, open)
+	t.c.accepted(li.accept)
+	li.l.touch(t.c) // its first interest in reading
+}
+
+func (l *netLoop) Dial(addr string, timeout time.Duration, h Handler) Conn {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &netConn{l: l, read: make(chan readResult, 1), remote: addr, cancel: cancel}
+	t.c = l.newConn(t, h, connecting)
+	if _, err := parseAddr(addr); err != nil {
+		t.c.end(dialError(addr, err))
+		return t.c
+	}
+	t.c.dialing(addr, timeout)
+	go func() {
+		var d net.Dialer
+		nc, err := d.DialContext(ctx, "tcp", addr)
+		if !l.Post(func() { t.connected(nc, err) }) && err == nil {
+			nc.Close()
+		}
+	}()
+	return t.c
+}
+
+func (t *netConn) connected(nc net.Conn, err error) {
+	switch {
+	case err != nil:
+	case t.c.state != connecting: // given up
+		nc.Close()
+	default:
+		t.use(nc)
+	}
+	t.c.dialed(err)
+}
