@@ -88,10 +88,11 @@ func (l *LogFiles) open(path string) (*logFile, error) {
 
 // watch opens the files anew at each SIGHUP.
 func (l *LogFiles) watch() {
-	l.signals = make(chan os.Signal, 1)
-	signal.Notify(l.signals, syscall.SIGHUP)
+	signals := make(chan os.Signal, 1)
+	l.signals = signals
+	signal.Notify(signals, syscall.SIGHUP)
 	go func() {
-		for range l.signals {
+		for range signals {
 			l.Reopen()
 		}
 	}()
