@@ -80,14 +80,14 @@ type Status uint8
 
 // The statuses. From Failed on, nothing is said about whether it was done.
 const (
-	OK         Status = iota + 1 // hit, STORED, DELETED, TOUCHED, a new number
-	NotFound                     // miss, NOT_FOUND
-	NotStored                    // add, replace, append, prepend whose condition failed
-	Exists                       // cas on another unique
-	NonNumeric                   // incr or decr on a value that is not a number
-	TooLarge                     // append or prepend would exceed MaxItemSize
-	Failed                       // the server could not do it (disk, shutdown); Message says why
-	FateUnknown                  // it may or may not have been done, or may yet be
+	OK          Status = iota + 1 // hit, STORED, DELETED, TOUCHED, a new number
+	NotFound                      // miss, NOT_FOUND
+	NotStored                     // add, replace, append, prepend whose condition failed
+	Exists                        // cas on another unique
+	NonNumeric                    // incr or decr on a value that is not a number
+	TooLarge                      // append or prepend would exceed MaxItemSize
+	Failed                        // the server could not do it (disk, shutdown); Message says why
+	FateUnknown                   // it may or may not have been done, or may yet be
 )
 
 // Result of a command.

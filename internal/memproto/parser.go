@@ -1,0 +1,150 @@
+package memproto
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/kumofs/kumofs/internal/item"
+)
+
+// binaryMagic is the first byte of every request of the binary protocol.
+const binaryMagic = 0x80
+
+// Reasons to close a connection. memcached says nothing to the client either.
+var (
+	// ErrLineTooLong: no newline where there should have been one long ago.
+	ErrLineTooLong = errors.New("memcached command line is too long")
+	// ErrHTTP: a web browser, or someone who makes one talk to us.
+	ErrHTTP = errors.New("HTTP request on a memcached port")
+	// ErrBinary: the binary protocol, which this parser only knows by its first byte.
+	ErrBinary = errors.New("memcached binary protocol is not spoken here")
+)
+
+// Parser cuts the bytes of one connection into commands. The zero Parser is
+// ready. What it finds does not depend on how the bytes were split on their way.
+type Parser struct {
+	// MaxItemSize bounds a value, in bytes, at most 2^31-3; 0 is DefaultMaxItemSize.
+	MaxItemSize int
+
+	started bool
+	err     error
+	swallow int // bytes of an unwanted body that are still to come
+	scanned int // bytes at the start of buf that are known to hold no newline
+	need    int // bytes of buf without which Next cannot go on; 0 is any
+}
+
+// Next parses the command at the start of buf and says how many bytes it took.
+// The rest is to be given again, with more behind it; the parser remembers what
+// it saw of it, so those bytes must not change.
+//
+// n == 0 and no error: there is no whole command yet, see Need. cmd is then
+// KindNone. n > 0: cmd is a command, or KindNone where a part of a refused body
+// was swallowed. An error: answer what came before and close the connection;
+// Next only repeats it from then on.
+//
+// A value is parsed in one piece, so buf must be able to grow to
+// maxShortLine + MaxItemSize + 3, or to 1 MiB if that is more.
+func (p *Parser) Next(buf []byte, cmd *Command) (n int, err error) {
+	cmd.reset()
+	if p.err != nil {
+		return 0, p.err
+	}
+	if p.swallow > 0 {
+		n = min(p.swallow, len(buf))
+		p.swallow -= n
+		return n, nil
+	}
+	if len(buf) == 0 || len(buf) < p.need {
+		return 0, nil
+	}
+	if !p.started && buf[0] == binaryMagic {
+		cmd.Kind = KindBinary
+		p.err = ErrBinary
+		return 1, nil
+	}
+	p.started = true
+
+	eol := p.endOfLine(buf)
+	if p.err != nil {
+		return 0, p.err
+	}
+	if eol < 0 {
+		p.scanned = len(buf)
+		p.need = len(buf) + 1
+		return 0, nil
+	}
+	p.scanned, p.need = 0, 0
+
+	line := buf[:eol]
+	if len(line) > 1 && line[len(line)-1] == '\r' {
+		line = line[:len(line)-1]
+	}
+	cmd.Request.MaxItemSize = uint32(p.maxItemSize())
+	body, ok := p.parseLine(line, buf[eol+1:], cmd)
+	if !ok {
+		cmd.reset()
+		p.need = eol + 1 + body
+		return 0, nil
+	}
+	if p.err != nil {
+		return 0, p.err
+	}
+	return eol + 1 + body, nil
+}
+
+// Need says how many bytes, at least, must be added to the buffer of the last
+// Next before another can go on: 1 or more. have is the length of that buffer
+// less what was taken of it.
+func (p *Parser) Need(have int) int {
+	if p.swallow > 0 {
+		return p.swallow
+	}
+	return max(p.need-have, 1)
+}
+
+func (p *Parser) maxItemSize() int {
+	if p.MaxItemSize == 0 {
+		return DefaultMaxItemSize
+	}
+	return p.MaxItemSize
+}
+
+// endOfLine is the place of the newline that ends the command line in buf, -1 if
+// it is not there yet. It sets p.err if the line is longer than it may be.
+//
+// memcached closes only if the newline is not among the bytes it happens to
+// have; here a line that is too long is too long however it comes.
+func (p *Parser) endOfLine(buf []byte) int {
+	eol := bytes.IndexByte(buf[p.scanned:], '\n')
+	length := len(buf)
+	if eol >= 0 {
+		eol += p.scanned
+		length = eol
+	}
+	if length > maxShortLine && (length > maxLine || !mayBeLong(buf)) {
+		p.err = ErrLineTooLong
+	}
+	return eol
+}
+
+// mayBeLong tells whether a line begins as one with any number of keys.
+// memcached has only get and gets here; it takes a long gat if it comes in one
+// piece.
+func mayBeLong(line []byte) bool {
+	word, _ := nextToken(line[:maxShortLine])
+	switch string(word) {
+	case "get", "gets", "gat", "gats":
+		return true
+	}
+	return false
+}
+
+// refuseBody makes the parser swallow a data block of size bytes and its end.
+func (p *Parser) refuseBody(size int) { p.swallow = size + len("\r\n") }
+
+// request fills in what every command on one key has.
+func request(cmd *Command, op item.Op, key []byte) {
+	cmd.Kind = KindRequest
+	cmd.Request.Op = op
+	cmd.Request.Key = key
+}
