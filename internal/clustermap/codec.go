@@ -204,7 +204,14 @@ func (d *decoder) byte(max byte) byte {
 func (d *decoder) bool() bool { return d.byte(1) == 1 }
 
 // count is the number of things that follow, each of at least size bytes.
-func (d *decoder) count(size int) int { return int(d.uint(uint64(len(d.b) / size))) }
+func (d *decoder) count(size int) int {
+	n := d.uint(^uint64(0))
+	if n > uint64(len(d.b)/size) {
+		d.fail("a count exceeds the bytes that are left")
+		return 0
+	}
+	return int(n)
+}
 
 func (d *decoder) string() string {
 	n := d.count(1)

@@ -56,6 +56,7 @@ func (pl *planner) shedSurplus() {
 // shed makes the moves within p. It is false when no server is above its quota
 // or none below any more.
 func (pl *planner) shed(p int, strict bool) bool {
+	n := len(pl.servers)
 	var over, under bool
 	for s := range int32(len(pl.servers)) {
 		over = over || pl.short(s) < 0
@@ -66,7 +67,7 @@ func (pl *planner) shed(p int, strict bool) bool {
 	}
 	for {
 		from, to := int32(-1), int32(-1)
-		var bestRank [6]int
+		var bestRank [8]int
 		for _, s := range pl.sets[p] {
 			if pl.short(s) >= 0 {
 				continue
@@ -79,7 +80,17 @@ func (pl *planner) shed(p int, strict bool) bool {
 				if strict && (zone > 0 || zone == 0 && host > 0) {
 					continue
 				}
-				rank := [6]int{zone, host, pl.price(p, t) - pl.price(p, s), -pl.zoneNeed[pl.zone[t]], pl.short(s), -pl.short(t)}
+				pairs := 0
+				for _, o := range pl.sets[p] {
+					if o != s {
+						pairs += int(pl.pairs[int(t)*n+int(o)]) - int(pl.pairs[int(s)*n+int(o)])
+					}
+				}
+				primary := 0
+				if s == pl.basePrimary[p] {
+					primary = 1
+				}
+				rank := [8]int{zone, host, pl.price(p, t) - pl.price(p, s), -pl.zoneNeed[pl.zone[t]], primary, pairs, pl.short(s), -pl.short(t)}
 				if from < 0 || slices.Compare(rank[:], bestRank[:]) < 0 {
 					from, to, bestRank = s, t, rank
 				}

@@ -234,14 +234,7 @@ func TestAssignCheapest(t *testing.T) {
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		servers := all[:1+r.Intn(len(all))]
 		copies := min(replication, len(servers))
-		before := make([][]ServerID, parts)
-		for i := range before {
-			for _, id := range m.Partitions[i].Assigned {
-				if len(before[i]) < copies && slices.ContainsFunc(servers, func(s Server) bool { return s.ID == id }) {
-					before[i] = append(before[i], id)
-				}
-			}
-		}
+		before := present(lists(m), servers, copies)
 		plan := assign(m, servers)
 		checkPlan(t, plan, servers, replication)
 		if got, want := newCopies(before, plan), cheapest(before, servers, copies); got != want {
@@ -266,8 +259,9 @@ func TestAssignSequences(t *testing.T) {
 			n := 1 + r.Intn(c.most)
 			servers, next := testServers(0, n), n
 			assign(m, servers)
-			over, total, primaryMoves := 0, 0, 0
+			over, total, turned, turnedLeast := 0, 0, 0, 0
 			for step := range c.steps {
+				was := len(servers)
 				switch k := 1 + r.Intn(1+len(servers)/4); {
 				case r.Intn(2) == 0 && len(servers)+k <= c.most:
 					servers = append(servers, testServers(next, next+k)...)
@@ -283,32 +277,48 @@ func TestAssignSequences(t *testing.T) {
 				checkPlan(t, plan, servers, c.replication)
 				copies := min(c.replication, len(servers))
 				got, least := newCopies(before, plan), lowerBound(before, servers, copies)
-				if got < least {
-					t.Fatalf("step %d: %d new copies, fewer than possible", step, got)
+				if got != least && c.parts <= 256 {
+					least = cheapest(present(before, servers, copies), servers, copies)
+				}
+				if got < least || got > least && (c.parts <= 256 || len(servers) > was) {
+					t.Errorf("%+v seed %d step %d: from %d to %d servers with %d new copies, %d would do", c, seed, step, was, len(servers), got, least)
 				}
 				over, total = over+got-least, total+least
-				for p := range plan {
-					if slices.Contains(plan[p], at(before[p], 0)) && plan[p][0] != before[p][0] {
-						primaryMoves++
-					}
-				}
+				turned += newCopies(firsts(before), firsts(plan))
+				turnedLeast += lowerBound(firsts(before), servers, 1)
 				if step%8 == 0 {
 					checkIdempotent(t, m, servers, plan)
 				}
 			}
-			t.Logf("%+v seed %d: %d copies made, %d more than the bound; %d primaries moved that could have stayed", c, seed, total+over, over, primaryMoves)
-			if over > 0 {
-				t.Errorf("%+v seed %d: %d of %d copies more than least", c, seed, over, total)
+			t.Logf("%+v seed %d: %d copies made, %d more than the simple bound; %d changes of primary, bound %d", c, seed, total+over, over, turned, turnedLeast)
+			// The simple bound does not see which servers already share a
+			// partition, so plans that are the cheapest may be above it.
+			if over*50 > total {
+				t.Errorf("%+v seed %d: %d copies above a bound of %d", c, seed, over, total)
 			}
 		}
 	}
 }
 
-func at(l []ServerID, i int) ServerID {
-	if i < len(l) {
-		return l[i]
+func firsts(plan [][]ServerID) [][]ServerID {
+	l := make([][]ServerID, len(plan))
+	for p := range l {
+		l[p] = plan[p][:min(1, len(plan[p]))]
 	}
-	return 0
+	return l
+}
+
+// present is plan without the servers that are gone and without surplus copies.
+func present(plan [][]ServerID, servers []Server, copies int) [][]ServerID {
+	l := make([][]ServerID, len(plan))
+	for p := range plan {
+		for _, id := range plan[p] {
+			if len(l[p]) < copies && slices.ContainsFunc(servers, func(s Server) bool { return s.ID == id }) {
+				l[p] = append(l[p], id)
+			}
+		}
+	}
+	return l
 }
 
 // TestAssignPlaces: copies are on distinct hosts and zones where balance allows.
@@ -459,5 +469,43 @@ func BenchmarkAssign(b *testing.B) {
 				Assign(m, servers[1:], PlanOptions{})
 			}
 		})
+	}
+}
+
+// TestAssignHard plans from assignments that no plan of ours would leave.
+func TestAssignHard(t *testing.T) {
+	servers := testServers(0, 100)
+	ring := func(stride int) *Map {
+		m := emptyMap(4096, 3)
+		for p := range m.Partitions {
+			for i := range 3 {
+				m.Partitions[p].Assigned = append(m.Partitions[p].Assigned, servers[(p*stride+i)%100].ID)
+			}
+		}
+		return m
+	}
+	few := emptyMap(4096, 3)
+	for p := range few.Partitions {
+		few.Partitions[p].Assigned = []ServerID{servers[p%3].ID, servers[3+p%30].ID}
+	}
+	for name, c := range map[string]struct {
+		m       *Map
+		servers []Server
+	}{
+		"ring":        {ring(1), servers[33:]},
+		"triples":     {ring(3), servers[34:]},
+		"triples, 1":  {ring(3), servers[1:]},
+		"few":         {few, servers},
+		"few, bereft": {few, servers[2:40]},
+	} {
+		start := time.Now()
+		before := present(lists(c.m), c.servers, 3)
+		plan := assign(c.m, c.servers)
+		took := time.Since(start)
+		checkPlan(t, plan, c.servers, 3)
+		t.Logf("%s: %v, %d new copies, bound %d", name, took, newCopies(before, plan), lowerBound(before, c.servers, 3))
+		if took > 5*time.Second {
+			t.Errorf("%s took %v", name, took)
+		}
 	}
 }
