@@ -1,0 +1,227 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/cli"
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+const ctlCommands = `Commands:
+  status                show what servers there are (also: stat)
+  attach                attach all new and returned servers and copy data to them
+  attach-noreplace      attach them, but move no data yet
+  detach                detach all fault servers and make the missing copies (also: remove)
+  detach-noreplace      detach them, but make no copies yet
+  replace               copy and move what is missing or out of balance
+  full-replace          compare all copies too and mend what differs
+  backup [SUFFIX]       checkpoint every server's store as STORE-SUFFIX (today's date)
+  enable-auto-replace   attach and detach servers without being told
+  disable-auto-replace  leave that to the administrator
+  recover               rebuild lost managers from what the servers know`
+
+// ctlNames are the commands that go to the manager under another or the same name.
+var ctlNames = map[string]string{
+	"attach": "attach", "attach-noreplace": "attach-noreplace",
+	"detach": "detach", "remove": "detach", "detach-noreplace": "detach-noreplace",
+	"replace": "replace", "full-replace": "full-replace", "backup": "backup",
+	"enable-auto-replace": "enable-auto-replace", "disable-auto-replace": "disable-auto-replace",
+}
+
+// ctl is one run of kumoctl.
+type ctl struct {
+	f          *cli.Flags
+	out        io.Writer
+	json       bool
+	verbose    bool
+	wait       bool
+	acceptLoss string
+	client     *Client
+	now        func() time.Time
+}
+
+// Kumoctl is the program kumoctl.
+func Kumoctl(ctx context.Context, args []string, out io.Writer) error {
+	f := cli.NewFlags("kumoctl", "MANAGER[:PORT=19700][,MANAGER...] COMMAND [flags]")
+	f.About(ctlCommands)
+	asJSON := f.Bool("", "json", "print JSON")
+	verbose := f.Bool("v", "verbose", "status: show the cluster, its managers, IDs and copies too")
+	wait := f.Bool("w", "wait", "end when the copying that the command causes is done")
+	acceptLoss := f.String("", "accept-loss", "CLUSTER", "", "go on although data of this cluster (its ID) is lost by it")
+	if err := f.Parse(args, out); err != nil {
+		return err
+	}
+	c := &ctl{f: f, out: out, json: *asJSON, verbose: *verbose, wait: *wait, acceptLoss: *acceptLoss, now: time.Now}
+	return c.run(ctx, f.Args())
+}
+
+// usage is a bad command line: the complaint, then what commands there are.
+func (c *ctl) usage(format string, args ...any) error {
+	return &cli.UsageError{Prog: "kumoctl", Msg: fmt.Sprintf(format, args...), Help: "\n" + c.f.Help()}
+}
+
+func (c *ctl) run(ctx context.Context, args []string) error {
+	if len(args) < 2 {
+		return c.usage("needs a manager's address and a command")
+	}
+	command, rest := args[1], args[2:]
+	name, known := ctlNames[command]
+	status := command == "status" || command == "stat"
+	if !known && !status && command != "recover" {
+		return c.usage("unknown command %q", command)
+	}
+	if len(rest) > 0 && command != "backup" && c.acceptLoss == "" {
+		return c.usage("%s: unexpected argument %q", command, rest[0])
+	}
+	if command == "recover" {
+		return errors.New("recover: not in this version: a manager that lost its state directory can only be replaced " +
+			"while another manager lives; keep a copy of the -s directory")
+	}
+	managers, err := cli.ResolveList(args[0], cli.ManagerPort)
+	if err != nil {
+		return c.f.UsageError("%s", err)
+	}
+	if len(managers) == 0 {
+		return c.usage("no manager in %q", args[0])
+	}
+	c.client = NewClient("manager", managers...)
+	defer c.client.Close()
+	if !c.wait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, Deadline)
+		defer cancel()
+	}
+	if status {
+		return c.status(ctx)
+	}
+	if command == "backup" {
+		if rest, err = c.suffix(rest); err != nil {
+			return err
+		}
+	}
+	return c.command(ctx, command, control.CommandRequest{Command: name, Args: rest, Wait: c.wait, AcceptLoss: c.acceptLoss})
+}
+
+// suffix is the backup's: it becomes part of file names on every server.
+func (c *ctl) suffix(args []string) ([]string, error) {
+	switch len(args) {
+	case 0:
+		return []string{c.now().Format("20060102")}, nil
+	case 1:
+		const allowed = "letters, digits, dots, dashes and underscores"
+		bad := func(r rune) bool {
+			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
+		}
+		if args[0] == "" || strings.ContainsFunc(args[0], bad) {
+			return nil, c.usage("backup: the suffix %q must be made of %s", args[0], allowed)
+		}
+		return args, nil
+	}
+	return nil, c.usage("backup takes one suffix")
+}
+
+// command has the manager carry out a command and prints what it did.
+func (c *ctl) command(ctx context.Context, command string, req control.CommandRequest) error {
+	resp, err := c.client.Command(ctx, req)
+	if err != nil {
+		return fmt.Errorf("%s: %w", command, err)
+	}
+	if c.json {
+		if err := WriteJSON(c.out, resp); err != nil {
+			return err
+		}
+		if resp.Nothing {
+			return &cli.Exit{Code: 1}
+		}
+		return nil
+	}
+	if resp.Nothing {
+		if len(resp.Lines) == 0 {
+			return fmt.Errorf("nothing to %s", command)
+		}
+		return errors.New(strings.Join(resp.Lines, "\n"))
+	}
+	if req.Command == "backup" {
+		fmt.Fprintf(c.out, "suffix=%s\n", req.Args[0])
+	}
+	for _, line := range resp.Lines {
+		fmt.Fprintln(c.out, line)
+	}
+	return nil
+}
+
+// status prints the cluster's state. Its form is fixed: scripts read it.
+func (c *ctl) status(ctx context.Context) error {
+	s, err := c.client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	sortNodes(s.Attached)
+	sortNodes(s.NotAttached)
+	slices.SortFunc(s.Managers, func(a, b control.ManagerState) int { return CompareAddrs(a.Addr, b.Addr) })
+	if c.json {
+		return WriteJSON(c.out, s)
+	}
+	writeStamp(c.out, s.Timestamp, s.Clock)
+	fmt.Fprintln(c.out, "attached node:")
+	for _, n := range s.Attached {
+		fmt.Fprintf(c.out, "  %s  (%s)%s\n", n.Addr, n.State, c.details(n, true))
+	}
+	fmt.Fprintln(c.out, "not attached node:")
+	for _, n := range s.NotAttached {
+		fmt.Fprintf(c.out, "  %s%s\n", n.Addr, c.details(n, false))
+	}
+	if c.verbose {
+		c.writeCluster(s)
+	}
+	return nil
+}
+
+// details is what --verbose adds to a server's line.
+func (c *ctl) details(n control.NodeStatus, attached bool) string {
+	if !c.verbose {
+		return ""
+	}
+	var b strings.Builder
+	if !attached {
+		fmt.Fprintf(&b, "  (%s)", n.State)
+	}
+	fmt.Fprintf(&b, "  id=%s stream=%s incarnation=%d", n.ID, n.StreamAddr, n.Incarnation)
+	if n.Zone != "" {
+		fmt.Fprintf(&b, " zone=%s", cli.Quote(n.Zone))
+	}
+	if attached {
+		fmt.Fprintf(&b, " replicas=%d primaries=%d copies_left=%d", n.Replicas, n.Primaries, n.CopiesLeft)
+	}
+	if !n.Reachable {
+		b.WriteString(" unreachable")
+	}
+	if n.Note != "" {
+		fmt.Fprintf(&b, " note=%s", cli.Quote(n.Note))
+	}
+	return b.String()
+}
+
+// writeCluster is what --verbose adds at the end.
+func (c *ctl) writeCluster(s *control.Status) {
+	auto := "off"
+	if s.AutoReplace {
+		auto = "on"
+	}
+	fmt.Fprintf(c.out, "cluster:\n  %s  copies=%d auto-replace=%s\n", s.Cluster, s.Replication, auto)
+	fmt.Fprintf(c.out, "partitions:\n  %d  unavailable=%d short=%d copies_to_make=%d\n", s.Partitions, s.Unavailable, s.Short, s.Moving)
+	fmt.Fprintln(c.out, "managers:")
+	for _, m := range s.Managers {
+		leader := ""
+		if m.Leader {
+			leader = "  (leader)"
+		}
+		fmt.Fprintf(c.out, "  %s%s\n", m.Addr, leader)
+	}
+}
