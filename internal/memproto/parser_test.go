@@ -1,0 +1,289 @@
+package memproto
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/kumofs/kumofs/internal/item"
+)
+
+// transcript feeds a parser the chunks as they come from a connection and writes
+// down all that it finds. It fails if the parser asks for more than it may.
+func transcript(t *testing.T, limit int, chunks ...[]byte) string {
+	t.Helper()
+	p := Parser{MaxItemSize: limit}
+	var cmd Command
+	var log strings.Builder
+	var buf []byte
+	bound := max(maxShortLine+p.maxItemSize()+3, maxLine+1)
+	for _, chunk := range chunks {
+		// A new buffer each time, so that nothing leans on the old one.
+		buf = append(append(make([]byte, 0, len(buf)+len(chunk)), buf...), chunk...)
+		for {
+			before := p
+			need := p.Need(len(buf))
+			n, err := p.Next(buf, &cmd)
+			if err != nil {
+				fmt.Fprintf(&log, "error %v\n", err)
+				if n2, err2 := p.Next(buf, &cmd); n2 != 0 || !errors.Is(err2, err) || cmd.Kind != KindNone {
+					t.Fatalf("after error %v: %d, %v, kind %d", err, n2, err2, cmd.Kind)
+				}
+				return log.String()
+			}
+			if n < 0 || n > len(buf) {
+				t.Fatalf("took %d of %d bytes", n, len(buf))
+			}
+			if n == 0 {
+				if cmd.Kind != KindNone {
+					t.Fatalf("took nothing and found kind %d", cmd.Kind)
+				}
+				if need = p.Need(len(buf)); need < 1 || p.swallow == 0 && len(buf)+need > bound {
+					t.Fatalf("has %d bytes and wants %d more, the bound is %d", len(buf), need, bound)
+				}
+				break
+			}
+			if before.swallow == 0 && need > 1 {
+				t.Fatalf("wanted %d bytes more, yet went on without", need)
+			}
+			writeCommand(t, &log, &cmd)
+			// What was consumed may be overwritten once the command is done.
+			for i := range buf[:n] {
+				buf[i] = '#'
+			}
+			buf = buf[n:]
+		}
+	}
+	fmt.Fprintf(&log, "swallow %d\nrest %q\n", p.swallow, buf)
+	return log.String()
+}
+
+// writeCommand writes a command down and checks what must hold of every one.
+func writeCommand(t *testing.T, log *strings.Builder, cmd *Command) {
+	t.Helper()
+	req := &cmd.Request
+	switch cmd.Kind {
+	case KindNone:
+		return
+	case KindRetrieve:
+		if len(cmd.Keys) == 0 || req.Op != item.OpGet && req.Op != item.OpGetAndTouch {
+			t.Fatalf("retrieval %d of %d keys", req.Op, len(cmd.Keys))
+		}
+		for _, key := range cmd.Keys {
+			if !validKey(key) {
+				t.Fatalf("key %q", key)
+			}
+		}
+	case KindRequest, KindTooLarge:
+		if !req.Op.Valid() || !validKey(req.Key) {
+			t.Fatalf("operation %d of key %q", req.Op, req.Key)
+		}
+		if len(req.Value) > int(req.MaxItemSize) {
+			t.Fatalf("a value of %d bytes, the limit is %d", len(req.Value), req.MaxItemSize)
+		}
+	}
+	if errs := cmd.Kind == KindError || cmd.Kind == KindTooLarge; errs != (cmd.Error != "") || errs && !isLine(cmd.Error) {
+		t.Fatalf("kind %d with answer %q", cmd.Kind, cmd.Error)
+	}
+	fmt.Fprintf(log, "kind %d op %d key %q value %q flags %d exptime %d cas %d delta %d limit %d keys %q cas %v noreply %v error %q\n",
+		cmd.Kind, req.Op, req.Key, req.Value, req.Flags, req.Exptime, req.CAS, req.Delta, req.MaxItemSize, cmd.Keys, cmd.WithCAS, cmd.NoReply, cmd.Error)
+}
+
+// isLine tells whether s is one line with its CR LF.
+func isLine(s string) bool {
+	return strings.HasSuffix(s, "\r\n") && !strings.ContainsAny(s[:len(s)-2], "\r\n")
+}
+
+// checkSplits checks that what is found in b does not depend on how it comes.
+func checkSplits(t *testing.T, limit int, b []byte, seed uint64) {
+	t.Helper()
+	whole := transcript(t, limit, bytes.Clone(b))
+	r := rand.New(rand.NewPCG(seed, 1))
+	var chunks [][]byte
+	for rest := bytes.Clone(b); len(rest) > 0; {
+		n := min(1+r.IntN(1+r.IntN(1+len(rest))), len(rest))
+		chunks = append(chunks, rest[:n])
+		rest = rest[n:]
+	}
+	if split := transcript(t, limit, chunks...); split != whole {
+		t.Fatalf("in one piece:\n%.2000s\nin %d pieces:\n%.2000s", whole, len(chunks), split)
+	}
+}
+
+func TestSplits(t *testing.T) {
+	for _, d := range dialogs {
+		for seed := range uint64(5) {
+			checkSplits(t, 0, []byte(d.in), seed)
+		}
+		if len(d.in) < 5000 {
+			single := make([][]byte, len(d.in))
+			for i := range single {
+				single[i] = []byte{d.in[i]}
+			}
+			if a, b := transcript(t, 0, []byte(d.in)), transcript(t, 0, single...); a != b {
+				t.Errorf("%s: in one piece:\n%s\nbyte by byte:\n%s", d.name, a, b)
+			}
+		}
+	}
+}
+
+func FuzzParser(f *testing.F) {
+	for _, d := range dialogs {
+		if len(d.in) < 4000 {
+			f.Add([]byte(d.in), uint64(1))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte, seed uint64) { checkSplits(t, 40, b, seed) })
+}
+
+func TestNeed(t *testing.T) {
+	p := Parser{MaxItemSize: 1000}
+	var cmd Command
+	in := []byte("set a 0 0 100\r\n" + strings.Repeat("x", 100) + "\r\nget a\r\nset a 0 0 5000\r\n")
+	step := func(have, wantTaken, wantNeed int) {
+		t.Helper()
+		n, err := p.Next(in[:have], &cmd)
+		if need := p.Need(have - n); n != wantTaken || err != nil || need != wantNeed {
+			t.Fatalf("Next of %d bytes: %d, %v and needs %d; want %d and %d", have, n, err, need, wantTaken, wantNeed)
+		}
+		in = in[n:]
+	}
+	step(0, 0, 1)
+	step(5, 0, 1)
+	step(14, 0, 1)
+	step(15, 0, 102)
+	step(50, 0, 67)
+	step(116, 0, 1)
+	step(120, 117, 1)
+	step(3, 0, 1)
+	step(7, 7, 1)
+	step(16, 16, 5002)
+	in = make([]byte, 5010)
+	step(100, 100, 4902)
+	step(4910, 4902, 1)
+}
+
+// A refused body passes through without being kept.
+func TestSwallowInPieces(t *testing.T) {
+	p := Parser{MaxItemSize: 10}
+	var cmd Command
+	line := []byte("set a 0 0 2000000000 noreply\r\n")
+	if n, err := p.Next(line, &cmd); n != len(line) || err != nil || cmd.Kind != KindTooLarge || cmd.Request.Op != item.OpDelete ||
+		string(cmd.Request.Key) != "a" || !cmd.NoReply || cmd.Error != ReplyTooLarge {
+		t.Fatalf("Next = %d, %v, %+v", n, err, cmd)
+	}
+	piece := bytes.Repeat([]byte("version\r\n"), 100000)
+	for left := 2000000002; left > 0; {
+		n, err := p.Next(piece, &cmd)
+		if want := min(left, len(piece)); n != want || err != nil || cmd.Kind != KindNone {
+			t.Fatalf("Next = %d, %v, kind %d; want %d", n, err, cmd.Kind, want)
+		}
+		left -= n
+	}
+	if n, err := p.Next([]byte("version\r\n"), &cmd); n != 9 || err != nil || cmd.Kind != KindVersion {
+		t.Fatalf("after the body: %d, %v, kind %d", n, err, cmd.Kind)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		in  string
+		err error
+	}{
+		{strings.Repeat("x", maxShortLine+1), ErrLineTooLong},
+		{strings.Repeat("x", maxShortLine+1) + "\r\n", ErrLineTooLong},
+		{"set " + strings.Repeat("x", maxShortLine), ErrLineTooLong},
+		{"get " + strings.Repeat("x", maxLine), ErrLineTooLong},
+		{"GET / HTTP/1.1\r\n", ErrHTTP},
+		{"OPTIONS * HTTP/2.0 \n", ErrHTTP},
+		{"\x80", nil},
+	} {
+		var p Parser
+		var cmd Command
+		n, err := p.Next([]byte(c.in), &cmd)
+		if c.err == nil {
+			if n != 1 || err != nil || cmd.Kind != KindBinary {
+				t.Errorf("%q: %d, %v, kind %d", c.in, n, err, cmd.Kind)
+			}
+			_, err = p.Next([]byte("version\r\n"), &cmd)
+			c.err = ErrBinary
+		}
+		if !errors.Is(err, c.err) {
+			t.Errorf("%.40q: %v, want %v", c.in, err, c.err)
+		}
+	}
+}
+
+// A line of many keys must not leave its room behind for ever.
+func TestKeysAreLetGo(t *testing.T) {
+	var p Parser
+	var cmd Command
+	in := []byte("get" + strings.Repeat(" k", 100000) + "\r\n")
+	if n, err := p.Next(in, &cmd); n != len(in) || err != nil || len(cmd.Keys) != 100000 {
+		t.Fatalf("Next = %d, %v with %d keys", n, err, len(cmd.Keys))
+	}
+	p.Next([]byte("get a\r\n"), &cmd)
+	if len(cmd.Keys) != 1 || cap(cmd.Keys) > keptKeys {
+		t.Errorf("%d keys with room for %d", len(cmd.Keys), cap(cmd.Keys))
+	}
+}
+
+func TestParserDoesNotAllocate(t *testing.T) {
+	p := Parser{}
+	var cmd Command
+	in := []byte("get a b c\r\nset a 1 2 3 noreply\r\nabc\r\ncas a 0 0 1 77\r\nx\r\nincr a 1\r\ntouch a 5\r\ndelete a\r\nget " + badKey + "\r\nset a")
+	out := make([]byte, 0, 1<<10)
+	res := item.Result{Status: item.OK, Number: 12345}
+	run := func() {
+		out = out[:0]
+		rest := in
+		for {
+			n, err := p.Next(rest, &cmd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				break
+			}
+			rest = rest[n:]
+			switch cmd.Kind {
+			case KindRetrieve:
+				for _, key := range cmd.Keys {
+					out = AppendValue(out, key, 5, in[:20], true, 99)
+				}
+				out = AppendEnd(out)
+			case KindRequest:
+				out = AppendResult(out, cmd.Request.Op, &res)
+			case KindError:
+				out = append(out, cmd.Error...)
+			}
+		}
+		p = Parser{}
+	}
+	run()
+	if n := testing.AllocsPerRun(200, run); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	benchmarkParser(b, "get some-key-of-a-client\r\n")
+}
+
+func BenchmarkSet(b *testing.B) {
+	benchmarkParser(b, "set some-key-of-a-client 0 0 100\r\n"+strings.Repeat("v", 100)+"\r\n")
+}
+
+func benchmarkParser(b *testing.B, in string) {
+	var p Parser
+	var cmd Command
+	buf := []byte(in)
+	for b.Loop() {
+		if n, err := p.Next(buf, &cmd); n != len(buf) || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+}

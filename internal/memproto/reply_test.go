@@ -1,0 +1,91 @@
+package memproto
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/kumofs/kumofs/internal/item"
+)
+
+// Every operation with every status has one line, or none where it is said.
+func TestAppendResult(t *testing.T) {
+	ok := map[item.Op]string{
+		item.OpGet: "", item.OpGetAndTouch: "",
+		item.OpSet: ReplyStored, item.OpAdd: ReplyStored, item.OpReplace: ReplyStored,
+		item.OpAppend: ReplyStored, item.OpPrepend: ReplyStored, item.OpCAS: ReplyStored,
+		item.OpIncr: "18446744073709551615\r\n", item.OpDecr: "18446744073709551615\r\n",
+		item.OpTouch: ReplyTouched, item.OpDelete: ReplyDeleted,
+		item.OpFlush: ReplyOK, item.OpOpenSession: ReplyOK,
+	}
+	lines := map[item.Status]string{
+		item.NotFound: ReplyNotFound, item.NotStored: ReplyNotStored, item.Exists: ReplyExists, item.NonNumeric: ReplyNonNumeric,
+		item.TooLarge: ReplyTooLarge, item.Failed: "SERVER_ERROR no disk\r\n", item.FateUnknown: ReplyFateUnknown,
+		0: "SERVER_ERROR no disk\r\n", 200: "SERVER_ERROR no disk\r\n",
+	}
+	for op := item.Op(1); op.Valid(); op++ {
+		res := item.Result{Status: item.OK, Number: 1<<64 - 1, Message: "no disk"}
+		want, known := ok[op]
+		if !known {
+			t.Errorf("operation %d is not in this test", op)
+		}
+		if got := string(AppendResult([]byte("x"), op, &res)); got != "x"+want {
+			t.Errorf("operation %d, OK: %q, want %q", op, got, want)
+		}
+		for status, want := range lines {
+			if status == item.NotFound && (op == item.OpGet || op == item.OpGetAndTouch) {
+				want = ""
+			}
+			res.Status = status
+			if got := string(AppendResult([]byte("x"), op, &res)); got != "x"+want {
+				t.Errorf("operation %d, status %d: %q, want %q", op, status, got, want)
+			}
+		}
+	}
+}
+
+func TestMessagesStayOnTheirLine(t *testing.T) {
+	for _, c := range []struct{ message, want string }{
+		{"", "SERVER_ERROR internal error\r\n"},
+		{"disk\r\nVALUE a 0 1\r\n", "SERVER_ERROR disk  VALUE a 0 1  \r\n"},
+		{"a\x00b\x7fc\x80", "SERVER_ERROR a b c\x80\r\n"},
+		{strings.Repeat("m", 10000), "SERVER_ERROR " + strings.Repeat("m", maxMessageText) + "\r\n"},
+	} {
+		if got := string(AppendServerError(nil, c.message)); got != c.want {
+			t.Errorf("AppendServerError(%.40q) = %q, want %q", c.message, got, c.want)
+		}
+	}
+	if got := string(AppendVersion(nil, "1.6\r\nx")); !isLine(got) {
+		t.Errorf("AppendVersion = %q", got)
+	}
+}
+
+func TestAppendValue(t *testing.T) {
+	if got, want := string(AppendValue([]byte("x"), []byte("key"), 1<<32-1, []byte("a\r\nb"), false, 7)), "xVALUE key 4294967295 4\r\na\r\nb\r\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := string(AppendValue(nil, []byte("key"), 0, nil, true, 1<<64-1)), "VALUE key 0 0 18446744073709551615\r\n\r\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestAppendStat(t *testing.T) {
+	got := string(AppendStatSeconds(AppendStatUint(AppendStat(AppendStat(nil, "version", "1.6.45"), "domain\r\nsocket", "a\nb"), "pid", 42), "rusage_user", 12_000_345))
+	want := "STAT version 1.6.45\r\nSTAT domain  socket a b\r\nSTAT pid 42\r\nSTAT rusage_user 12.000345\r\n"
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Every reply of the table is one line.
+func TestRepliesAreLines(t *testing.T) {
+	for _, r := range []string{
+		ReplyStored, ReplyNotStored, ReplyExists, ReplyNotFound, ReplyDeleted, ReplyTouched, ReplyOK, ReplyEnd, ReplyReset,
+		ReplyError, ReplyBadFormat, ReplyDeleteUsage, ReplyBadDataChunk, ReplyBadDelta, ReplyBadExptime, ReplyNonNumeric,
+		ReplyFlushNotAllowed, ReplyShutdownMode, ReplyShutdownNotEnabled, ReplyMemlimitTooSmall, ReplyMemlimitNotBytes,
+		ReplyTooLarge, ReplyFateUnknown,
+	} {
+		if !isLine(r) {
+			t.Errorf("%q is not a line", r)
+		}
+	}
+}
