@@ -42,6 +42,8 @@ type guard struct {
 	dir   string // the directory guarded; what lies elsewhere (a checkpoint) gets plain errors
 	fsync bool
 	log   Logger
+	// tablePause is how long an error of writing a table is held back.
+	tablePause time.Duration
 
 	running atomic.Bool
 	stalled atomic.Int32 // operations waiting for space
@@ -57,16 +59,16 @@ type failure struct{ err error }
 const (
 	// stallPoll is how often a write that found the disk full is tried again.
 	stallPoll = 50 * time.Millisecond
-	// tablePause is how long the guard holds back an error of a table, and
-	// failedPause any error after the store has failed.
-	tablePause  = 200 * time.Millisecond
-	failedPause = time.Second
+	// defaultTablePause is how long the guard holds back an error of writing a
+	// table, and failedPause one of reading after the store has failed.
+	defaultTablePause = 200 * time.Millisecond
+	failedPause       = time.Second
 )
 
 var errFenced = errors.New("the store has failed; nothing is written any more")
 
 func newGuard(dir string, o *Options) *guard {
-	return &guard{dir: dir, fsync: o.Fsync, log: o.Logger, onFail: o.OnFatal, closing: make(chan struct{})}
+	return &guard{dir: dir, fsync: o.Fsync, log: o.Logger, tablePause: o.tablePause, onFail: o.OnFatal, closing: make(chan struct{})}
 }
 
 // err is what the store failed of, or nil.
@@ -149,14 +151,15 @@ func (g *guard) mustOnce(op func() error) error {
 }
 
 // table passes an operation on a table file on, slowed down when it fails.
+// After the store has failed it does nothing and says that it did: writers that
+// wait for a flush must come back.
 func (g *guard) table(op func() error) error {
 	if g.failed.Load() != nil {
-		g.pause(failedPause)
-		return errFenced
+		return nil
 	}
 	err := op()
 	if err != nil && g.running.Load() {
-		g.pause(tablePause)
+		g.pause(g.tablePause)
 	}
 	return err
 }

@@ -37,9 +37,9 @@ func (fs *guardFS) open(name string, op func() (vfs.File, error)) (vfs.File, err
 		if err := fs.g.must(run); err != nil {
 			return nil, err
 		}
-		if f == nil {
-			return nullFile{}, nil // the store has failed
-		}
+	}
+	if f == nil {
+		return nullFile{}, nil // the store has failed
 	}
 	return &guardFile{File: f, g: fs.g, kind: kind}, nil
 }
@@ -149,11 +149,11 @@ func (f *guardFile) Write(p []byte) (int, error) {
 		written += n
 		return err
 	}
+	run := f.g.must
 	if f.kind == tableFile {
-		err := f.g.table(op)
-		return written, err
+		run = f.g.table
 	}
-	if err := f.g.must(op); err != nil {
+	if err := run(op); err != nil {
 		return written, err
 	}
 	return len(p), nil

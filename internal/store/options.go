@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -39,6 +40,8 @@ type Options struct {
 	// OnFatal is called once, on a goroutine of its own, when the store has
 	// failed for good (guard.go). Every operation fails from then on.
 	OnFatal func(error)
+
+	tablePause time.Duration // guard.tablePause; tests shorten it
 }
 
 // Logger takes lines for the log. Both methods may be called from any goroutine
@@ -65,6 +68,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxOpenFiles == 0 {
 		o.MaxOpenFiles = 500
+	}
+	if o.tablePause == 0 {
+		o.tablePause = defaultTablePause
 	}
 	if o.Logger == nil {
 		o.Logger = stdLogger{}

@@ -146,11 +146,11 @@ func getFrom(r pebble.Reader, g *guard, part uint16, key, dst []byte) ([]byte, b
 	buf := keyBuffers.Get().(*[]byte)
 	*buf = itemKey((*buf)[:0], part, key)
 	v, c, err := r.Get(*buf)
-	keyBuffers.Put(buf)
 	if err == nil {
 		dst = append(dst, v...)
-		err = c.Close()
+		err = c.Close() // also an error of reading v
 	}
+	keyBuffers.Put(buf)
 	// A store that failed meanwhile reads what may never have reached the disk.
 	if ferr := g.err(); ferr != nil {
 		return dst, false, ferr
