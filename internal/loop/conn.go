@@ -48,7 +48,7 @@ type conn struct {
 	dirty   bool // in the core's dirty list
 	paused  bool
 	resumed bool // a redelivery of in is in the late list
-	closing bool // CloseAfterFlush
+	closing bool // close when all is sent; OnClose gets endErr
 	eof     bool // the peer's side is closed and the handler stays (HalfCloser)
 	blocked bool // the kernel takes no more: wait for writable
 	inData  bool // within OnData: its bytes must not go back to the pool
@@ -58,6 +58,7 @@ type conn struct {
 	sent  int
 	wants []drain
 
+	endErr    error
 	dialTimer Timer
 }
 

@@ -94,8 +94,10 @@ func (c *conn) readFailed(err error) {
 			return
 		}
 	}
-	c.flush() // the last answers, if the peer only closed its side
-	c.end(io.EOF)
+	if c.state == open { // the last answers, if the peer only closed its side
+		c.closing, c.endErr = true, io.EOF
+		c.flush()
+	}
 }
 
 func (c *conn) PauseRead() {

@@ -75,7 +75,7 @@ func (c *conn) flush() {
 		c.dropOut()
 		c.blocked = false
 		if c.closing {
-			c.end(nil)
+			c.end(c.endErr)
 			return
 		}
 	case c.sent >= len(c.out)/2: // each byte moves no more than once

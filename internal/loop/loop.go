@@ -118,10 +118,10 @@ type Handler interface {
 
 // A HalfCloser is a Handler that wants to go on writing when the peer has only
 // closed its side ("printf 'get a\r\n' | nc" does). For any other handler the
-// loop offers its buffered output to the kernel once and closes.
+// loop closes as soon as what is buffered then has been sent.
 type HalfCloser interface {
 	// OnEOF says that no input follows. True: the connection stays for writing
-	// and the handler will close it. False: the loop closes it.
+	// and the handler will close it. False: as for any other.
 	OnEOF(c Conn) bool
 }
 

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"context"
-	"io"
 	"sync"
 	"testing"
 	"time"
@@ -159,5 +158,3 @@ func pattern(n int) []byte {
 	}
 	return b
 }
-
-func isEOF(err error) bool { return err == io.EOF }
