@@ -56,7 +56,9 @@ const (
 	KindShutdown
 	// KindQuit: answer what came before, then close.
 	KindQuit
-	// KindError: the answer is Error.
+	// KindError: the answer is Error. NoReply is set if the line was understood so
+	// far as to be quiet about it: a bad argument or data block in a noreply command
+	// is not answered, a line of the wrong shape is.
 	KindError
 	// KindBinary: the first byte of the connection is 0x80, the binary protocol.
 	// Nothing more is parsed, the next Next says ErrBinary: close.
