@@ -1,0 +1,121 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/store"
+)
+
+// ref is a replica with writes in a batch.
+type ref struct {
+	r      *replica.Replica
+	ticket uint64
+}
+
+// committer commits one batch after the other on a goroutine of its own; what
+// arrives meanwhile is the next batch. That order is what keeps a partition's
+// writes in order (package replica).
+type committer struct {
+	n *node
+	// Being filled.
+	batch *store.Batch
+	refs  []ref
+	after []func() // called when batch is stored
+	key   []byte
+	// Being committed.
+	busy    bool
+	spare   *store.Batch
+	inRefs  []ref
+	inAfter []func()
+
+	jobs chan *store.Batch
+	// full is since when the disk has had no room; zero: it has.
+	full time.Time
+}
+
+// diskFullRetry is how often a batch that found no room is tried again.
+const diskFullRetry = 200 * time.Millisecond
+
+func (c *committer) init(n *node) {
+	c.n = n
+	c.batch, c.spare = n.store.NewBatch(), n.store.NewBatch()
+	c.jobs = make(chan *store.Batch, 1)
+}
+
+// start commits what there is, unless a commit is under way: then done starts the next.
+func (c *committer) start() {
+	if c.busy || c.batch.Len() == 0 {
+		if !c.busy && len(c.after) > 0 {
+			for _, fn := range c.after {
+				fn()
+			}
+			c.after = c.after[:0]
+		}
+		return
+	}
+	c.busy = true
+	job := c.batch
+	c.batch, c.spare = c.spare, job
+	c.refs, c.inRefs = c.inRefs[:0], c.refs
+	c.after, c.inAfter = c.inAfter[:0], c.after
+	c.jobs <- job // has room: one job at a time
+}
+
+// run commits until jobs is closed.
+func (c *committer) run() {
+	for b := range c.jobs {
+		err := c.n.store.Commit(b)
+		for errors.Is(err, store.ErrDiskFull) && c.n.store.Failed() == nil && c.n.ctx.Err() == nil {
+			// Nothing was done. Others take over meanwhile (R9: a disk error is an
+			// accusation of oneself); when there is room again this goes on where it was.
+			c.n.loop.Post(c.diskFull)
+			select {
+			case <-c.n.ctx.Done():
+			case <-time.After(diskFullRetry):
+			}
+			err = c.n.store.Commit(b)
+		}
+		c.n.loop.Post(func() { c.done(err) })
+	}
+}
+
+func (c *committer) diskFull() {
+	if c.full.IsZero() {
+		c.full = time.Now()
+		c.n.log.Error("disk full: this server takes no writes and gives its partitions to others until there is space", "store", c.n.store.Path())
+	}
+}
+
+// done tells the replicas that their writes are stored.
+func (c *committer) done(err error) {
+	n := c.n
+	if err != nil {
+		if n.ctx.Err() == nil {
+			n.fatal(err)
+		}
+		return
+	}
+	if !c.full.IsZero() {
+		n.log.Warn("disk has space again", "store", n.store.Path(), "after", time.Since(c.full).Round(time.Millisecond))
+		c.full = time.Time{}
+	}
+	c.spare.Reset()
+	c.busy = false
+	n.touchClock()
+	for i := range c.inRefs {
+		r := &c.inRefs[i]
+		r.r.Persisted(r.ticket, &n.fx)
+		r.r = nil
+	}
+	for i, fn := range c.inAfter {
+		fn()
+		c.inAfter[i] = nil
+	}
+	c.inRefs, c.inAfter = c.inRefs[:0], c.inAfter[:0]
+	// endTurn of this turn starts the next batch.
+}
+
+// isFull tells whether puts would wait for space.
+func (c *committer) isFull() bool { return !c.full.IsZero() }

@@ -1,0 +1,383 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/store"
+	"github.com/kumofs/kumofs/internal/wire"
+	"golang.org/x/time/rate"
+)
+
+// copyWorkers is how many copies are sent at a time. Their rate together is
+// bounded by --replace-rate.
+const copyWorkers = 2
+
+// copier sends copies. start is called on the loop; the rest is its workers'.
+type copier struct {
+	n     *node
+	limit *rate.Limiter
+
+	mu    sync.Mutex
+	cond  *sync.Cond
+	queue []copyJob
+	done  bool
+	idle  map[string][]net.Conn
+}
+
+type copyJob struct {
+	c       replica.Copy
+	epoch   uint32
+	addr    string
+	cluster clustermap.ClusterID
+}
+
+func newCopier(n *node, bytesPerSecond int64) *copier {
+	c := &copier{n: n, idle: map[string][]net.Conn{}, limit: rate.NewLimiter(rate.Inf, 0)}
+	if bytesPerSecond > 0 {
+		c.limit = rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond, 4*chunkBytes)))
+	}
+	c.cond = sync.NewCond(&c.mu)
+	return c
+}
+
+func (c *copier) start(job replica.Copy) {
+	j := copyJob{c: job, epoch: job.Replica.Config().Epoch, cluster: c.n.cluster}
+	if s := c.n.cmap.Server(job.To); s != nil {
+		j.addr = s.StreamAddr
+	}
+	c.mu.Lock()
+	c.queue = append(c.queue, j)
+	c.mu.Unlock()
+	c.cond.Signal()
+}
+
+func (c *copier) stop() {
+	c.mu.Lock()
+	c.done = true
+	for _, list := range c.idle {
+		for _, nc := range list {
+			nc.Close()
+		}
+	}
+	c.idle = nil
+	c.mu.Unlock()
+	c.cond.Broadcast()
+}
+
+func (c *copier) run(ctx context.Context) {
+	for {
+		c.mu.Lock()
+		for len(c.queue) == 0 && !c.done {
+			c.cond.Wait()
+		}
+		if c.done {
+			c.mu.Unlock()
+			return
+		}
+		job := c.queue[0]
+		c.queue = append(c.queue[:0], c.queue[1:]...)
+		c.mu.Unlock()
+		upTo, err := c.send(ctx, &job)
+		if err != nil && ctx.Err() == nil {
+			c.n.log.Info("copy failed; it will be tried again", "partition", job.c.Replica.Part(), "to", job.addr, "err", err)
+		}
+		if err == nil {
+			c.n.counters.copiesDone.Add(1)
+		}
+		c.n.loop.Post(func() {
+			c.n.touchClock()
+			job.c.Replica.CopyDone(&job.c, upTo, err, &c.n.fx)
+		})
+	}
+}
+
+// last asks the loop for the replica's last version: whatever a snapshot taken
+// before holds is not newer.
+func (c *copier) last(ctx context.Context, r *replica.Replica) (uint64, error) {
+	ch := make(chan uint64, 1)
+	if !c.n.loop.Post(func() { ch <- r.Last() }) {
+		return 0, context.Canceled
+	}
+	select {
+	case v := <-ch:
+		return v, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (c *copier) connect(ctx context.Context, addr string) (nc net.Conn, fresh bool, err error) {
+	if addr == "" {
+		return nil, false, errors.New("the map has no stream address for it")
+	}
+	c.mu.Lock()
+	if list := c.idle[addr]; len(list) > 0 {
+		nc = list[len(list)-1]
+		c.idle[addr] = list[:len(list)-1]
+		c.mu.Unlock()
+		return nc, false, nil
+	}
+	c.mu.Unlock()
+	d := net.Dialer{Timeout: 5 * time.Second}
+	nc, err = d.DialContext(ctx, "tcp", addr)
+	return nc, true, err
+}
+
+func (c *copier) release(addr string, nc net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done || len(c.idle[addr]) >= copyWorkers {
+		nc.Close()
+		return
+	}
+	c.idle[addr] = append(c.idle[addr], nc)
+}
+
+// send sends one copy and returns what CopyDone wants to know.
+func (c *copier) send(ctx context.Context, job *copyJob) (upTo uint64, err error) {
+	sn := c.n.store.Snapshot()
+	defer sn.Close()
+	if upTo, err = c.last(ctx, job.c.Replica); err != nil {
+		return 0, err
+	}
+	for {
+		nc, fresh, err := c.connect(ctx, job.addr)
+		if err != nil {
+			return 0, err
+		}
+		s := newStream(nc)
+		if fresh {
+			_, err = s.w.WriteString(streamMagic)
+		}
+		if err == nil {
+			stop := context.AfterFunc(ctx, func() { nc.Close() })
+			err = c.sendOn(ctx, s, sn, job)
+			stop()
+		}
+		if err == nil {
+			c.release(job.addr, nc)
+			return upTo, nil
+		}
+		nc.Close()
+		if fresh || ctx.Err() != nil {
+			return 0, err
+		}
+		// A kept connection may have died meanwhile: once more on a new one.
+	}
+}
+
+func (c *copier) sendOn(ctx context.Context, s *stream, sn *store.Snapshot, job *copyJob) error {
+	part := job.c.Replica.Part()
+	err := s.writeJSON(streamHeader, copyHeader{
+		Cluster: job.cluster, From: c.n.self, To: job.c.To, Partition: part,
+		Epoch: job.epoch, JoinID: job.c.JoinID, Mode: job.c.Mode,
+	})
+	if err != nil {
+		return err
+	}
+	out := &chunker{c: c, ctx: ctx, s: s}
+	if job.c.Mode == wire.JoinTail {
+		err = sendKeys(out, sn, part, job.c.Keys)
+	} else {
+		err = sendDifferences(out, sn, part)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.write(streamEnd, nil); err != nil {
+		return err
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	_, err = s.expect(streamDone)
+	return err
+}
+
+// sendKeys sends the present values of keys.
+func sendKeys(out *chunker, sn *store.Snapshot, part uint16, keys []string) error {
+	for _, key := range keys {
+		rec, found, err := sn.Get(part, []byte(key), nil)
+		if err != nil {
+			return err
+		}
+		v := wire.Value{Key: key}
+		if found {
+			it, err := item.ParseRecord(rec)
+			if err != nil {
+				return err
+			}
+			v.Item = &it
+		}
+		if err := out.add(v); err != nil {
+			return err
+		}
+	}
+	return out.flush()
+}
+
+// sendDifferences compares digests of the receiver's ranges with ours and sends
+// what differs (R7).
+func sendDifferences(out *chunker, sn *store.Snapshot, part uint16) error {
+	s := out.s
+	if err := s.flush(); err != nil {
+		return err
+	}
+	for {
+		var ranges []rangeDigest
+		if err := s.expectJSON(streamRanges, &ranges); err != nil {
+			return err
+		}
+		if len(ranges) == 0 {
+			return errStream
+		}
+		var want []int
+		for i, g := range ranges {
+			count, hash, err := sn.DigestRange(part, g.Start, g.end())
+			if err != nil {
+				return err
+			}
+			if count != g.Count || hash != g.Hash {
+				want = append(want, i)
+			}
+		}
+		if err := s.writeJSON(streamWant, want); err != nil {
+			return err
+		}
+		if err := s.flush(); err != nil {
+			return err
+		}
+		// All is read before anything is sent: were both sides to write at the
+		// same time, each could wait for the other to read.
+		theirs := make([][]keyVersion, len(want))
+		for j := range want {
+			if err := s.expectJSON(streamVersions, &theirs[j]); err != nil {
+				return err
+			}
+		}
+		for j, i := range want {
+			if err := sendRange(out, sn, part, &ranges[i], theirs[j]); err != nil {
+				return err
+			}
+		}
+		if err := out.flush(); err != nil {
+			return err
+		}
+		if ranges[len(ranges)-1].Last {
+			return nil
+		}
+		if err := s.write(streamNext, nil); err != nil {
+			return err
+		}
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+}
+
+func (g *rangeDigest) end() []byte {
+	if g.Last {
+		return nil
+	}
+	return g.End
+}
+
+// sendRange sends what differs in one range; both sides are in the order of keys.
+func sendRange(out *chunker, sn *store.Snapshot, part uint16, g *rangeDigest, theirs []keyVersion) error {
+	it := sn.Iter(part, g.Start)
+	defer it.Close()
+	for it.Next() {
+		key := it.Key()
+		if !g.Last && bytes.Compare(key, g.End) >= 0 {
+			break
+		}
+		for len(theirs) > 0 && bytes.Compare(theirs[0].K, key) < 0 {
+			if err := out.add(wire.Value{Key: string(theirs[0].K)}); err != nil { // we do not have it
+				return err
+			}
+			theirs = theirs[1:]
+		}
+		rec, err := it.Record()
+		if err != nil {
+			return err
+		}
+		ours, err := item.ParseRecord(append([]byte(nil), rec...))
+		if err != nil {
+			return err
+		}
+		if len(theirs) > 0 && bytes.Equal(theirs[0].K, key) {
+			same := theirs[0].V == ours.Version
+			theirs = theirs[1:]
+			if same {
+				continue
+			}
+		}
+		if err := out.add(wire.Value{Key: string(key), Item: &ours}); err != nil {
+			return err
+		}
+	}
+	for _, t := range theirs {
+		if err := out.add(wire.Value{Key: string(t.K)}); err != nil {
+			return err
+		}
+	}
+	return it.Close()
+}
+
+// chunker collects values into frames and keeps to the rate.
+type chunker struct {
+	c      *copier
+	ctx    context.Context
+	s      *stream
+	values []wire.Value
+	bytes  int
+	buf    []byte
+}
+
+func (k *chunker) add(v wire.Value) error {
+	k.values = append(k.values, v)
+	k.bytes += len(v.Key) + 32
+	if v.Item != nil {
+		k.bytes += len(v.Item.Value)
+	}
+	if k.bytes >= chunkBytes {
+		return k.flush()
+	}
+	return nil
+}
+
+func (k *chunker) flush() error {
+	if len(k.values) > 0 {
+		k.buf = wire.AppendValues(k.buf[:0], k.values)
+		if err := k.c.wait(k.ctx, len(k.buf)); err != nil {
+			return err
+		}
+		if err := k.s.write(streamValues, k.buf); err != nil {
+			return err
+		}
+		k.c.n.counters.copyBytes.Add(uint64(len(k.buf)))
+		k.c.n.counters.copyItems.Add(uint64(len(k.values)))
+		k.values, k.bytes = k.values[:0], 0
+	}
+	return k.s.flush()
+}
+
+// wait waits until n bytes more may be sent.
+func (c *copier) wait(ctx context.Context, n int) error {
+	for n > 0 && c.limit.Limit() != rate.Inf {
+		step := min(n, c.limit.Burst())
+		if err := c.limit.WaitN(ctx, step); err != nil {
+			return err
+		}
+		n -= step
+	}
+	return nil
+}

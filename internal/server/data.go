@@ -1,0 +1,301 @@
+package server
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+const (
+	// maxUnread bounds what a gateway lets pile up unread on one connection:
+	// beyond it no more requests are taken from it.
+	maxUnread = 8 << 20
+	// maxBatchBytes bounds the writes that wait for the store; beyond it no more
+	// requests are taken from gateways until a commit is done.
+	maxBatchBytes = 64 << 20
+)
+
+// dataConn is one connection on the listening port, or one that this server
+// opened to a peer.
+type dataConn struct {
+	n      *node
+	conn   loop.Conn
+	opened bool // Magic was seen (or sent)
+	from   clustermap.ServerID
+	peer   *peer // the side that dialed
+	paused bool
+
+	out       *wire.Message
+	appendOut func([]byte) []byte
+	req       wire.Request
+	msg       wire.Message
+	reply     *wire.Reply
+	nak       *wire.Nak
+	appendRep func([]byte) []byte
+	appendNak func([]byte) []byte
+}
+
+func newDataConn(n *node) *dataConn {
+	c := &dataConn{n: n}
+	c.appendOut = func(b []byte) []byte { return wire.AppendMessage(b, c.out) }
+	c.appendRep = func(b []byte) []byte { return wire.AppendReply(b, c.reply) }
+	c.appendNak = func(b []byte) []byte { return wire.AppendNak(b, c.nak) }
+	return c
+}
+
+// accept takes a connection on the listening port: data, or HTTP of tools.
+func (n *node) accept(lc loop.Conn) loop.Handler {
+	c := newDataConn(n)
+	c.conn = lc
+	n.counters.connections.Add(1)
+	return c
+}
+
+// OnOpen is for connections that this server dialed.
+func (c *dataConn) OnOpen(loop.Conn) { c.n.peerOpened(c) }
+
+// OnClose forgets the connection. Requests under way on it are answered into nothing.
+func (c *dataConn) OnClose(_ loop.Conn, err error) {
+	n := c.n
+	if c.peer != nil {
+		n.peerClosed(c, err)
+		return
+	}
+	n.counters.connections.Add(-1)
+	if c.from != 0 && n.inbound[c.from] == c {
+		delete(n.inbound, c.from)
+	}
+}
+
+// OnData takes frames.
+func (c *dataConn) OnData(lc loop.Conn, b []byte) int {
+	n := c.n
+	used := 0
+	if !c.opened {
+		if len(b) < len(wire.Magic) {
+			if isPrefix(string(b), wire.Magic) || isPrefix(string(b), "GET ") || isPrefix(string(b), "POST") {
+				return 0
+			}
+		}
+		if len(b) >= len(wire.Magic) && string(b[:len(wire.Magic)]) == wire.Magic {
+			c.opened = true
+			used = len(wire.Magic)
+		} else {
+			c.handOver(b)
+			return 0
+		}
+	}
+	n.touchClock()
+	for {
+		kind, body, size, err := wire.Frame(b[used:])
+		if err != nil {
+			n.log.Warn("closing a connection that sent garbage", "addr", lc.RemoteAddr(), "err", err)
+			lc.Close()
+			return used
+		}
+		if size == 0 {
+			return used
+		}
+		used += size
+		if err := c.frame(kind, body); err != nil {
+			n.log.Warn("closing a connection", "addr", lc.RemoteAddr(), "err", err)
+			lc.Close()
+			return used
+		}
+		if c.paused {
+			return used
+		}
+	}
+}
+
+func isPrefix(part, whole string) bool { return len(part) <= len(whole) && whole[:len(part)] == part }
+
+// handOver gives a connection that speaks HTTP to the HTTP server.
+func (c *dataConn) handOver(b []byte) {
+	if !isHTTP(b) {
+		c.n.log.Warn("closing a connection that speaks neither kumofs nor HTTP", "addr", c.conn.RemoteAddr())
+		c.conn.Close()
+		return
+	}
+	nc, err := c.conn.Detach(b)
+	if err != nil {
+		c.conn.Close()
+		return
+	}
+	c.n.counters.connections.Add(-1)
+	c.n.cfg.http.give(nc)
+}
+
+func isHTTP(b []byte) bool {
+	for _, m := range []string{"GET ", "POST ", "HEAD ", "PUT ", "DELETE ", "OPTIONS "} {
+		if len(b) >= len(m) && string(b[:len(m)]) == m {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *dataConn) frame(kind wire.Kind, body []byte) error {
+	n := c.n
+	switch {
+	case kind == wire.KindRequest && c.peer == nil:
+		if err := wire.DecodeRequest(body, &c.req); err != nil {
+			return err
+		}
+		n.request(&c.req, c)
+		if !c.paused && (c.conn.Buffered() > maxUnread || n.commit.batch.Bytes() > maxBatchBytes) {
+			c.pause()
+		}
+		return nil
+	case kind == wire.KindPeerHello && c.peer == nil && c.from == 0:
+		return c.hello(body)
+	case kind == wire.KindLeaseGrant && c.peer != nil:
+		l, err := wire.DecodeLease(body)
+		if err != nil {
+			return err
+		}
+		n.rn.Leases.Granted(c.from, l.Sent, l.MapVersion, n.rn.Now)
+		n.granted = true
+		return nil
+	case kind == wire.KindLeaseRequest && c.peer == nil && c.from != 0:
+		l, err := wire.DecodeLease(body)
+		if err != nil {
+			return err
+		}
+		l.MapVersion = n.rn.Leases.Grant(c.from, n.rn.Now)
+		c.conn.Append(func(b []byte) []byte { return wire.AppendLease(b, wire.KindLeaseGrant, l) })
+		return nil
+	case c.from != 0:
+		if err := wire.DecodeMessage(kind, body, &c.msg); err != nil {
+			return err
+		}
+		if int(c.msg.Partition) >= len(n.replicas) {
+			if n.replicas == nil {
+				return nil // no map yet; the sender asks again
+			}
+			return fmt.Errorf("%w: partition %d", wire.ErrCorrupt, c.msg.Partition)
+		}
+		n.replicas[c.msg.Partition].Step(c.from, &c.msg, &n.fx)
+		return nil
+	}
+	return fmt.Errorf("%w: kind %d out of place", wire.ErrCorrupt, kind)
+}
+
+// hello checks that the dialer means this run of this server (R3, R10).
+func (c *dataConn) hello(body []byte) error {
+	h, err := wire.DecodePeerHello(body)
+	if err != nil {
+		return err
+	}
+	n := c.n
+	if n.cluster != 0 && h.Cluster != n.cluster || h.To != n.self || h.ToIncarnation != n.incarnation || h.From == n.self || h.From == 0 {
+		// The other side has an older map, or this one; it comes again.
+		c.conn.Close()
+		return nil
+	}
+	c.from = h.From
+	if old := n.inbound[h.From]; old != nil && old != c {
+		old.conn.Close()
+	}
+	n.inbound[h.From] = c
+	return nil
+}
+
+// request hands a command to its partition.
+func (n *node) request(req *wire.Request, to sink) {
+	if int(req.Partition) >= len(n.replicas) {
+		to.Nak(&wire.Nak{ID: req.ID, Index: req.Partition, Reason: wire.NakNotReady})
+		return
+	}
+	switch req.Op {
+	case item.OpGet, item.OpGetAndTouch:
+		n.counters.gets.Add(1)
+	case item.OpDelete:
+		n.counters.deletes.Add(1)
+	case item.OpFlush, item.OpOpenSession:
+		n.counters.others.Add(1)
+	default:
+		n.counters.sets.Add(1)
+	}
+	if n.commit.isFull() && req.Op != item.OpGet {
+		// It was not ordered, and will not be: the partition moves to a server with space.
+		to.Nak(&wire.Nak{ID: req.ID, Index: req.Partition, Reason: wire.NakNotReady})
+		return
+	}
+	n.replicas[req.Partition].Request(req, replica.Token{Owner: to, ID: req.ID}, &n.fx)
+}
+
+// Reply and Nak make a gateway's connection a sink.
+func (c *dataConn) Reply(r *wire.Reply) {
+	c.reply = r
+	c.conn.Append(c.appendRep)
+	c.reply = nil
+}
+
+// Nak refuses.
+func (c *dataConn) Nak(k *wire.Nak) {
+	c.nak = k
+	c.conn.Append(c.appendNak)
+	c.nak = nil
+}
+
+// pause stops taking requests until the gateway has read and the store has written.
+func (c *dataConn) pause() {
+	c.paused = true
+	c.conn.PauseRead()
+	c.n.commit.after = append(c.n.commit.after, func() {
+		c.conn.OnDrain(maxUnread/2, func() {
+			c.paused = false
+			c.conn.ResumeRead()
+		})
+	})
+}
+
+// connListener is a net.Listener of connections that the loop handed over.
+type connListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	addr  net.Addr
+}
+
+func newConnListener(addr string) *connListener {
+	a, _ := net.ResolveTCPAddr("tcp", addr)
+	return &connListener{conns: make(chan net.Conn, 64), done: make(chan struct{}), addr: a}
+}
+
+// give passes a connection on; when too many wait it is closed.
+func (l *connListener) give(c net.Conn) {
+	select {
+	case l.conns <- c:
+	default:
+		c.Close()
+	}
+}
+
+// Accept is net.Listener's.
+func (l *connListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is net.Listener's.
+func (l *connListener) Close() error {
+	select {
+	case <-l.done:
+	default:
+		close(l.done)
+	}
+	return nil
+}
+
+// Addr is net.Listener's.
+func (l *connListener) Addr() net.Addr { return l.addr }

@@ -1,0 +1,270 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/cli"
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+// handler is the tools' interface of a server.
+func (n *node) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+control.PathStat, n.serveStat)
+	mux.HandleFunc("GET "+control.PathMap, n.serveMap)
+	mux.HandleFunc("GET "+control.PathMetrics, n.serveMetrics)
+	mux.HandleFunc("GET "+control.PathHealth, n.serveHealth)
+	return mux
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client is gone if it fails
+}
+
+func httpError(w http.ResponseWriter, status int, format string, args ...any) {
+	writeJSON(w, status, control.Error{Error: fmt.Sprintf(format, args...)})
+}
+
+// onLoop runs fn on the loop and waits for it.
+func (n *node) onLoop(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	if !n.loop.Post(func() { fn(); close(done) }) {
+		return context.Canceled
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.ctx.Done():
+		return n.ctx.Err()
+	}
+}
+
+func (n *node) serveStat(w http.ResponseWriter, req *http.Request) {
+	key := req.URL.Query().Get("key")
+	values := map[string]any{}
+	c := &n.counters
+	switch key {
+	case "pid":
+		values[key] = os.Getpid()
+	case "uptime":
+		values[key] = int64(time.Since(n.started).Seconds())
+	case "time":
+		values[key] = time.Now().Unix()
+	case "version":
+		values[key] = cli.Version
+	case "cmd_get":
+		values[key] = c.gets.Load()
+	case "cmd_set":
+		values[key] = c.sets.Load()
+	case "cmd_delete":
+		values[key] = c.deletes.Load()
+	case "items":
+		items, err := n.store.Items()
+		if err != nil {
+			httpError(w, http.StatusInternalServerError, "cannot count the items: %v", err)
+			return
+		}
+		values[key] = items
+	case "hscheck":
+		values[key] = true // one map routes reads and writes
+	case "replstat":
+		s, err := n.replicationState(req.Context())
+		if err != nil {
+			httpError(w, http.StatusServiceUnavailable, "%v", err)
+			return
+		}
+		values[key] = s.State
+	case "set_delay", "unset_delay":
+		c.delay.Store(key == "set_delay")
+		values[key] = "ok"
+	case "checksum":
+		if !n.checksum(w, req, values) {
+			return
+		}
+	case "", "stats":
+		if err := n.allStats(req.Context(), values); err != nil {
+			httpError(w, http.StatusServiceUnavailable, "%v", err)
+			return
+		}
+	default:
+		httpError(w, http.StatusNotFound, "unknown key %q", key)
+		return
+	}
+	writeJSON(w, http.StatusOK, control.StatResponse{Values: values})
+}
+
+// checksum adds the checksums of one partition, or of all that are stored here.
+func (n *node) checksum(w http.ResponseWriter, req *http.Request, values map[string]any) bool {
+	var parts []uint16
+	if p := req.URL.Query().Get("partition"); p != "" {
+		i, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || i >= clustermap.MaxPartitions {
+			httpError(w, http.StatusBadRequest, "%q is not the number of a partition", p)
+			return false
+		}
+		parts = append(parts, uint16(i))
+	} else {
+		held, err := n.store.Positions()
+		if err != nil {
+			httpError(w, http.StatusInternalServerError, "%v", err)
+			return false
+		}
+		for i := range held {
+			parts = append(parts, i)
+		}
+	}
+	for _, p := range parts {
+		count, sum, err := n.store.Checksum(p)
+		if err != nil {
+			httpError(w, http.StatusInternalServerError, "partition %d: %v", p, err)
+			return false
+		}
+		name := "checksum"
+		if len(parts) > 1 {
+			name = fmt.Sprintf("%05d", p)
+		}
+		values[name] = fmt.Sprintf("%016x %d", sum, count)
+	}
+	if len(values) == 0 {
+		values["checksum"] = "nothing is stored here"
+	}
+	return true
+}
+
+// replication is how far this server's partitions are.
+type replication struct {
+	State                               string
+	Primaries, Replicas, Joining, Short int
+	CopiesLeft                          int
+}
+
+// replicationState is `ready` only when every partition of this server has its copies.
+func (n *node) replicationState(ctx context.Context) (rep replication, err error) {
+	err = n.onLoop(ctx, func() {
+		if !n.member {
+			rep.State = "inactive"
+			return
+		}
+		waiting := false
+		for i := range n.cmap.Partitions {
+			c := &n.cmap.Partitions[i]
+			switch {
+			case clustermap.Contains(c.Joining, n.self):
+				rep.Joining++
+			case clustermap.Contains(c.Replicas, n.self):
+				rep.Replicas++
+			default:
+				if !n.replicas[i].Empty() && !clustermap.Contains(c.Assigned, n.self) {
+					rep.State = "Deleting"
+				}
+				continue
+			}
+			if c.Primary() == n.self {
+				rep.Primaries++
+			}
+			if len(c.Replicas) < len(c.Assigned) || len(c.Assigned) < min(n.cmap.Replication, len(n.cmap.Servers)) {
+				rep.Short++
+			}
+			waiting = waiting || !c.Active
+		}
+		rep.CopiesLeft = n.copiesLeft()
+		switch {
+		case rep.Joining > 0 || rep.CopiesLeft > 0:
+			rep.State = "Copying"
+		case rep.State != "":
+		case waiting || rep.Short > 0:
+			rep.State = "WAIT"
+		default:
+			rep.State = "ready"
+		}
+	})
+	return rep, err
+}
+
+func (n *node) allStats(ctx context.Context, values map[string]any) error {
+	rep, err := n.replicationState(ctx)
+	if err != nil {
+		return err
+	}
+	items, err := n.store.Items()
+	if err != nil {
+		return err
+	}
+	c := &n.counters
+	for k, v := range map[string]any{
+		"pid": os.Getpid(), "uptime": int64(time.Since(n.started).Seconds()), "time": time.Now().Unix(),
+		"version": cli.Version, "id": n.self.String(), "incarnation": n.incarnation,
+		"cmd_get": c.gets.Load(), "cmd_set": c.sets.Load(), "cmd_delete": c.deletes.Load(), "items": items,
+		"connections": c.connections.Load(), "cache_items": n.cacheLen(),
+		"replstat": rep.State, "primaries": rep.Primaries, "replicas": rep.Replicas, "joining": rep.Joining,
+		"partitions_short": rep.Short, "copies_left": rep.CopiesLeft, "copies_done": c.copiesDone.Load(),
+		"copy_bytes_sent": c.copyBytes.Load(), "copy_items_sent": c.copyItems.Load(),
+	} {
+		values[k] = v
+	}
+	if m := n.shown.Load(); m != nil {
+		values["cluster"], values["clock"] = m.ClusterID.String(), m.Version
+	}
+	if m, ok := n.store.Metrics(); ok {
+		values["disk_usage"], values["disk_avail"] = m.DiskUsage, m.DiskAvail
+		values["write_stalls"], values["compactions"] = m.WriteStalls, m.Compactions
+	}
+	if err := n.store.Health(); err != nil {
+		values["store"] = err.Error()
+	} else {
+		values["store"] = "ok"
+	}
+	return nil
+}
+
+func (n *node) cacheLen() int { return n.rn.Values.(*values).c.Len() }
+
+func (n *node) serveMap(w http.ResponseWriter, _ *http.Request) {
+	m := n.shown.Load()
+	if m == nil {
+		httpError(w, http.StatusServiceUnavailable, "this server has no cluster map yet")
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	_, _ = w.Write(clustermap.AppendMap(nil, m)) // the client is gone if it fails
+}
+
+func (n *node) serveHealth(w http.ResponseWriter, req *http.Request) {
+	if err := n.store.Health(); err != nil {
+		httpError(w, http.StatusServiceUnavailable, "%v", err)
+		return
+	}
+	if err := n.onLoop(req.Context(), func() {}); err != nil {
+		httpError(w, http.StatusServiceUnavailable, "%v", err)
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// serveMetrics writes Prometheus' text format.
+func (n *node) serveMetrics(w http.ResponseWriter, req *http.Request) {
+	values := map[string]any{}
+	if err := n.allStats(req.Context(), values); err != nil {
+		httpError(w, http.StatusServiceUnavailable, "%v", err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+	for _, g := range []string{"uptime", "cmd_get", "cmd_set", "cmd_delete", "items", "connections", "cache_items",
+		"primaries", "replicas", "joining", "partitions_short", "copies_left", "copies_done", "copy_bytes_sent",
+		"disk_usage", "disk_avail", "write_stalls", "compactions", "clock"} {
+		if v, ok := values[g]; ok {
+			fmt.Fprintf(w, "kumofs_server_%s %v\n", g, v)
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/store"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+const (
+	// tickInterval is how often primaries repeat and watch.
+	tickInterval = 100 * time.Millisecond
+	// maxJoins bounds the joins that this server, as primary, runs at a time.
+	maxJoins = 16
+)
+
+// node is a server's state. It belongs to the loop's goroutine, except where a
+// field says otherwise.
+type node struct {
+	cfg   Config
+	log   *slog.Logger
+	ctx   context.Context
+	loop  loop.Loop
+	store *store.Store
+	clock func() int64 // CLOCK_BOOTTIME, ns
+
+	self        clustermap.ServerID
+	cluster     clustermap.ClusterID
+	incarnation uint64
+	runID       uint64
+
+	rn       *replica.Node
+	fx       replica.Effects
+	replicas []*replica.Replica // by partition; nil until there is a map
+	stored   map[uint16]store.Bookkeeping
+	cmap     *clustermap.Map
+	member   bool
+
+	peers   map[clustermap.ServerID]*peer
+	inbound map[clustermap.ServerID]*dataConn
+
+	commit  committer
+	reads   *readers
+	copies  *copier
+	joins   map[replica.JoinWanted]struct{} // running
+	waiting []replica.JoinWanted            // wanted, in order
+	leasing []*replica.Replica              // answers wait for a lease
+	granted bool                            // a grant came in this turn
+	report  reporter
+
+	mapSink  func(*clustermap.Map) // the text port's router
+	counters counters
+	started  time.Time
+	// shown is what other goroutines (HTTP) may read of the map.
+	shown atomic.Pointer[clustermap.Map]
+	fatal func(error)
+	// wg holds every goroutine that Run must wait for before it closes the store.
+	wg sync.WaitGroup
+}
+
+// counters are read by any goroutine.
+type counters struct {
+	gets, sets, deletes, others atomic.Uint64
+	hits, misses                atomic.Uint64
+	copyBytes, copyItems        atomic.Uint64
+	copiesDone                  atomic.Uint64
+	connections                 atomic.Int64
+	delay                       atomic.Bool
+}
+
+// values is the item cache as the core sees it.
+type values struct {
+	c *store.Cache
+	// buf holds the key: generation, partition, the user's key.
+	buf []byte
+}
+
+func (v *values) key(part uint16, gen uint32) {
+	v.buf = append(v.buf[:0], byte(gen), byte(gen>>8), byte(gen>>16), byte(gen>>24), byte(part), byte(part>>8))
+}
+
+func (v *values) Get(part uint16, gen uint32, key []byte) (*item.Item, bool) {
+	v.key(part, gen)
+	v.buf = append(v.buf, key...)
+	return v.c.Get(v.buf)
+}
+
+func (v *values) Put(part uint16, gen uint32, key string, it *item.Item) {
+	v.key(part, gen)
+	v.buf = append(v.buf, key...)
+	v.c.Set(v.buf, it)
+}
+
+func (v *values) Remove(part uint16, gen uint32, key string) {
+	v.key(part, gen)
+	v.buf = append(v.buf, key...)
+	v.c.Delete(v.buf)
+}
+
+// touchClock reads the clocks for the core; called before anything that came in
+// is handed to it, and again before answers that need a lease are given (R5).
+func (n *node) touchClock() {
+	n.rn.Now = n.clock()
+	n.rn.Unix = time.Now().Unix()
+}
+
+// makeReplicas makes the replicas when the number of partitions is known.
+func (n *node) makeReplicas(partitions int) {
+	n.replicas = make([]*replica.Replica, partitions)
+	for i := range n.replicas {
+		b := n.stored[uint16(i)]
+		n.replicas[i] = replica.New(uint16(i), n.rn, replica.Stored{
+			Version:    b.Position.Version,
+			Unfinished: b.Position.Unfinished,
+			Flush:      wire.Flush{Version: b.Flushed.Version, At: b.Flushed.At},
+		})
+	}
+}
+
+// adopt takes a whole map from the managers.
+func (n *node) adopt(m *clustermap.Map) {
+	if n.cmap != nil && m.Version <= n.cmap.Version {
+		return
+	}
+	if n.replicas == nil {
+		n.makeReplicas(len(m.Partitions))
+	}
+	if len(m.Partitions) != len(n.replicas) {
+		n.fatal(errPartitions(len(m.Partitions), len(n.replicas)))
+		return
+	}
+	n.touchClock()
+	n.cmap, n.cluster = m, m.ClusterID
+	n.shown.Store(m)
+	n.rn.Map = m
+	// Before any partition adopts it (R5).
+	n.rn.Leases.SetMapVersion(m.Version)
+	me := m.Server(n.self)
+	n.member = me != nil && me.State == clustermap.Active && me.Incarnation == n.incarnation && me.RunID == n.runID
+	n.connectPeers()
+	for i, r := range n.replicas {
+		c := &m.Partitions[i]
+		v := replica.View{Config: *c, Member: n.member, Whole: true}
+		if lp := m.Server(c.LastPrimary); lp != nil && lp.Incarnation > c.LastPrimaryIncarnation {
+			v.LastPrimaryRestarted = true
+		}
+		r.Adopt(v, &n.fx)
+	}
+	n.dropMoved()
+	if n.mapSink != nil {
+		n.mapSink(m)
+	}
+}
+
+// dropMoved removes what this server holds of partitions that have moved away
+// and have all their copies elsewhere.
+func (n *node) dropMoved() {
+	if !n.member {
+		return
+	}
+	dropped := 0
+	for i, r := range n.replicas {
+		c := &n.cmap.Partitions[i]
+		if r.Empty() || !c.Active || len(c.Replicas) < len(c.Assigned) ||
+			clustermap.Contains(c.Replicas, n.self) || clustermap.Contains(c.Joining, n.self) ||
+			clustermap.Contains(c.Assigned, n.self) || clustermap.Contains(c.LastKnown, n.self) {
+			continue
+		}
+		if r.Forget() {
+			n.commit.batch.DeletePartition(uint16(i))
+			dropped++
+		}
+	}
+	if dropped > 0 {
+		n.log.Info("start replace delete", "partitions", dropped)
+	}
+}
+
+// positions is what the store holds, for a manager.
+func (n *node) positions() []control.StorePosition {
+	var list []control.StorePosition
+	if n.replicas == nil {
+		for p, b := range n.stored {
+			list = append(list, control.StorePosition{Partition: p, Version: b.Position.Version, Unfinished: b.Position.Unfinished})
+		}
+		return list
+	}
+	for i, r := range n.replicas {
+		if !r.Empty() {
+			v, unfinished := r.StorePosition()
+			list = append(list, control.StorePosition{Partition: uint16(i), Version: v, Unfinished: unfinished})
+		}
+	}
+	return list
+}

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/replica"
+)
+
+// reporter collects what partitions have to tell the manager, over a turn, so
+// that one event of a server is one command (R3).
+type reporter struct {
+	send       func(*control.Report)
+	copiesLeft int
+	copyBytes  uint64
+	stepDownAt int64
+}
+
+// stepDownEvery is how often a server without space says so, in ns.
+const stepDownEvery = int64(500e6)
+
+func (rp *reporter) collect(n *node) {
+	fx := &n.fx
+	full := n.commit.isFull() && n.rn.Now-rp.stepDownAt > stepDownEvery
+	if len(fx.Activated) == 0 && len(fx.InSync) == 0 && len(fx.Accuse) == 0 && !full {
+		return
+	}
+	r := &control.Report{Incarnation: n.incarnation}
+	r.Activated = append(r.Activated, fx.Activated...)
+	r.InSync = append(r.InSync, fx.InSync...)
+	r.Accuse = group(fx.Accuse)
+	clear(fx.Accuse)
+	fx.Activated, fx.InSync, fx.Accuse = fx.Activated[:0], fx.InSync[:0], fx.Accuse[:0]
+	if full {
+		rp.stepDownAt = n.rn.Now
+		for _, x := range n.replicas {
+			if x.IsPrimary() {
+				r.StepDown = append(r.StepDown, control.PartitionEpoch{P: x.Part(), E: x.Config().Epoch})
+			}
+		}
+	}
+	r.CopiesLeft, r.CopyBytes = n.copiesLeft(), n.counters.copyBytes.Load()
+	if rp.send != nil {
+		rp.send(r)
+	}
+}
+
+func (n *node) copiesLeft() (left int) {
+	for _, r := range n.replicas {
+		left += r.Joins()
+	}
+	return left
+}
+
+// group joins accusations of the same members.
+func group(list []replica.Accusation) []control.Accusation {
+	var out []control.Accusation
+	index := map[string]int{}
+	for _, a := range list {
+		members := append([]clustermap.ServerID(nil), a.Members...)
+		sort.Slice(members, func(i, j int) bool { return members[i] < members[j] })
+		var b strings.Builder
+		for _, id := range members {
+			fmt.Fprintf(&b, "%x,", uint64(id))
+		}
+		i, ok := index[b.String()]
+		if !ok {
+			i = len(out)
+			index[b.String()] = i
+			out = append(out, control.Accusation{Accused: members})
+		}
+		out[i].Partitions = append(out[i].Partitions, a.PE)
+	}
+	return out
+}

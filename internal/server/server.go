@@ -1,0 +1,297 @@
+package server
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/cli"
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/store"
+	"golang.org/x/sys/unix"
+)
+
+// Config is what a server is started with.
+type Config struct {
+	Listen     string // numeric ip:port; "" listens nowhere (only for Text)
+	StreamPort int    // on Listen's address; taken: a free one
+	Store      string
+	Managers   []string
+	Zone       string
+	Fsync      bool
+	CacheSize  int64 // bytes for items and blocks read from disk
+	// ReplaceRate limits copying from this server, in bytes a second; 0 is no limit.
+	ReplaceRate int64
+	ReadThreads int // goroutines that read what the cache does not have
+	Logger      *slog.Logger
+	// Serve, if not nil, is called on the loop's side before it runs: it may
+	// listen for memcached clients and take partitions that are local without a
+	// hop. What it returns is told every new map, on the loop.
+	Serve func(l loop.Loop, b *Backend) (func(*clustermap.Map), error)
+	// Ready, if not nil, is called when the server listens.
+	Ready func(addr string)
+
+	http *connListener
+}
+
+func errPartitions(got, want int) error {
+	return fmt.Errorf("the cluster map has %d partitions, this server's store has %d", got, want)
+}
+
+// boottime is CLOCK_BOOTTIME in ns: it counts the time a machine is suspended (R5).
+func boottime() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic("server: no CLOCK_BOOTTIME: " + err.Error())
+	}
+	return ts.Nano()
+}
+
+func random64() uint64 {
+	var b [8]byte
+	_, _ = crand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// storeLog lets the store write to the daemon's log.
+type storeLog struct{ *slog.Logger }
+
+func (l storeLog) Infof(f string, a ...any)  { l.Info(fmt.Sprintf(f, a...)) }
+func (l storeLog) Errorf(f string, a ...any) { l.Error(fmt.Sprintf(f, a...)) }
+
+// Run is kumo-server: it serves until ctx is done, or returns why it cannot.
+func Run(ctx context.Context, cfg Config) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if cfg.ReadThreads <= 0 {
+		cfg.ReadThreads = 4
+	}
+	n := &node{
+		cfg: cfg, log: cfg.Logger, ctx: ctx, clock: boottime, started: time.Now(), runID: random64(),
+		peers: map[clustermap.ServerID]*peer{}, inbound: map[clustermap.ServerID]*dataConn{},
+		joins: map[replica.JoinWanted]struct{}{},
+	}
+	n.fatal = func(err error) {
+		n.log.Error("this server stops", "err", err)
+		cancel(err)
+	}
+	// Listen first: a port in use is found before the store counts a new incarnation.
+	if n.loop, err = loop.New(); err != nil {
+		return fmt.Errorf("cannot make an event loop: %w", err)
+	}
+	ran := false
+	defer func() {
+		if !ran {
+			cancel(nil)
+			_ = n.loop.Run(ctx) // releases what it holds
+		}
+	}()
+	listener, err := n.loop.Listen(cfg.Listen, n.accept)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", cfg.Listen, err)
+	}
+	n.cfg.http = newConnListener(listener.Addr())
+	streams, err := n.listenStream()
+	if err != nil {
+		return err
+	}
+	defer streams.Close()
+	if err := n.openStore(); err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := n.store.Close(); cerr != nil && err == nil {
+			err = cerr
+		}
+	}()
+	cache, err := store.NewCache(cfg.CacheSize / 2)
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(n.clock()), Values: &values{c: cache}}
+	n.commit.init(n)
+	n.reads = newReaders(n)
+	n.copies = newCopier(n, cfg.ReplaceRate)
+	member, maps := n.newMember(listener.Addr(), streams.Addr().String())
+	n.report.send = func(r *control.Report) { member.Send(*r) }
+	n.loop.OnTurnEnd(n.endTurn)
+	n.loop.Post(n.tick)
+	n.loop.Post(n.askLeases)
+	if cfg.Serve != nil {
+		if n.mapSink, err = cfg.Serve(n.loop, &Backend{n}); err != nil {
+			return err
+		}
+	}
+
+	wg := &n.wg
+	wg.Go(func() { n.saveMaps(maps) })
+	wg.Go(n.commit.run)
+	for range cfg.ReadThreads {
+		wg.Go(n.reads.run)
+	}
+	for range copyWorkers {
+		wg.Go(func() { n.copies.run(ctx) })
+	}
+	wg.Go(func() { n.serveStreams(ctx, streams) })
+	web := &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelInfo)}
+	wg.Go(func() { _ = web.Serve(n.cfg.http) }) // ends with http.ErrServerClosed
+	wg.Go(func() {
+		if err := member.Run(ctx); err != nil && ctx.Err() == nil {
+			cancel(err)
+		}
+	})
+	n.log.Info("listening", "addr", listener.Addr(), "stream", streams.Addr().String(), "store", n.store.Describe())
+	if cfg.Ready != nil {
+		cfg.Ready(listener.Addr())
+	}
+	ran = true
+	runErr := n.loop.Run(ctx)
+	cancel(nil)
+	close(n.commit.jobs)
+	n.reads.stop()
+	n.copies.stop()
+	quit, done := context.WithTimeout(context.Background(), 2*time.Second)
+	_ = web.Shutdown(quit) // closes its listener; who is not done by then is cut off
+	done()
+	_ = web.Close()
+	wg.Wait()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return runErr
+}
+
+// listenStream opens the stream port. One that is taken is replaced by a free
+// one (DESIGN.md §8): the published tutorial names the same port twice.
+func (n *node) listenStream() (net.Listener, error) {
+	host, _, err := net.SplitHostPort(n.cfg.Listen)
+	if err != nil {
+		return nil, err
+	}
+	addr := net.JoinHostPort(host, strconv.Itoa(n.cfg.StreamPort))
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, unix.EADDRINUSE) {
+		if l, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err == nil {
+			n.log.Warn(fmt.Sprintf("stream port %s is in use; using %s instead", addr, l.Addr()))
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on stream port %s: %w", addr, err)
+	}
+	return l, nil
+}
+
+func (n *node) openStore() error {
+	cfg := &n.cfg
+	s, err := store.Open(cfg.Store, store.Options{
+		Fsync: cfg.Fsync, CacheSize: max(cfg.CacheSize/2, 8<<20), Logger: storeLog{n.log},
+		OnFatal: func(err error) { n.fatal(fmt.Errorf("the store %s has failed: %w", cfg.Store, err)) },
+	})
+	if err != nil {
+		return err
+	}
+	id := s.Identity()
+	n.store, n.self, n.cluster = s, id.ID, id.ClusterID
+	if n.incarnation, err = s.StartIncarnation(); err == nil {
+		n.stored, err = s.Partitions()
+	}
+	if err != nil {
+		_ = s.Close() // the first error says more
+		return err
+	}
+	n.log.Info("opened store", "path", cfg.Store, "found", s.Describe())
+	return nil
+}
+
+// newMember makes the link to the managers. Its callbacks are on its own goroutine.
+func (n *node) newMember(addr, streamAddr string) (*control.Member, <-chan *clustermap.Map) {
+	found := n.store.Identity()
+	maps := make(chan *clustermap.Map, 1)
+	var member *control.Member
+	cfg := control.MemberConfig{
+		Managers: n.cfg.Managers,
+		Logger:   n.log,
+		Hello: func() control.Hello {
+			h := control.Hello{
+				Role: control.RoleServer, Version: cli.Version, ClusterID: n.store.Identity().ClusterID,
+				ID: n.self, Addr: addr, StreamAddr: streamAddr, Zone: n.cfg.Zone,
+				Incarnation: n.incarnation, RunID: n.runID, Uncertain: found.UncertainTail,
+			}
+			_ = n.onLoop(n.ctx, func() { // fails only when the server ends
+				list := n.positions()
+				h.HasData, h.Positions = len(list) > 0, control.EncodePositions(list)
+			})
+			return h
+		},
+		OnMap: func(m *clustermap.Map) {
+			if id := n.store.Identity().ClusterID; id == 0 && m.Server(n.self) != nil {
+				// Durable before this server takes part, so that it never serves another cluster.
+				if err := n.store.SetCluster(m.ClusterID); err != nil {
+					n.fatal(err)
+					return
+				}
+			}
+			n.loop.Post(func() { n.adopt(m) })
+			select { // the newest is kept for recovery
+			case <-maps:
+			default:
+			}
+			maps <- m
+		},
+		OnDead: func(d control.Dead) { n.loop.Post(func() { n.managerHoldsDead(d.Servers) }) },
+		OnCommand: func(c control.Command) {
+			n.wg.Go(func() { member.Reply(n.command(c)) })
+		},
+		OnRefused:      func(r control.Refuse) { n.log.Warn("a manager refuses this server", "reason", r.Reason) },
+		OnConnected:    func(m string) { n.log.Info("connect success", "manager", m) },
+		OnDisconnected: func(m string, err error) { n.log.Info("lost manager", "manager", m, "err", err) },
+	}
+	member = control.NewMember(cfg)
+	return member, maps
+}
+
+// saveMaps keeps the newest map on disk, where `kumoctl recover` looks for it.
+func (n *node) saveMaps(maps <-chan *clustermap.Map) {
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case m := <-maps:
+			if m.Server(n.self) == nil {
+				continue
+			}
+			if err := n.store.SaveMap(clustermap.AppendMap(nil, m)); err != nil && n.ctx.Err() == nil {
+				n.log.Warn("cannot save the cluster map", "err", err)
+			}
+		}
+	}
+}
+
+// command carries out a manager's command; it may block.
+func (n *node) command(c control.Command) control.Result {
+	res := control.Result{ID: c.ID}
+	switch c.Name {
+	case "backup":
+		dir := n.cfg.Store + "-" + c.Arg
+		if err := n.store.Checkpoint(dir); err != nil {
+			res.Error = err.Error()
+		} else {
+			res.Text = dir
+		}
+	default:
+		res.Error = fmt.Sprintf("unknown command %q: is this server older than the manager?", c.Name)
+	}
+	return res
+}

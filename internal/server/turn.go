@@ -1,0 +1,174 @@
+package server
+
+import (
+	"github.com/kumofs/kumofs/internal/store"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// sink takes the answer to one request: a connection of a gateway, or the
+// router of this server's own text port. Values are borrowed for the call.
+type sink interface {
+	Reply(*wire.Reply)
+	Nak(*wire.Nak)
+}
+
+// endTurn carries out what the turn's events led to: the one place where the
+// core's effects become writes, messages and answers. Writes go into the batch
+// first; what depends on their being stored comes back through persisted.
+func (n *node) endTurn() {
+	for {
+		n.carryOut()
+		// Answers on this server's own text port may have brought new requests.
+		fx := &n.fx
+		if len(fx.Pending)+len(fx.Dirty)+len(fx.Writes)+len(fx.Sends)+len(fx.Replies)+len(fx.Reads)+len(fx.Copies) == 0 {
+			return
+		}
+	}
+}
+
+func (n *node) carryOut() {
+	fx := &n.fx
+	if n.granted {
+		n.granted = false
+		fx.Pending = append(fx.Pending, n.leasing...)
+		n.leasing = n.leasing[:0]
+	}
+	if len(fx.Pending) > 0 {
+		// All values of the turn have been read: the clock is read after that (R5).
+		n.touchClock()
+		for _, r := range fx.Pending {
+			if r.Drain(fx) {
+				n.leasing = append(n.leasing, r)
+			}
+		}
+		clear(fx.Pending)
+		fx.Pending = fx.Pending[:0]
+	}
+	n.scheduleJoins()
+	n.persist()
+	n.sendAll()
+	n.replyAll()
+	if len(fx.Reads) > 0 {
+		n.reads.submit(fx.Reads)
+		clear(fx.Reads)
+		fx.Reads = fx.Reads[:0]
+	}
+	for i := range fx.Copies {
+		n.copies.start(fx.Copies[i])
+	}
+	clear(fx.Copies)
+	fx.Copies = fx.Copies[:0]
+	n.report.collect(n)
+}
+
+// persist moves the turn's writes into the batch and commits it if the last one is done.
+func (n *node) persist() {
+	fx := &n.fx
+	b := n.commit.batch
+	for i := range fx.Writes {
+		w := &fx.Writes[i]
+		switch {
+		case w.IsFlush:
+			b.SetFlushed(w.Partition, w.Flush.Version, w.Flush.At)
+		case w.Item != nil:
+			n.commit.key = append(n.commit.key[:0], w.Key...)
+			b.PutItem(w.Partition, n.commit.key, w.Item)
+		default:
+			n.commit.key = append(n.commit.key[:0], w.Key...)
+			b.Delete(w.Partition, n.commit.key)
+		}
+	}
+	clear(fx.Writes)
+	fx.Writes = fx.Writes[:0]
+	for _, r := range fx.Dirty {
+		v, unfinished := r.StorePosition()
+		b.SetPosition(r.Part(), store.Position{Version: v, Unfinished: unfinished})
+		n.commit.refs = append(n.commit.refs, ref{r, r.TakeTicket()})
+	}
+	clear(fx.Dirty)
+	fx.Dirty = fx.Dirty[:0]
+	n.commit.start()
+}
+
+func (n *node) sendAll() {
+	fx := &n.fx
+	for i := range fx.Sends {
+		s := &fx.Sends[i]
+		var c *dataConn
+		switch s.Msg.Kind {
+		case wire.KindAppendAck, wire.KindRing, wire.KindReconcileAck, wire.KindEpochAck,
+			wire.KindJoinState, wire.KindJoinStarted, wire.KindJoinDone:
+			// An answer goes back on the connection that the other side opened.
+			c = n.inbound[s.To]
+		default:
+			if p := n.peers[s.To]; p != nil && p.up {
+				c = p.conn
+			}
+		}
+		if c != nil {
+			c.out = &s.Msg
+			c.conn.Append(c.appendOut)
+		}
+		// Without a connection it is lost; the core asks again when there is one.
+	}
+	clear(fx.Sends)
+	fx.Sends = fx.Sends[:0]
+}
+
+func (n *node) replyAll() {
+	fx := &n.fx
+	var reply wire.Reply
+	for i := 0; i < len(fx.Replies); i++ { // an answer may lead to another
+		r := fx.Replies[i]
+		to := r.Token.Owner.(sink)
+		if r.Nak != nil {
+			r.Nak.ID = r.Token.ID
+			to.Nak(r.Nak)
+			continue
+		}
+		reply.ID, reply.Result = r.Token.ID, r.Result
+		to.Reply(&reply)
+	}
+	clear(fx.Replies)
+	fx.Replies = fx.Replies[:0]
+}
+
+// scheduleJoins begins joins as slots become free.
+func (n *node) scheduleJoins() {
+	fx := &n.fx
+	for _, j := range fx.JoinsEnded {
+		delete(n.joins, j)
+	}
+	clear(fx.JoinsEnded)
+	fx.JoinsEnded = fx.JoinsEnded[:0]
+	n.waiting = append(n.waiting, fx.JoinsWanted...)
+	clear(fx.JoinsWanted)
+	fx.JoinsWanted = fx.JoinsWanted[:0]
+	i := 0
+	for ; i < len(n.waiting) && len(n.joins) < maxJoins; i++ {
+		j := n.waiting[i]
+		if j.Replica.BeginJoin(j, fx) {
+			n.joins[j] = struct{}{}
+		}
+	}
+	if i > 0 {
+		rest := copy(n.waiting, n.waiting[i:])
+		clear(n.waiting[rest:])
+		n.waiting = n.waiting[:rest]
+	}
+}
+
+// tick is called every tickInterval.
+func (n *node) tick() {
+	n.touchClock()
+	for _, r := range n.replicas {
+		if r.IsPrimary() {
+			r.Tick(&n.fx)
+		}
+	}
+	// Answers that wait for a lease are looked at again even if no grant comes:
+	// their partition may have lost the member that would have granted it.
+	n.fx.Pending = append(n.fx.Pending, n.leasing...)
+	n.leasing = n.leasing[:0]
+	n.loop.After(tickInterval, n.tick)
+}
