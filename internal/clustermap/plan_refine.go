@@ -5,10 +5,10 @@ import "slices"
 // Costs of an exchange: no number of hosts outweighs a zone, no number of new
 // copies a host.
 const (
-	costCopy = 1
-	costHost = 1 << 16
-	costZone = 1 << 32
-	costNone = 1 << 60
+	costCopy int64 = 1
+	costHost int64 = 1 << 16
+	costZone int64 = 1 << 32
+	costNone int64 = 1 << 60
 )
 
 const (
@@ -77,7 +77,7 @@ func (pl *planner) leastMade() int {
 
 // handing is the cheapest way for one server to hand a copy to another.
 type handing struct {
-	cost  int
+	cost  int64
 	parts []int32
 }
 
@@ -95,10 +95,10 @@ func (pl *planner) handings() []handing {
 				if pl.in(p, t) {
 					continue
 				}
-				cost := costCopy * (pl.price(p, t) - pl.price(p, s))
+				cost := costCopy * int64(pl.price(p, t)-pl.price(p, s))
 				if grouped {
 					z, h := pl.crowding(p, s, t)
-					cost += costZone*z + costHost*h
+					cost += costZone*int64(z) + costHost*int64(h)
 				}
 				e := &edges[int(s)*n+int(t)]
 				if cost > e.cost {
@@ -121,7 +121,7 @@ func (pl *planner) handings() []handing {
 func (pl *planner) cancelCycles() bool {
 	n := len(pl.servers)
 	edges := pl.handings()
-	cost := func(a, b int) int {
+	cost := func(a, b int) int64 {
 		switch {
 		case a == b:
 			return costNone
@@ -138,7 +138,7 @@ func (pl *planner) cancelCycles() bool {
 		}
 		return edges[a*n+b].cost
 	}
-	dist := make([]int, n+1)
+	dist := make([]int64, n+1)
 	before := make([]int, n+1)
 	for i := range before {
 		before[i] = -1
@@ -201,7 +201,7 @@ func (pl *planner) follow(cycle []int, edges []handing) bool {
 		s, t int32
 	}
 	var done []step
-	sum, ok := 0, true
+	sum, ok := int64(0), true
 	for i, a := range cycle {
 		b := cycle[(i+1)%len(cycle)]
 		if a == n || b == n {
@@ -222,7 +222,7 @@ func (pl *planner) follow(cycle []int, edges []handing) bool {
 		}
 		p := int(e.parts[len(e.parts)-1])
 		z, h := pl.crowding(p, s, t)
-		sum += costZone*z + costHost*h + costCopy*(pl.price(p, t)-pl.price(p, s))
+		sum += costZone*int64(z) + costHost*int64(h) + costCopy*int64(pl.price(p, t)-pl.price(p, s))
 		pl.swap(p, s, t)
 		done = append(done, step{p, s, t})
 	}
