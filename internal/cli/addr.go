@@ -14,6 +14,9 @@ import (
 // resolveTimeout bounds the look-up of one name.
 const resolveTimeout = 5 * time.Second
 
+// ErrUnknownHost is a name that no resolver knows, as against a malformed address.
+var ErrUnknownHost = errors.New("unknown host")
+
 // ResolveAddr turns "host", "host:port", "1.2.3.4" or "[::1]:port" into a
 // numeric "ip:port". Names resolve to IPv4 first. An address is also how others
 // reach the process, so it must name a host: "0.0.0.0" and ":19800" are refused.
@@ -150,5 +153,5 @@ func resolveHost(host string) (netip.Addr, error) {
 			return ips[0].Unmap(), nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("unknown host %q", host)
+	return netip.Addr{}, fmt.Errorf("%w %q", ErrUnknownHost, host)
 }

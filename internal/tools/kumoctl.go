@@ -83,12 +83,9 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 		return errors.New("recover: not in this version: a manager that lost its state directory can only be replaced " +
 			"while another manager lives; keep a copy of the -s directory")
 	}
-	managers, err := cli.ResolveList(args[0], cli.ManagerPort)
+	managers, err := ResolveAny(c.f, args[0], cli.ManagerPort)
 	if err != nil {
-		return c.f.UsageError("%s", err)
-	}
-	if len(managers) == 0 {
-		return c.usage("no manager in %q", args[0])
+		return err
 	}
 	c.client = NewClient("manager", managers...)
 	defer c.client.Close()

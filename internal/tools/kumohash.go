@@ -40,7 +40,7 @@ type partPlace struct {
 func Kumohash(ctx context.Context, args []string, out io.Writer) error {
 	f := cli.NewFlags("kumohash", "SERVER[:PORT=19800]... -- COMMAND [flags]\n-m MANAGER[:PORT=19700][,MANAGER...] COMMAND [flags]")
 	f.About(hashCommands)
-	managers := f.AddrList("m", "manager", cli.ManagerPort, "ask this manager for the running cluster's map")
+	managers := ManagerFlag(f, "ask this manager for the running cluster's map")
 	asJSON := f.Bool("", "json", "print JSON")
 	if err := f.Parse(args, out); err != nil {
 		return err
@@ -48,7 +48,7 @@ func Kumohash(ctx context.Context, args []string, out io.Writer) error {
 	usage := func(format string, args ...any) error {
 		return &cli.UsageError{Prog: "kumohash", Msg: fmt.Sprintf(format, args...), Help: "\n" + f.Help()}
 	}
-	servers, rest := splitServers(f, len(*managers) > 0)
+	servers, rest := splitServers(f, f.Given("manager"))
 	if len(rest) == 0 {
 		return usage("needs a command")
 	}
@@ -64,10 +64,10 @@ func Kumohash(ctx context.Context, args []string, out io.Writer) error {
 	if command == "hash" {
 		return writeKeys(out, nil, keys, *asJSON)
 	}
-	if len(*managers) == 0 && len(servers) == 0 {
+	if !f.Given("manager") && len(servers) == 0 {
 		return usage("%s needs a list of servers or -m MANAGER", command)
 	}
-	m, err := hashMap(ctx, *managers, servers)
+	m, err := hashMap(ctx, f, *managers, servers)
 	if err != nil {
 		return err
 	}
@@ -95,11 +95,15 @@ func splitServers(f *cli.Flags, managed bool) (servers, rest []string) {
 }
 
 // hashMap is the manager's map, or one planned for the servers named.
-func hashMap(ctx context.Context, managers, servers []string) (*clustermap.Map, error) {
-	if len(managers) > 0 {
+func hashMap(ctx context.Context, f *cli.Flags, managers string, servers []string) (*clustermap.Map, error) {
+	if f.Given("manager") {
+		addrs, err := ResolveAny(f, managers, cli.ManagerPort)
+		if err != nil {
+			return nil, err
+		}
 		ctx, cancel := context.WithTimeout(ctx, Deadline)
 		defer cancel()
-		c := NewClient("manager", managers...)
+		c := NewClient("manager", addrs...)
 		defer c.Close()
 		return c.Map(ctx)
 	}
@@ -107,7 +111,7 @@ func hashMap(ctx context.Context, managers, servers []string) (*clustermap.Map, 
 	for _, s := range servers {
 		addr, err := planAddr(s)
 		if err != nil {
-			return nil, err
+			return nil, f.UsageError("%s", err)
 		}
 		addrs = append(addrs, addr)
 	}

@@ -95,6 +95,11 @@ func (p *logPrinter) file(ctx context.Context, path string, follow bool) error {
 			return err
 		}
 		if next != nil {
+			// What was written to the old file just before it was moved away.
+			if _, err := p.lines(r, rest); err != nil {
+				next.Close()
+				return err
+			}
 			file.Close()
 			file, r, rest = next, bufio.NewReader(next), nil
 		}

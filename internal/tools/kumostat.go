@@ -50,7 +50,7 @@ type statAnswer struct {
 func Kumostat(ctx context.Context, args []string, out, errOut io.Writer) error {
 	f := cli.NewFlags("kumostat", "SERVER[:PORT=19800] COMMAND [flags]\n-m MANAGER[:PORT=19700][,MANAGER...] COMMAND [flags]")
 	f.About(statKeys)
-	managers := f.AddrList("m", "manager", cli.ManagerPort, "ask every active server of this manager's cluster")
+	managers := ManagerFlag(f, "ask every active server of this manager's cluster")
 	asJSON := f.Bool("", "json", "print JSON")
 	if err := f.Parse(args, out); err != nil {
 		return err
@@ -58,17 +58,13 @@ func Kumostat(ctx context.Context, args []string, out, errOut io.Writer) error {
 	usage := func(format string, args ...any) error {
 		return &cli.UsageError{Prog: "kumostat", Msg: fmt.Sprintf(format, args...), Help: "\n" + f.Help()}
 	}
-	rest := f.Args()
-	servers := []string(nil)
-	if len(*managers) == 0 {
+	rest, many := f.Args(), f.Given("manager")
+	list, port := *managers, cli.ManagerPort
+	if !many {
 		if len(rest) == 0 {
 			return usage("needs a server's address and a command")
 		}
-		addr, err := cli.ResolveAddr(rest[0], cli.ServerPort)
-		if err != nil {
-			return f.UsageError("%s", err)
-		}
-		servers, rest = []string{addr}, rest[1:]
+		list, port, rest = rest[0], cli.ServerPort, rest[1:]
 	}
 	if len(rest) == 0 {
 		return usage("needs a command")
@@ -88,16 +84,18 @@ func Kumostat(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if len(rest) > 0 {
 		return usage("%s: unexpected argument %q", key, rest[0])
 	}
+	addrs, err := ResolveAny(f, list, port)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
-	if servers == nil {
-		var err error
-		if servers, err = activeServers(ctx, *managers); err != nil {
+	if many {
+		if addrs, err = activeServers(ctx, addrs); err != nil {
 			return err
 		}
 	}
-	answers := askAll(ctx, servers, key, more)
-	return writeAnswers(answers, key, len(*managers) > 0, *asJSON, out, errOut)
+	return writeAnswers(askAll(ctx, addrs, key, more), key, many, *asJSON, out, errOut)
 }
 
 // activeServers asks a manager which servers are active.

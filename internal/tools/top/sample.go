@@ -56,10 +56,14 @@ type counters struct {
 	get, set, delete int64
 }
 
-func newSampler(managers, servers []string) *sampler {
-	s := &sampler{servers: servers, clients: map[string]*tools.Client{}, before: map[string]counters{}}
-	if len(managers) > 0 {
-		s.managers = tools.NewClient("manager", managers...)
+// newSampler looks at the servers at addrs or, if managed, at those of the
+// managers there.
+func newSampler(addrs []string, managed bool) *sampler {
+	s := &sampler{clients: map[string]*tools.Client{}, before: map[string]counters{}}
+	if managed {
+		s.managers = tools.NewClient("manager", addrs...)
+	} else {
+		s.servers = addrs
 	}
 	return s
 }

@@ -20,21 +20,28 @@ import (
 func Run(ctx context.Context, args []string, out io.Writer) error {
 	f := cli.NewFlags("kumotop", "SERVER[:PORT=19800]... [flags]\n-m MANAGER[:PORT=19700][,MANAGER...] [flags]")
 	f.About("Shows what each server does, until q is pressed. Printed once where the output\nis no terminal.")
-	managers := f.AddrList("m", "manager", cli.ManagerPort, "show every server of this manager's cluster")
+	managers := tools.ManagerFlag(f, "show every server of this manager's cluster")
 	interval := f.Seconds("i", "interval", time.Second, "time between two looks")
 	once := f.Bool("", "once", "print one table and end")
 	asJSON := f.Bool("", "json", "print one look as JSON and end")
 	if err := f.Parse(args, out); err != nil {
 		return err
 	}
-	servers, err := cli.ResolveList(strings.Join(f.Args(), ","), cli.ServerPort)
-	if err != nil {
-		return f.UsageError("%s", err)
-	}
-	if (len(*managers) == 0) == (len(servers) == 0) {
+	managed := f.Given("manager")
+	if managed == (len(f.Args()) > 0) {
 		return f.UsageError("needs either -m MANAGER or a list of servers")
 	}
-	s := newSampler(*managers, servers)
+	var addrs []string
+	var err error
+	if managed {
+		addrs, err = tools.ResolveAny(f, *managers, cli.ManagerPort)
+	} else {
+		addrs, err = cli.ResolveList(strings.Join(f.Args(), ","), cli.ServerPort)
+	}
+	if err != nil {
+		return err
+	}
+	s := newSampler(addrs, managed)
 	if *asJSON || *once || !isTerminal(out) {
 		return printOnce(ctx, out, s, *interval, *asJSON)
 	}

@@ -1,0 +1,76 @@
+package tools
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+func TestKumostat(t *testing.T) {
+	s := newFake(t)
+	s.mapped = threeServers()
+	s.mapped.Servers[0].State = 1
+	s.stats = map[string]map[string]any{
+		"items":     {"items": uint64(18446744073709551615)},
+		"version":   {"version": "0.1.0"},
+		"hscheck":   {"hscheck": true},
+		"replstat":  {"replstat": "ready"},
+		"set_delay": {"set_delay": "ok"},
+		"checksum":  {"checksum": "00ff"},
+		"stats":     {"items": 3, "cmd_get": 1234567890123, "stats": "x"},
+	}
+	faulty := s.mapped.Servers[0].Addr
+	state := func(addr string) string {
+		if addr == faulty {
+			return "fault"
+		}
+		return "active"
+	}
+	whs := "hash space timestamp:\n  Wed Dec 03 22:16:00 +0900 2008 clock 72\nnode:\n" +
+		"  127.0.0.1:19801  (" + state("127.0.0.1:19801") + ")\n  127.0.0.1:19802  (" + state("127.0.0.1:19802") +
+		")\n  127.0.0.1:19803  (" + state("127.0.0.1:19803") + ")\n"
+	var out, errs bytes.Buffer
+	for key, want := range map[string]string{
+		"items": "18446744073709551615\n", "version": "0.1.0\n", "hscheck": "true\n", "replstat": "ready\n", "set_delay": "ok\n",
+		"checksum": "00ff\n", "checksum 12": "of 12\n", "stats": "cmd_get: 1234567890123\nitems: 3\nstats: x\n",
+		"rhs": whs, "whs": whs, "items --json": "{\n  \"items\": 18446744073709551615\n}\n",
+	} {
+		check(t, Kumostat(t.Context(), append([]string{s.addr()}, strings.Fields(key)...), &out, &errs), &out, "", want)
+	}
+	check(t, Kumostat(t.Context(), []string{s.addr(), "pid"}, &out, &errs), &out, "no such thing", "")
+	dead := deadAddr(t)
+	check(t, Kumostat(t.Context(), []string{dead, "pid"}, &out, &errs), &out, "server "+dead+": connection refused", "")
+
+	m, dead2 := newFake(t), dead
+	m.status = &control.Status{Attached: []control.NodeStatus{
+		{Addr: "127.0.0.2:1", State: "fault"}, {Addr: s.addr(), State: "active"},
+	}}
+	check(t, Kumostat(t.Context(), []string{"-m", m.addr(), "items"}, &out, &errs), &out, "", s.addr()+":  18446744073709551615\n")
+	check(t, Kumostat(t.Context(), []string{"-m", m.addr(), "whs"}, &out, &errs), &out, "", s.addr()+":  "+whs)
+	check(t, Kumostat(t.Context(), []string{"-m", m.addr(), "replstat", "--json"}, &out, &errs), &out, "", "{\n  \""+s.addr()+"\": \"ready\"\n}\n")
+	m.status.Attached = append(m.status.Attached, control.NodeStatus{Addr: dead2, State: "active"})
+	err := Kumostat(t.Context(), []string{"-m", m.addr(), "version"}, &out, &errs)
+	if err == nil || err.Error() != "" || errs.String() != "kumostat: server "+dead2+": connection refused\n" {
+		t.Errorf("%v %q", err, errs.String())
+	}
+	check(t, nil, &out, "", s.addr()+":  0.1.0\n")
+}
+
+func TestBadKumostat(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                         "needs a server's address and a command",
+		"localhost":                "needs a command",
+		"-m localhost":             "needs a command",
+		"localhost itmes":          `unknown command "itmes"`,
+		"localhost items 3":        `items: unexpected argument "3"`,
+		"localhost checksum 99999": `checksum: "99999" is not`,
+		"-m localhost:0 items":     "address",
+	} {
+		var out bytes.Buffer
+		if err := Kumostat(t.Context(), strings.Fields(args), &out, &out); !isUsage(err) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
