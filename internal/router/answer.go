@@ -1,0 +1,33 @@
+package router
+
+import (
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// answered ends c with what its latest try was answered.
+func (r *Router) answered(c *call, res *item.Result) {
+	c.link, c.try = nil, nil
+	if res.Status == item.FateUnknown && c.isRead() {
+		c.place.unlink()
+		r.park(c) // the server stepped down; a read does no harm twice
+		return
+	}
+	r.finish(c, res)
+}
+
+// refused sends c again: at once where the refusal or a map that came meanwhile
+// says that it was sent to the wrong place, else a little later.
+func (r *Router) refused(c *call, n *wire.Nak) {
+	r.stats.Refused++
+	c.link, c.try = nil, nil
+	c.place.unlink()
+	if int(n.Index) < len(r.routes) && n.Partition.Epoch > r.routes[n.Index].epoch {
+		r.routes[n.Index] = r.routeTo(n.Partition.Epoch, n.Partition.Primary())
+	}
+	if c.req.Epoch < r.routeOf(c).epoch {
+		r.dispatch(c) // with this epoch: so it comes here once for each
+		return
+	}
+	r.park(c)
+}
