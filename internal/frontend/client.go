@@ -1,0 +1,237 @@
+package frontend
+
+import (
+	"errors"
+
+	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/memproto"
+	"github.com/kumofs/kumofs/internal/router"
+)
+
+// client is one connection. An idle one holds nothing but this.
+type client struct {
+	f      *Frontend
+	conn   loop.Conn
+	parser memproto.Parser
+	stream router.Stream
+
+	head, tail  *slot // answers owed, in order
+	outstanding int   // slots in the queue
+	held        int   // bytes of values on their way in, and (about) out
+	group       *group
+
+	// keysBegun counts the keys already asked for of the multi-get at the start
+	// of the input: one that is too long for the bounds is taken in portions,
+	// and stays in the input until it is all asked for.
+	keysBegun int
+
+	paused   bool
+	draining bool // OnDrain will call tryResume
+	barrier  bool // nothing may be begun until the queue is empty
+	closing  bool // no more commands; close when everything is answered
+	closed   bool
+
+	valueSize int // what a value to be read may be like, in bytes
+	tick      uint32
+	linger    loop.Timer // while the last answers go out
+
+	prev, next *client
+}
+
+// firstValueSize is what values are taken to be like before one was seen. It
+// lets a few hundred gets go at once.
+const firstValueSize = 256 << 10
+
+// sawValue learns how large this client's values are: at once when they are
+// larger than thought, slowly when they are smaller.
+func (cl *client) sawValue(n int) {
+	if n >= cl.valueSize {
+		cl.valueSize = n
+	} else {
+		cl.valueSize -= (cl.valueSize - n + 15) / 16
+	}
+}
+
+// OnOpen is not for accepted connections.
+func (cl *client) OnOpen(loop.Conn) {}
+
+// OnData takes as many commands as the bounds allow.
+func (cl *client) OnData(_ loop.Conn, b []byte) (used int) {
+	f := cl.f
+	cl.tick = f.tick
+	for !cl.paused && !cl.closing {
+		n, err := cl.parser.Next(b[used:], &f.cmd)
+		if err != nil {
+			cl.refuse(err)
+			break
+		}
+		if n == 0 {
+			break
+		}
+		if !cl.begin(&f.cmd) {
+			break // again from the start of this command, later
+		}
+		used += n
+		f.counters.BytesRead += uint64(n)
+		if cl.full() {
+			cl.pause()
+		}
+	}
+	if cl.closing {
+		used = len(b)
+		cl.closeIfDone()
+	}
+	return used
+}
+
+// refuse ends a connection on which nothing sensible can follow.
+func (cl *client) refuse(err error) {
+	if errors.Is(err, memproto.ErrBinary) {
+		cl.f.log.Debug("client closed: the binary protocol is not served by this build", "addr", cl.conn.RemoteAddr())
+	} else {
+		cl.f.log.Debug("client closed", "addr", cl.conn.RemoteAddr(), "reason", err)
+	}
+	cl.closing = true
+}
+
+// full tells that no more may be begun for this client.
+func (cl *client) full() bool {
+	return cl.outstanding >= maxOutstanding || cl.held >= maxHeldBytes ||
+		cl.conn.Buffered() > maxOutBytes || cl.f.router.Overloaded()
+}
+
+// pause stops reading; whatever ends the cause calls tryResume.
+func (cl *client) pause() {
+	if !cl.paused {
+		cl.paused = true
+		cl.f.counters.ConnYields++
+		cl.conn.PauseRead()
+	}
+	cl.tryResume()
+}
+
+// tryResume goes on reading once there is room again, half of each bound, so
+// that a client at its bounds is not stopped and started for every command.
+func (cl *client) tryResume() {
+	if !cl.paused || cl.closed || cl.closing || cl.barrier {
+		return
+	}
+	if cl.outstanding > maxOutstanding/2 || cl.held > maxHeldBytes/2 && cl.outstanding > 0 {
+		return // popDone comes again
+	}
+	if cl.f.router.Overloaded() {
+		cl.f.whenRelieved()
+		return
+	}
+	if cl.conn.Buffered() > maxOutBytes/2 {
+		if !cl.draining {
+			cl.draining = true
+			cl.conn.OnDrain(maxOutBytes/2, func() {
+				cl.draining = false
+				cl.tryResume()
+			})
+		}
+		return
+	}
+	cl.paused = false
+	cl.conn.ResumeRead()
+}
+
+// push puts s at the end of the queue.
+func (cl *client) push(s *slot) {
+	if cl.tail == nil {
+		cl.head = s
+	} else {
+		cl.tail.next = s
+	}
+	cl.tail = s
+	cl.outstanding++
+	cl.held += s.cost
+}
+
+// popDone takes the answered slots off the front of the queue, letting out what
+// has waited behind them. The first one, if done, has been let out already.
+func (cl *client) popDone() {
+	for first := true; cl.head != nil && cl.head.done; first = false {
+		s := cl.head
+		if !first && !cl.closed {
+			cl.emit(s, nil)
+		}
+		cl.head = s.next
+		if cl.head == nil {
+			cl.tail = nil
+		}
+		cl.outstanding--
+		cl.held -= s.cost
+		cl.f.putSlot(s)
+	}
+	if cl.head == nil {
+		cl.barrier = false
+	}
+	switch {
+	case cl.closed:
+	case cl.closing:
+		cl.closeIfDone()
+	case cl.paused:
+		cl.tryResume()
+	}
+}
+
+// say answers b at the end of the queue.
+func (cl *client) say(b string) {
+	if cl.head == nil {
+		cl.f.write(cl, []byte(b))
+		return
+	}
+	s := cl.f.newSlot(cl, text)
+	s.done = true
+	s.buf = append(s.buf[:0], b...)
+	s.cost = len(s.buf)
+	cl.push(s)
+}
+
+func (cl *client) closeIfDone() {
+	if cl.head != nil {
+		if !cl.paused {
+			cl.paused = true
+			cl.conn.PauseRead()
+		}
+		return
+	}
+	if cl.linger == nil {
+		cl.linger = cl.f.closeAfterFlush(cl.conn)
+	}
+}
+
+// OnEOF implements loop.HalfCloser: `printf 'get a\r\n' | nc` wants its answer.
+func (cl *client) OnEOF(loop.Conn) bool {
+	if !cl.closing {
+		cl.closing = true
+		cl.closeIfDone()
+	}
+	return true
+}
+
+// OnClose: what was begun goes on; its answers find nobody.
+func (cl *client) OnClose(loop.Conn, error) {
+	f := cl.f
+	cl.closed = true
+	if cl.linger != nil {
+		cl.linger.Stop()
+	}
+	f.counters.CurrConnections--
+	if cl.prev != nil {
+		cl.prev.next = cl.next
+	} else {
+		f.clients = cl.next
+	}
+	if cl.next != nil {
+		cl.next.prev = cl.prev
+	}
+	cl.prev, cl.next = nil, nil
+	if cl.group != nil {
+		f.putGroup(cl.group)
+		cl.group = nil
+	}
+	cl.popDone()
+}

@@ -1,0 +1,252 @@
+package frontend
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/memproto"
+	"github.com/kumofs/kumofs/internal/router"
+)
+
+// MemcachedVersion is what `version` says: clients compare it with the
+// memcached that has what they want.
+const MemcachedVersion = "1.6.45"
+
+// Bounds on one client. While one is exceeded the client is not read from.
+const (
+	maxOutstanding = 4096     // commands and keys of multi-gets
+	maxHeldBytes   = 64 << 20 // values on their way in, and out as far as one can tell
+	maxOutBytes    = 1 << 20  // answers that the client does not read
+)
+
+// lingerTimeout is how long a client has to read its last answers.
+const lingerTimeout = 30 * time.Second
+
+// Options of a Frontend. Router is required.
+type Options struct {
+	Router *router.Router
+	// MaxItemSize bounds a value, in bytes; 0 is 1 MiB.
+	MaxItemSize   int
+	AllowFlushAll bool
+	// KeyPrefix is put before every key on its way to the servers.
+	KeyPrefix string
+	// MaxConnections bounds the clients; 0 does not.
+	MaxConnections int
+	// IdleTimeout closes a client that has said nothing for so long; 0 never.
+	IdleTimeout time.Duration
+	// Version is kumofs's own, for stats.
+	Version string
+	// Usage tells what is stored, where that is known here; nil: not.
+	Usage func() Usage
+	Log   *slog.Logger
+}
+
+// Usage is what stats shows of a store.
+type Usage struct {
+	Items, TotalItems, Bytes, LimitBytes uint64
+}
+
+// Frontend serves the clients of one loop, on any number of ports.
+type Frontend struct {
+	loop    loop.Loop
+	opt     Options
+	router  *router.Router
+	log     *slog.Logger
+	started time.Time
+
+	clients  *client // list of all
+	relief   bool    // the router was asked to say when it is relieved
+	counters Counters
+	tick     uint32 // counts a quarter of IdleTimeout each
+
+	freeSlot  *slot
+	freeGroup *group
+
+	cmd    memproto.Command // of the client being read
+	keyBuf []byte           // prefix and key
+
+	// A closure for each answer would be an allocation for each: appendAnswer
+	// is made once and appends answer's answer, which is result.
+	answer       *slot
+	result       *item.Result
+	appendAnswer func(dst []byte) []byte
+}
+
+// New makes a frontend on l, with no port yet. Before l runs, or on the loop.
+func New(l loop.Loop, opt Options) *Frontend {
+	if opt.MaxItemSize == 0 {
+		opt.MaxItemSize = memproto.DefaultMaxItemSize
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	f := &Frontend{loop: l, opt: opt, router: opt.Router, log: opt.Log, started: time.Now()}
+	f.keyBuf = append(f.keyBuf, opt.KeyPrefix...)
+	f.appendAnswer = func(dst []byte) []byte {
+		n := len(dst)
+		dst = f.answer.append(dst, f.result)
+		f.counters.BytesWritten += uint64(len(dst) - n)
+		return dst
+	}
+	if opt.IdleTimeout > 0 {
+		l.After(opt.IdleTimeout/4, f.sweep)
+	}
+	return f
+}
+
+// Listen serves clients that connect to addr ("[ip]:port") too.
+func (f *Frontend) Listen(addr string) (loop.Listener, error) {
+	return f.loop.Listen(addr, f.accept)
+}
+
+// Serve makes a frontend that listens at addr.
+func Serve(l loop.Loop, addr string, opt Options) (*Frontend, loop.Listener, error) {
+	f := New(l, opt)
+	li, err := f.Listen(addr)
+	return f, li, err
+}
+
+func (f *Frontend) accept(c loop.Conn) loop.Handler {
+	if f.opt.MaxConnections > 0 && f.counters.CurrConnections >= uint64(f.opt.MaxConnections) {
+		f.counters.RejectedConnections++
+		c.Write([]byte("ERROR Too many open connections\r\n"))
+		return &turnedAway{f.closeAfterFlush(c)}
+	}
+	f.counters.CurrConnections++
+	f.counters.TotalConnections++
+	cl := &client{f: f, conn: c, stream: f.router.NewStream(), valueSize: firstValueSize, tick: f.tick}
+	cl.parser.MaxItemSize = f.opt.MaxItemSize
+	if cl.next = f.clients; cl.next != nil {
+		cl.next.prev = cl
+	}
+	f.clients = cl
+	return cl
+}
+
+// turnedAway is a client beyond MaxConnections.
+type turnedAway struct{ linger loop.Timer }
+
+func (*turnedAway) OnOpen(loop.Conn)                 {}
+func (*turnedAway) OnData(_ loop.Conn, b []byte) int { return len(b) }
+func (t *turnedAway) OnClose(loop.Conn, error)       { t.linger.Stop() }
+
+// closeAfterFlush closes c when it has read its answers, or has had its time to.
+// The timer is to be stopped when c is closed.
+func (f *Frontend) closeAfterFlush(c loop.Conn) loop.Timer {
+	c.CloseAfterFlush()
+	return f.loop.After(lingerTimeout, c.Close)
+}
+
+func (f *Frontend) write(cl *client, b []byte) {
+	cl.conn.Write(b)
+	f.counters.BytesWritten += uint64(len(b))
+}
+
+// Counters is a copy of the counters.
+func (f *Frontend) Counters() Counters { return f.counters }
+
+// eachClient calls do for every client; do may close it.
+func (f *Frontend) eachClient(do func(cl *client)) {
+	for cl := f.clients; cl != nil; {
+		next := cl.next
+		do(cl)
+		cl = next
+	}
+}
+
+// whenRelieved sees to it that paused clients are looked at again when the
+// router's overload ends.
+func (f *Frontend) whenRelieved() {
+	if f.relief {
+		return
+	}
+	f.relief = true
+	f.router.WhenRelieved(func() {
+		f.relief = false
+		f.eachClient((*client).tryResume)
+	})
+}
+
+// sweep closes idle clients. A client is idle for IdleTimeout when four sweeps
+// have passed it.
+func (f *Frontend) sweep() {
+	f.tick++
+	f.eachClient(func(cl *client) {
+		if cl.head == nil && f.tick-cl.tick > 4 {
+			f.counters.IdleKicks++
+			cl.conn.Close()
+		}
+	})
+	f.loop.After(f.opt.IdleTimeout/4, f.sweep)
+}
+
+// Counters count what a frontend did. The names are those of stats.
+type Counters struct {
+	CmdGet, CmdSet, CmdFlush, CmdTouch, CmdMeta uint64
+	GetHits, GetMisses                          uint64
+	DeleteHits, DeleteMisses                    uint64
+	IncrHits, IncrMisses                        uint64
+	DecrHits, DecrMisses                        uint64
+	CasHits, CasMisses, CasBadval               uint64
+	TouchHits, TouchMisses                      uint64
+	StoreTooLarge                               uint64
+	Errors                                      uint64 // commands answered SERVER_ERROR, or not at all for noreply
+	BytesRead, BytesWritten                     uint64
+	CurrConnections, TotalConnections           uint64
+	RejectedConnections, IdleKicks, ConnYields  uint64
+}
+
+// count counts a command that has ended.
+func (n *Counters) count(op item.Op, res *item.Result) {
+	hit := res.Status == item.OK
+	if res.Status >= item.Failed {
+		n.Errors++
+		return
+	}
+	switch op {
+	case item.OpGet:
+		which(hit, &n.GetHits, &n.GetMisses)
+	case item.OpTouch, item.OpGetAndTouch:
+		which(hit, &n.TouchHits, &n.TouchMisses)
+	case item.OpDelete:
+		which(hit, &n.DeleteHits, &n.DeleteMisses)
+	case item.OpIncr:
+		which(res.Status != item.NotFound, &n.IncrHits, &n.IncrMisses)
+	case item.OpDecr:
+		which(res.Status != item.NotFound, &n.DecrHits, &n.DecrMisses)
+	case item.OpCAS:
+		if res.Status == item.Exists {
+			n.CasBadval++
+		} else {
+			which(hit, &n.CasHits, &n.CasMisses)
+		}
+	}
+	if res.Status == item.TooLarge {
+		n.StoreTooLarge++
+	}
+}
+
+func which(hit bool, hits, misses *uint64) {
+	if hit {
+		*hits++
+	} else {
+		*misses++
+	}
+}
+
+// begin counts a command that was asked for.
+func (n *Counters) begin(op item.Op) {
+	switch op {
+	case item.OpGet:
+		n.CmdGet++
+	case item.OpGetAndTouch:
+		n.CmdGet++
+		n.CmdTouch++
+	case item.OpTouch:
+		n.CmdTouch++
+	case item.OpSet, item.OpAdd, item.OpReplace, item.OpAppend, item.OpPrepend, item.OpCAS:
+		n.CmdSet++
+	}
+}

@@ -1,0 +1,191 @@
+package frontend
+
+import (
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/memproto"
+)
+
+type slotKind uint8
+
+const (
+	request  slotKind = iota // answered by AppendResult
+	value                    // one key of a retrieval
+	tooLarge                 // the delete that a refused set has become
+	text                     // known at once; buf has it
+)
+
+// slot is one place in a client's queue of answers: a command, or one key of a
+// multi-get. It is the command's Completion. An answer that comes when its slot
+// is the first goes straight to the connection's buffer; one that comes too soon
+// waits, formatted, in the slot's own.
+type slot struct {
+	client *client
+	next   *slot // in the client's queue, or in the free list
+
+	kind    slotKind
+	op      item.Op
+	noReply bool
+	withCAS bool
+	alone   bool // value: the only key
+	last    bool // value: of the last key
+	done    bool
+	failed  bool // value: there is no answer but an error
+
+	cost int    // in client.held
+	key  []byte // value: as the client wrote it
+	buf  []byte // the answer, once done; empty when it went straight out
+}
+
+// keepBuffer is the largest buffer that a free slot keeps.
+const keepBuffer = 4 << 10
+
+func (f *Frontend) newSlot(cl *client, kind slotKind) *slot {
+	s := f.freeSlot
+	if s == nil {
+		s = &slot{}
+	} else {
+		f.freeSlot = s.next
+	}
+	s.next, s.client, s.kind = nil, cl, kind
+	return s
+}
+
+func (f *Frontend) putSlot(s *slot) {
+	buf := s.buf[:0]
+	if cap(buf) > keepBuffer {
+		buf = nil
+	}
+	*s = slot{next: f.freeSlot, key: s.key[:0], buf: buf}
+	f.freeSlot = s
+}
+
+// Done implements router.Completion.
+func (s *slot) Done(res *item.Result) {
+	cl := s.client
+	f := cl.f
+	if s.kind != tooLarge {
+		f.counters.count(s.op, res)
+	}
+	if s.kind == value {
+		cl.sawValue(len(res.Item.Value))
+	}
+	s.done = true
+	s.failed = s.kind == value && res.Status != item.OK && res.Status != item.NotFound
+	if cl.closed {
+		cl.popDone()
+		return
+	}
+	if cl.head != s {
+		s.buf = s.append(s.buf[:0], res)
+		cl.held += len(s.buf) - s.cost
+		s.cost = len(s.buf)
+		return
+	}
+	cl.emit(s, res)
+	cl.popDone()
+}
+
+// append appends the answer res; a nil res stands for the one kept in buf.
+func (s *slot) append(dst []byte, res *item.Result) []byte {
+	switch {
+	case res == nil:
+		return append(dst, s.buf...)
+	case s.noReply:
+		return dst
+	case s.kind == tooLarge:
+		return append(dst, memproto.ReplyTooLarge...)
+	case s.kind == request || s.failed:
+		return memproto.AppendResult(dst, s.op, res)
+	}
+	if res.Status == item.OK {
+		it := &res.Item
+		dst = memproto.AppendValue(dst, s.key, it.Flags, it.Value, s.withCAS, it.CAS())
+	}
+	if s.alone {
+		dst = memproto.AppendEnd(dst)
+	}
+	return dst
+}
+
+// group collects the answer to a multi-get. It is held back until all keys are
+// answered, because one that fails makes the whole an error; but not more of it
+// than maxGroupBytes: then the hits begin to go out, and an error that comes
+// later follows them, in the place of END.
+type group struct {
+	buf    []byte
+	failed bool
+	direct bool
+	next   *group // in the free list
+}
+
+const maxGroupBytes = 8 << 20
+
+func (f *Frontend) newGroup() *group {
+	g := f.freeGroup
+	if g == nil {
+		return &group{}
+	}
+	f.freeGroup = g.next
+	g.next = nil
+	return g
+}
+
+func (f *Frontend) putGroup(g *group) {
+	buf := g.buf[:0]
+	if cap(buf) > 64<<10 {
+		buf = nil
+	}
+	*g = group{buf: buf, next: f.freeGroup}
+	f.freeGroup = g
+}
+
+// emit lets out the answer of s, the first of the queue. res is nil if it is in buf.
+func (cl *client) emit(s *slot, res *item.Result) {
+	if s.kind == value && !s.alone {
+		cl.emitPart(s, res)
+		return
+	}
+	if s.noReply || (res == nil && len(s.buf) == 0) {
+		return
+	}
+	cl.out(s, res)
+}
+
+func (cl *client) out(s *slot, res *item.Result) {
+	f := cl.f
+	f.answer, f.result = s, res
+	cl.conn.Append(f.appendAnswer)
+	f.answer, f.result = nil, nil
+}
+
+func (cl *client) emitPart(s *slot, res *item.Result) {
+	f, g := cl.f, cl.group
+	if g == nil {
+		g = f.newGroup()
+		cl.group = g
+	}
+	switch {
+	case g.failed:
+	case s.failed:
+		g.failed = true
+		g.buf = s.append(g.buf[:0], res)
+	case g.direct:
+		cl.out(s, res)
+	default:
+		g.buf = s.append(g.buf, res)
+		if len(g.buf) > maxGroupBytes {
+			g.direct = true
+			f.write(cl, g.buf)
+			g.buf = nil
+		}
+	}
+	if !s.last {
+		return
+	}
+	if !g.failed {
+		g.buf = memproto.AppendEnd(g.buf)
+	}
+	f.write(cl, g.buf)
+	cl.group = nil
+	f.putGroup(g)
+}

@@ -1,0 +1,160 @@
+package frontend
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/memproto"
+)
+
+// appendStats appends the answer to stats. Everything that memcached_exporter
+// asks for is there, 0 where it means nothing here.
+func (f *Frontend) appendStats(dst []byte, args [][]byte) []byte {
+	if len(args) == 0 {
+		return memproto.AppendEnd(f.appendGeneral(dst))
+	}
+	switch string(args[0]) {
+	case "settings":
+		dst = f.appendSettings(dst)
+	case "items", "cachedump":
+		// There are no slabs, so none has items.
+	case "slabs":
+		dst = memproto.AppendStatUint(dst, "active_slabs", 0)
+		dst = memproto.AppendStatUint(dst, "total_malloced", 0)
+	case "sizes":
+		dst = memproto.AppendStat(dst, "sizes_status", "disabled")
+	case "conns":
+		f.eachClient(func(cl *client) { dst = cl.appendConn(dst) })
+	case "detail":
+		return append(dst, detail(args[1:])...)
+	case "reset":
+		f.reset()
+		return append(dst, memproto.ReplyReset...)
+	default:
+		return append(dst, memproto.ReplyError...)
+	}
+	return memproto.AppendEnd(dst)
+}
+
+// detail is about statistics by key prefix, which are never collected.
+func detail(args [][]byte) string {
+	if len(args) == 1 {
+		switch string(args[0]) {
+		case "on", "off":
+			return memproto.ReplyOK
+		case "dump":
+			return memproto.ReplyEnd
+		}
+	}
+	return "CLIENT_ERROR usage: stats detail on|off|dump\r\n"
+}
+
+// reset forgets what has been counted, but not who is connected.
+func (f *Frontend) reset() {
+	f.counters = Counters{CurrConnections: f.counters.CurrConnections}
+}
+
+func (cl *client) appendConn(dst []byte) []byte {
+	id := strconv.FormatUint(uint64(cl.stream), 10)
+	state := "conn_read"
+	if cl.outstanding > 0 {
+		state = "conn_waiting"
+	}
+	dst = memproto.AppendStat(dst, id+":addr", "tcp:"+cl.conn.RemoteAddr())
+	dst = memproto.AppendStat(dst, id+":listen_addr", "tcp:"+cl.conn.LocalAddr())
+	dst = memproto.AppendStat(dst, id+":state", state)
+	return memproto.AppendStatUint(dst, id+":outstanding", uint64(cl.outstanding))
+}
+
+type stat struct {
+	name  string
+	value uint64
+}
+
+func (f *Frontend) appendGeneral(dst []byte) []byte {
+	now := time.Now()
+	user, system := cpuMicros()
+	n := &f.counters
+	var use Usage
+	if f.opt.Usage != nil {
+		use = f.opt.Usage()
+	}
+	rs := f.router.Stats()
+	dst = memproto.AppendStatUint(dst, "pid", uint64(os.Getpid()))
+	dst = memproto.AppendStatUint(dst, "uptime", uint64(now.Sub(f.started).Seconds()))
+	dst = memproto.AppendStatUint(dst, "time", uint64(now.Unix()))
+	dst = memproto.AppendStat(dst, "version", MemcachedVersion)
+	dst = memproto.AppendStat(dst, "kumofs_version", f.opt.Version)
+	dst = memproto.AppendStatUint(dst, "pointer_size", strconv.IntSize)
+	dst = memproto.AppendStatSeconds(dst, "rusage_user", user)
+	dst = memproto.AppendStatSeconds(dst, "rusage_system", system)
+	for _, s := range []stat{
+		{"max_connections", uint64(f.opt.MaxConnections)},
+		{"curr_connections", n.CurrConnections},
+		{"total_connections", n.TotalConnections},
+		{"rejected_connections", n.RejectedConnections},
+		{"connection_structures", n.CurrConnections},
+		{"response_obj_oom", 0}, {"response_obj_count", 0}, {"response_obj_bytes", 0},
+		{"read_buf_count", 0}, {"read_buf_bytes", 0}, {"read_buf_bytes_free", 0}, {"read_buf_oom", 0},
+		{"reserved_fds", 0},
+		{"cmd_get", n.CmdGet}, {"cmd_set", n.CmdSet}, {"cmd_flush", n.CmdFlush}, {"cmd_touch", n.CmdTouch}, {"cmd_meta", n.CmdMeta},
+		{"get_hits", n.GetHits}, {"get_misses", n.GetMisses}, {"get_expired", 0}, {"get_flushed", 0},
+		{"delete_misses", n.DeleteMisses}, {"delete_hits", n.DeleteHits},
+		{"incr_misses", n.IncrMisses}, {"incr_hits", n.IncrHits},
+		{"decr_misses", n.DecrMisses}, {"decr_hits", n.DecrHits},
+		{"cas_misses", n.CasMisses}, {"cas_hits", n.CasHits}, {"cas_badval", n.CasBadval},
+		{"touch_hits", n.TouchHits}, {"touch_misses", n.TouchMisses},
+		{"store_too_large", n.StoreTooLarge}, {"store_no_memory", 0},
+		{"auth_cmds", 0}, {"auth_errors", 0},
+		{"bytes_read", n.BytesRead}, {"bytes_written", n.BytesWritten},
+		{"limit_maxbytes", use.LimitBytes}, {"accepting_conns", 1}, {"listen_disabled_num", 0}, {"time_in_listen_disabled_us", 0},
+		{"threads", 1}, {"conn_yields", n.ConnYields}, {"idle_kicks", n.IdleKicks},
+		{"hash_power_level", 0}, {"hash_bytes", 0}, {"hash_is_expanding", 0},
+		{"slab_reassign_rescues", 0}, {"slab_reassign_chunk_rescues", 0}, {"slab_reassign_evictions_nomem", 0},
+		{"slab_reassign_inline_reclaim", 0}, {"slab_reassign_busy_items", 0}, {"slab_reassign_busy_deletes", 0},
+		{"slab_reassign_running", 0}, {"slabs_moved", 0},
+		{"lru_crawler_running", 0}, {"lru_crawler_starts", 0}, {"lru_maintainer_juggles", 0},
+		{"malloc_fails", 0}, {"log_worker_dropped", 0}, {"log_worker_written", 0}, {"log_watcher_skipped", 0}, {"log_watcher_sent", 0}, {"log_watchers", 0},
+		{"unexpected_napi_ids", 0}, {"round_robin_fallback", 0},
+		{"bytes", use.Bytes}, {"curr_items", use.Items}, {"total_items", use.TotalItems},
+		{"slab_global_page_pool", 0}, {"expired_unfetched", 0}, {"evicted_unfetched", 0}, {"evicted_active", 0},
+		{"evictions", 0}, {"reclaimed", 0}, {"crawler_reclaimed", 0}, {"crawler_items_checked", 0}, {"lrutail_reflocked", 0},
+		{"moves_to_cold", 0}, {"moves_to_warm", 0}, {"moves_within_lru", 0}, {"direct_reclaims", 0}, {"lru_bumps_dropped", 0},
+		{"kumofs_map_version", rs.MapVersion}, {"kumofs_outstanding", uint64(rs.Outstanding)}, {"kumofs_outstanding_bytes", uint64(rs.Bytes)},
+		{"kumofs_refused", rs.Refused}, {"kumofs_failed", rs.Failed}, {"kumofs_fate_unknown", rs.Unknown}, {"kumofs_timeouts", rs.Timeouts},
+	} {
+		dst = memproto.AppendStatUint(dst, s.name, s.value)
+	}
+	return dst
+}
+
+// appendSettings shows what a stock memcached shows, with our own where we have it.
+func (f *Frontend) appendSettings(dst []byte) []byte {
+	flush := "no"
+	if f.opt.AllowFlushAll {
+		flush = "yes"
+	}
+	maxConns := "0"
+	if f.opt.MaxConnections > 0 {
+		maxConns = strconv.Itoa(f.opt.MaxConnections)
+	}
+	for _, s := range [][2]string{
+		{"maxbytes", "0"}, {"maxconns", maxConns}, {"tcpport", "0"}, {"udpport", "0"}, {"inter", "NULL"}, {"verbosity", "0"},
+		{"oldest", "0"}, {"evictions", "on"}, {"domain_socket", "NULL"}, {"umask", "700"}, {"shutdown_command", "no"},
+		{"growth_factor", "1.25"}, {"chunk_size", "48"}, {"num_threads", "1"}, {"num_threads_per_udp", "1"},
+		{"stat_key_prefix", ":"}, {"detail_enabled", "no"}, {"reqs_per_event", strconv.Itoa(maxOutstanding)}, {"cas_enabled", "yes"},
+		{"tcp_backlog", "1024"}, {"binding_protocol", "auto-negotiate"}, {"auth_enabled_sasl", "no"}, {"auth_enabled_ascii", "no"},
+		{"item_size_max", strconv.Itoa(f.opt.MaxItemSize)}, {"maxconns_fast", "yes"}, {"hashpower_init", "0"},
+		{"slab_reassign", "no"}, {"slab_automove", "0"}, {"lru_crawler", "no"}, {"lru_crawler_sleep", "100"}, {"lru_crawler_tocrawl", "0"},
+		{"tail_repair_time", "0"}, {"flush_enabled", flush}, {"dump_enabled", "no"}, {"hash_algorithm", "xxh64"},
+		{"lru_maintainer_thread", "no"}, {"lru_segmented", "no"}, {"hot_lru_pct", "0"}, {"warm_lru_pct", "0"},
+		{"hot_max_factor", "0.00"}, {"warm_max_factor", "0.00"}, {"temp_lru", "no"}, {"temporary_ttl", "0"},
+		{"idle_timeout", strconv.Itoa(int(f.opt.IdleTimeout.Seconds()))}, {"watcher_logbuf_size", "0"}, {"worker_logbuf_size", "0"},
+		{"resp_obj_mem_limit", "0"}, {"read_buf_mem_limit", "0"}, {"track_sizes", "no"}, {"inline_ascii_response", "no"},
+		{"key_prefix", f.opt.KeyPrefix},
+	} {
+		dst = memproto.AppendStat(dst, s[0], s[1])
+	}
+	return dst
+}
