@@ -1,0 +1,217 @@
+package council
+
+import (
+	"slices"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+)
+
+// decide is partition i's next step, if one is due.
+func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
+	if p.Epoch+1 >= clustermap.MaxEpoch {
+		return p, false
+	}
+	live := filter(p.Replicas, t.live)
+	var np Partition
+	var ok bool
+	switch {
+	case len(live) == 0:
+		np, ok = t.resume(i, p)
+	case t.live(p.Replicas[0]):
+		np, ok = t.led(i, p, live)
+	case t.lost(p.Replicas[0]):
+		np, ok = t.replacePrimary(p, live, t.joiners(p))
+	}
+	if !ok && slices.ContainsFunc(p.Joining, t.raised) {
+		// The role of a joiner's old incarnation ends with it (R3).
+		return next(p, keep, p.Replicas, filter(p.Joining, func(id ID) bool { return !t.raised(id) })), true
+	}
+	return np, ok
+}
+
+// replacePrimary keeps R3: one of live leads, and the same step drops every
+// member whose role is over. A failover is never recorded active (R4).
+func (t *turn) replacePrimary(p Partition, live, joining []ID) (Partition, bool) {
+	kept := filter(p.Replicas, func(id ID) bool {
+		return slices.Contains(live, id) || !t.lost(id) && id != p.Replicas[0]
+	})
+	for _, id := range p.Replicas {
+		if t.raised(id) && t.mayRejoin(p, id) && !slices.Contains(joining, id) {
+			joining = append(joining, id)
+		}
+	}
+	return next(p, newPrimary, first(t.spread(&p, live), kept), joining), true
+}
+
+// spread chooses the one of list that is primary of the fewest partitions, the
+// earlier in Assigned among equals.
+func (t *turn) spread(p *Partition, list []ID) ID {
+	rank := func(id ID) int {
+		if n := slices.Index(p.Assigned, id); n >= 0 {
+			return n
+		}
+		return len(p.Assigned)
+	}
+	best := list[0]
+	for _, id := range list[1:] {
+		a, b := t.primaries[id], t.primaries[best]
+		if a < b || a == b && (rank(id) < rank(best) || rank(id) == rank(best) && id < best) {
+			best = id
+		}
+	}
+	return best
+}
+
+// resume keeps R9 for a partition of which no replica has a role any more. It
+// never leaves the partition without a replica that may still come back.
+func (t *turn) resume(i uint16, p Partition) (Partition, bool) {
+	by, decided := t.resumer(i, &p)
+	if !decided {
+		return p, false
+	}
+	if by != 0 && !(t.about[by].restarted && !t.about[by].raised) {
+		// It resumes alone; the others join after the record.
+		return next(p, newPrimary, []ID{by}, nil), true
+	}
+	if !slices.ContainsFunc(p.Replicas, t.raised) {
+		return p, false
+	}
+	// A restarted replica may not resume (its tail is uncertain and others are
+	// away). Its old role ends; one of those that are away stands for the
+	// partition, so that it or R9 goes on when they come.
+	gone := func(id ID) bool { return !t.raised(id) && t.about[id] != nil }
+	stay := filter(p.Replicas, gone)
+	if len(stay) == 0 {
+		stay = filter(p.LastKnown, gone)
+		stay = stay[:min(1, len(stay))]
+	}
+	return next(p, newPrimary, stay, nil), true
+}
+
+// mayRejoin: id is wanted here and may begin a join now.
+func (t *turn) mayRejoin(p Partition, id ID) bool {
+	st := t.about[id]
+	return st != nil && st.alive && st.srv.State == clustermap.Active && (!st.restarted || st.raised) &&
+		slices.Contains(p.Assigned, id) && t.now >= st.mem.notBefore
+}
+
+// joiners are p's joiners that go on, and those of them that restarted and begin
+// again. A join that ends otherwise has failed.
+func (t *turn) joiners(p Partition) []ID {
+	return filter(p.Joining, func(id ID) bool {
+		if !t.lost(id) {
+			return slices.Contains(p.Assigned, id)
+		}
+		again := t.raised(id) && t.mayRejoin(p, id)
+		if st := t.about[id]; st != nil && (t.raised(id) || !st.restarted) {
+			t.joinFailed(id)
+		}
+		return again
+	})
+}
+
+// joinFailed notes a failed rejoin; the present turn's rejoins go on.
+func (t *turn) joinFailed(id ID) { t.failures[id] = true }
+
+// led is the next step of a partition whose primary has its role: what it asked
+// for, what ended in it, and then what planning wants.
+func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
+	primary := p.Replicas[0]
+	others := clustermap.Without(live, primary)
+	restarted := slices.ContainsFunc(p.Replicas, t.raised)
+	if !restarted && !p.Active && t.asksNow(t.c.asked.activated[i], p, primary) {
+		// R4: the recording. Whatever else is due follows in the next delta.
+		p.Active = true
+		p.LastKnown = slices.Clone(p.Replicas)
+		p.LastPrimary, p.LastPrimaryIncarnation = primary, t.about[primary].srv.Incarnation
+		if !slices.ContainsFunc(p.Joining, t.raised) {
+			return p, true
+		}
+		p = t.m.Partitions[i]
+	}
+	joining := t.joiners(p)
+
+	// R9: a primary that cannot serve, or that accuses two or more replicas,
+	// among them all live ones, is replaced; it is listed as joiner.
+	var accused []ID
+	if q := t.c.asked.accused[i]; t.asksNow(q, p, primary) {
+		accused = filter(q.ids, func(id ID) bool { return id != primary })
+	}
+	quits := t.quitting(i, p)
+	struck := filter(p.Replicas[1:], func(id ID) bool { return slices.Contains(accused, id) })
+	accusesAll := len(struck) >= 2 && clustermap.Subset(others, struck)
+	if heirs := filter(others, func(id ID) bool { return !slices.Contains(quits, id) }); len(heirs) > 0 &&
+		(accusesAll || slices.Contains(quits, primary)) {
+		t.joinFailed(primary)
+		if accusesAll && slices.Contains(p.Assigned, primary) {
+			joining = append(joining, primary)
+		}
+		return t.replacePrimary(p, heirs, joining)
+	}
+
+	replicas, k := p.Replicas, none
+	// R3: backups go at the primary's request.
+	if hit := func(id ID) bool { return slices.Contains(accused, id) }; slices.ContainsFunc(p.Replicas, hit) || slices.ContainsFunc(p.Joining, hit) {
+		keepIt := func(id ID) bool { return !hit(id) }
+		for _, id := range accused {
+			if t.live(id) {
+				t.joinFailed(id)
+			}
+		}
+		replicas, joining, k = filter(replicas, keepIt), filter(joining, keepIt), keep
+	}
+	// R3: a role ends with its incarnation; a backup that quits goes too. R4:
+	// these are the manager's removals and clear Active.
+	for _, id := range p.Replicas[1:] {
+		ended := t.raised(id)
+		if !slices.Contains(replicas, id) || !ended && !slices.Contains(quits, id) {
+			continue
+		}
+		replicas, k = clustermap.Without(replicas, id), drop
+		if ended && t.mayRejoin(p, id) {
+			joining = append(joining, id)
+		} else if !ended {
+			t.joinFailed(id)
+		}
+	}
+	joining = filter(joining, func(id ID) bool { return !slices.Contains(quits, id) })
+	// R6: joiners that are counted become replicas, while the primary serves.
+	if p.Active && k != drop {
+		for _, in := range t.c.asked.inSync[i] {
+			if t.asksNow(in.request, p, primary) && slices.Contains(joining, in.joiner) && t.live(in.joiner) &&
+				in.incarnation == t.about[in.joiner].srv.Incarnation {
+				replicas = append(slices.Clone(replicas), in.joiner)
+				joining, k = clustermap.Without(joining, in.joiner), keep
+				t.c.verify.back(i, in.joiner)
+			}
+		}
+	}
+	for _, id := range replicas[1:] {
+		if t.lost(id) {
+			t.notice(primary, id)
+		}
+	}
+	if k == none && !slices.Equal(joining, p.Joining) || slices.ContainsFunc(p.Joining, t.raised) {
+		k = max(k, keep)
+	}
+	if k != none {
+		return next(p, k, replicas, joining), true
+	}
+	return t.planned(i, p)
+}
+
+// asksNow: q is of this partition's primary, in the map's incarnation and epoch (R3, R6).
+func (t *turn) asksNow(q request, p Partition, primary ID) bool {
+	return q.from == primary && q.epoch == p.Epoch && q.incarnation == t.about[primary].srv.Incarnation
+}
+
+// quitting are the members that accuse themselves (R9: a disk error).
+func (t *turn) quitting(i uint16, p Partition) []ID {
+	var out []ID
+	for _, q := range t.c.asked.stepDown[i] {
+		if st := t.about[q.from]; st != nil && q.epoch == p.Epoch && q.incarnation == st.srv.Incarnation {
+			out = append(out, q.from)
+		}
+	}
+	return out
+}

@@ -1,0 +1,128 @@
+package council
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+)
+
+// lastOf are the partitions whose last replicas are among gone (P5).
+func (c *Council) lastOf(gone []ID) []uint16 {
+	var out []uint16
+	is := func(id ID) bool { return slices.Contains(gone, id) }
+	for i := range c.m.Partitions {
+		p := &c.m.Partitions[i]
+		last := !slices.ContainsFunc(p.Replicas, func(id ID) bool { return !is(id) })
+		if c.outage[uint16(i)] != nil && slices.ContainsFunc(p.LastKnown, is) {
+			last = true // nobody serves it: whoever was in it may be the one that can resume
+		}
+		if last {
+			out = append(out, uint16(i))
+		}
+	}
+	return out
+}
+
+func (c *Council) detach(now int64, q *command, replan bool) (*clustermap.Delta, error) {
+	var gone []ID
+	for i := range c.m.Servers {
+		if s := &c.m.Servers[i]; s.State == clustermap.Fault && (q.only == nil || slices.Contains(q.only, s.ID)) {
+			gone = append(gone, s.ID)
+		}
+	}
+	if len(gone) == 0 {
+		q.nothing("there is no fault server to detach")
+		return nil, nil
+	}
+	c.sortByAddr(gone)
+	ed := c.edit(now)
+	lost := c.lastOf(gone)
+	if len(lost) > 0 {
+		if err := c.mayLose(now, q, gone, lost); err != nil {
+			return nil, err
+		}
+		if err := ed.giveUp(gone, lost); err != nil {
+			return nil, err
+		}
+		q.say("the pairs of %d partitions are given up", len(lost))
+	}
+	for _, id := range gone {
+		addr := c.m.Server(id).Addr
+		ed.removeServer(id, 0)
+		q.response.Nodes = append(q.response.Nodes, addr)
+		q.say("detached %s", addr)
+	}
+	if replan {
+		if err := ed.plan(); err != nil {
+			return nil, err
+		}
+		if n := ed.copies(); n > 0 {
+			q.say("replacing: %d copies are to be made", n)
+		}
+	}
+	return ed.delta(), nil
+}
+
+// mayLose keeps P5: last replicas are given up only by --accept-loss, which
+// names the cluster, and only while none of their servers can be reached (R9).
+func (c *Council) mayLose(now int64, q *command, gone []ID, lost []uint16) error {
+	var holders []string
+	for _, id := range gone {
+		for _, i := range lost {
+			if slices.Contains(c.m.Partitions[i].LastKnown, id) || slices.Contains(c.m.Partitions[i].Replicas, id) {
+				holders = append(holders, c.m.Server(id).Addr)
+				break
+			}
+		}
+	}
+	what := fmt.Sprintf("%s of %d partitions (the first is %d)", strings.Join(holders, ", "), len(lost), lost[0])
+	if q.req.AcceptLoss == "" {
+		return fmt.Errorf("refused: the last replicas are on %s; detaching would destroy their pairs. Start those servers again, "+
+			"or give the pairs up with: kumoctl ADDR detach --accept-loss %s", what, c.m.ClusterID)
+	}
+	if q.req.AcceptLoss != c.m.ClusterID.String() {
+		return fmt.Errorf("refused: --accept-loss names cluster %s, but this cluster is %s", q.req.AcceptLoss, c.m.ClusterID)
+	}
+	for _, i := range lost {
+		for _, id := range c.m.Partitions[i].LastKnown {
+			if c.alive(now, id) {
+				return fmt.Errorf("refused: partition %d is not lost, its member %s can be reached", i, c.members[id].reg.Addr)
+			}
+		}
+	}
+	return nil
+}
+
+// giveUp begins lost partitions anew, with what an active server still holds of
+// them (the most advanced) or empty, and bans the stores that were given up.
+func (e *edit) giveUp(gone []ID, lost []uint16) error {
+	var seeds []ID
+	for i := range e.m.Servers {
+		if id := e.m.Servers[i].ID; e.t.live(id) {
+			seeds = append(seeds, id)
+		}
+	}
+	if len(seeds) == 0 {
+		return fmt.Errorf("refused: no active server is there to take the lost partitions")
+	}
+	for _, i := range lost {
+		p := e.m.Partitions[i]
+		for _, id := range gone {
+			if slices.Contains(p.LastKnown, id) && !slices.Contains(e.ban, id) {
+				e.ban = append(e.ban, id)
+			}
+		}
+		have := filter(seeds, func(id ID) bool { return !e.t.about[id].mem.positions[i].Unfinished })
+		if len(have) == 0 {
+			have = seeds
+		}
+		by := e.t.mostAdvanced(i, &p, have)
+		e.t.primaries[by]++
+		p = next(p, newPrimary, []ID{by}, nil)
+		p.LastKnown = []ID{by}
+		e.m.Partitions[i] = p
+	}
+	return nil
+}

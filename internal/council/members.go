@@ -1,0 +1,206 @@
+package council
+
+import (
+	"fmt"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+// Registration is what a server says of itself, with its positions unpacked.
+type Registration struct {
+	control.Hello
+	Positions []control.StorePosition
+}
+
+// Verdict answers a registration.
+type Verdict struct {
+	OK     bool
+	Refuse control.Refuse
+}
+
+// member is a server heard in this term, attached or not.
+type member struct {
+	reg       Registration
+	positions map[uint16]control.StorePosition
+	arrived   int64 // when this run first registered
+	heard     int64
+	broken    bool
+	brokenAt  int64
+	// lost: "lost node" was said of it.
+	lost bool
+	// failures of rejoins, and when the next may begin (§5: 1, 2, 4 ... 30 s).
+	failures  int
+	failedAt  int64
+	notBefore int64
+
+	copiesLeft int
+}
+
+type refusal struct {
+	at     int64
+	hello  control.Hello
+	reason string
+}
+
+const (
+	refusalShown   = 10_000 // how long a refused server is shown
+	lostKept       = 60_000 // how long a server that is not attached and gone is remembered
+	failuresForgot = 60_000 // after so long without a failure the next rejoin is at once again
+	rejoinFirst    = 1000
+	rejoinMost     = 30_000
+)
+
+// Registered takes a server's registration, or refuses it (R10).
+func (c *Council) Registered(now int64, r Registration) Verdict {
+	if v := c.check(r); !v.OK {
+		c.refused[r.ID] = refusal{at: now, hello: r.Hello, reason: v.Refuse.Reason}
+		return v
+	}
+	delete(c.refused, r.ID)
+	old := c.members[r.ID]
+	s := &member{reg: r, arrived: now, heard: now, positions: make(map[uint16]control.StorePosition, len(r.Positions))}
+	for _, p := range r.Positions {
+		s.positions[p.Partition] = p
+	}
+	if old != nil {
+		s.failures, s.failedAt, s.notBefore = old.failures, old.failedAt, old.notBefore
+		if old.reg.Incarnation == r.Incarnation && c.alive(now, r.ID) {
+			s.arrived = old.arrived
+		}
+	}
+	if old == nil && c.m.Server(r.ID) == nil || old != nil && old.lost {
+		c.event("new node", r.Addr, r.ID, "")
+	}
+	c.members[r.ID] = s
+	return Verdict{OK: true}
+}
+
+// check keeps R10: whose registration is not taken, and why.
+func (c *Council) check(r Registration) Verdict {
+	no := func(fatal bool, format string, a ...any) Verdict {
+		return Verdict{Refuse: control.Refuse{Fatal: fatal, Reason: fmt.Sprintf(format, a...)}}
+	}
+	switch {
+	case r.ID == 0 || r.Incarnation == 0:
+		return no(true, "the registration of %s has no server ID or no incarnation", r.Addr)
+	case c.m.ClusterID == 0 && r.ClusterID != 0:
+		return no(false, "the store of %s belongs to cluster %s, but this manager is blank and knows no cluster; "+
+			"start the managers with the state directories that they had (kumo-manager -s), or, where those are lost, "+
+			"rebuild them from the servers with: kumoctl ADDR recover", r.Addr, r.ClusterID)
+	case r.ClusterID != 0 && r.ClusterID != c.m.ClusterID:
+		return no(true, "the store of %s belongs to cluster %s, but this manager's cluster is %s", r.Addr, r.ClusterID, c.m.ClusterID)
+	case clustermap.Contains(c.m.Banned, r.ID):
+		return no(true, "the store of %s (ID %s) was given up by --accept-loss and is banned; it may return only with an empty store", r.Addr, r.ID)
+	}
+	parts := len(c.m.Partitions)
+	if c.m.ClusterID == 0 {
+		parts = c.cfg.Partitions
+	}
+	for _, p := range r.Positions {
+		if int(p.Partition) >= parts {
+			return no(true, "the store of %s has a partition %d, but the cluster has only %d; it was made with another number of partitions", r.Addr, p.Partition, parts)
+		}
+	}
+	var inc, run uint64
+	if s := c.m.Server(r.ID); s != nil {
+		inc, run = s.Incarnation, s.RunID
+	} else if c.m.ClusterID != 0 && r.ClusterID == 0 && r.HasData {
+		return no(false, "the store of %s holds pairs that belong to no cluster (a restored backup); attaching it to cluster %s would destroy them: "+
+			"start a new cluster with it, or merge it with kumomergedb, or start this server with an empty store", r.Addr, c.m.ClusterID)
+	}
+	if s := c.members[r.ID]; s != nil && s.reg.Incarnation > inc {
+		inc, run = s.reg.Incarnation, s.reg.RunID
+	}
+	switch {
+	case r.Incarnation < inc:
+		return no(true, "the store of %s (ID %s) is at incarnation %d, but incarnation %d has registered: it is a copied or rolled-back disk", r.Addr, r.ID, r.Incarnation, inc)
+	case r.Incarnation == inc && r.RunID != run:
+		return no(true, "the store of %s (ID %s) shows incarnation %d of another run: it is a copied or rolled-back disk", r.Addr, r.ID, r.Incarnation)
+	}
+	return Verdict{OK: true}
+}
+
+// Heard tells that a server that has registered lives.
+func (c *Council) Heard(now int64, id ID) {
+	if s := c.members[id]; s != nil {
+		s.heard = now
+		s.broken = false
+		if s.lost {
+			s.lost = false
+			c.event("new node", s.reg.Addr, id, "")
+		}
+	}
+}
+
+// Broken tells that a server's connection broke and its port refuses: it is
+// held dead at once (§5).
+func (c *Council) Broken(now int64, id ID) {
+	if s := c.members[id]; s != nil && !s.broken {
+		s.broken, s.brokenAt = true, now
+	}
+}
+
+// alive: heard within the silence limit, in this term.
+func (c *Council) alive(now int64, id ID) bool {
+	s := c.members[id]
+	return s != nil && !s.broken && now-s.heard < c.cfg.Silence
+}
+
+// dead: held dead. One that was not heard since the election is neither alive
+// nor dead until the silence limit has passed.
+func (c *Council) dead(now int64, id ID) bool {
+	if c.members[id] == nil {
+		return now-c.leadAt >= c.cfg.Silence
+	}
+	return !c.alive(now, id)
+}
+
+// away tells whether a server has been away long enough to be marked fault (§5).
+func (c *Council) away(now int64, id ID) bool {
+	if !c.dead(now, id) {
+		return false
+	}
+	s := c.members[id]
+	switch {
+	case s == nil:
+		return now-c.leadAt >= c.cfg.FaultAfterElection
+	case s.broken:
+		return now-s.brokenAt >= c.cfg.Fault
+	}
+	return now-s.heard >= c.cfg.Fault
+}
+
+// prune says who was lost and forgets servers that are gone and not attached.
+func (c *Council) prune(now int64) {
+	for id, s := range c.members {
+		if c.alive(now, id) {
+			continue
+		}
+		if !s.lost {
+			s.lost = true
+			c.event("lost node", s.reg.Addr, id, "")
+		}
+		if c.m.Server(id) == nil && now-s.heard > lostKept {
+			delete(c.members, id)
+		}
+	}
+	for id, r := range c.refused {
+		if now-r.at > refusalShown {
+			delete(c.refused, id)
+		}
+	}
+}
+
+// failed counts a rejoin that failed: the next waits (§5).
+func (s *member) failed(now int64) {
+	if now-s.failedAt > failuresForgot {
+		s.failures = 0
+	}
+	wait := int64(rejoinMost)
+	if s.failures < 5 {
+		wait = rejoinFirst << s.failures
+	}
+	s.failures++
+	s.failedAt, s.notBefore = now, now+wait
+}

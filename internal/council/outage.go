@@ -1,0 +1,163 @@
+package council
+
+import (
+	"slices"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+)
+
+// outage is an unavailable partition: no replica has a role any more (R9).
+type outage struct {
+	since int64
+	// there is since when a member of LastKnown that may resume is there; 0: none is.
+	there int64
+}
+
+// markFaults marks servers that were away too long (§5). Sticky: only attach,
+// or holding a last replica, makes one active again.
+func (t *turn) markFaults() {
+	for i := range t.m.Servers {
+		s := &t.m.Servers[i]
+		if s.State == clustermap.Active && t.c.away(t.now, s.ID) {
+			f := t.server(s.ID)
+			f.State = clustermap.Fault
+			t.put(f)
+			t.judge(s.ID)
+		}
+	}
+}
+
+// watchOutages keeps when partitions became unavailable, and makes a fault
+// server that is back active again if it holds what no live replica holds (R9).
+func (t *turn) watchOutages() {
+	for i := range t.m.Partitions {
+		p := &t.m.Partitions[i]
+		n := uint16(i)
+		if slices.ContainsFunc(p.Replicas, func(id ID) bool { return !t.lost(id) }) {
+			delete(t.c.outage, n)
+			continue
+		}
+		o := t.c.outage[n]
+		if o == nil {
+			o = &outage{since: t.now}
+			t.c.outage[n] = o
+		}
+		if len(t.candidates(n, p)) == 0 {
+			o.there = 0
+		} else if o.there == 0 {
+			o.there = max(t.now, 1)
+		}
+		for _, id := range p.LastKnown {
+			if st := t.about[id]; st != nil && st.alive && st.srv.State == clustermap.Fault {
+				s := t.server(id)
+				s.State = clustermap.Active
+				t.put(s)
+				t.judge(id)
+				t.c.event("server connected", s.Addr, id, "holds a partition's last replica: active again")
+			}
+		}
+	}
+}
+
+// candidates are the members of LastKnown that are there with a store that may
+// resume partition i: one whose join is unfinished never may (R9).
+func (t *turn) candidates(i uint16, p *Partition) []ID {
+	return filter(p.LastKnown, func(id ID) bool {
+		st := t.about[id]
+		if st == nil || !st.alive || clustermap.Contains(t.m.Banned, id) {
+			return false
+		}
+		// The position is as of the registration: a replica of the map's own
+		// incarnation has finished its join since.
+		done := !st.restarted && slices.Contains(p.Replicas, id)
+		return done || !st.mem.positions[i].Unfinished
+	})
+}
+
+// uncertain: the tail of the store may be lost with the machine's power. One
+// that was a replica when this configuration was recorded, in this very
+// incarnation, is certain again.
+func (t *turn) uncertain(p *Partition, id ID) bool {
+	st := t.about[id]
+	return st.mem.reg.Uncertain && (st.restarted || !p.Active)
+}
+
+// resumer is who resumes unavailable partition i, or 0, and whether the time to
+// decide it has come: when all of LastKnown are back, or ResumeWait after it is
+// unavailable and one is there; the most advanced; an uncertain one only when
+// all are back (R9).
+func (t *turn) resumer(i uint16, p *Partition) (ID, bool) {
+	o := t.c.outage[i]
+	if o == nil {
+		return 0, false
+	}
+	up := t.candidates(i, p)
+	if len(up) == 0 {
+		return 0, t.now-o.since >= t.c.cfg.ResumeWait
+	}
+	if len(up) < len(p.LastKnown) {
+		if t.now-max(o.since, o.there) < t.c.cfg.ResumeWait {
+			return 0, false
+		}
+		up = filter(up, func(id ID) bool { return !t.uncertain(p, id) })
+		if len(up) == 0 {
+			return 0, true
+		}
+	}
+	return t.mostAdvanced(i, p, up), true
+}
+
+// mostAdvanced of these stores in partition i; among equals the load is spread.
+func (t *turn) mostAdvanced(i uint16, p *Partition, up []ID) ID {
+	var most uint64
+	for _, id := range up {
+		most = max(most, t.about[id].mem.positions[i].Version)
+	}
+	return t.spread(p, filter(up, func(id ID) bool { return t.about[id].mem.positions[i].Version == most }))
+}
+
+// raiseRestarted decides which restarted servers' new incarnations this turn
+// records. Recording one ends all roles of the old one in the same step (R3),
+// so it waits until each of its partitions has another live replica or can be
+// decided by R9.
+func (t *turn) raiseRestarted() {
+	var waiting []ID
+	for id, st := range t.about {
+		if st.restarted {
+			st.raised = true
+			waiting = append(waiting, id)
+		}
+	}
+	if len(waiting) == 0 {
+		return
+	}
+	// Whom R9 chose may itself have to wait: repeat until nothing changes.
+	for again := true; again; {
+		again = false
+		for i := range t.m.Partitions {
+			p := &t.m.Partitions[i]
+			if !slices.ContainsFunc(p.Replicas, t.raised) || slices.ContainsFunc(p.Replicas, t.live) {
+				continue
+			}
+			by, decided := t.resumer(uint16(i), p)
+			if decided && (by == 0 || !t.about[by].restarted || t.about[by].raised) {
+				continue
+			}
+			for _, id := range p.Replicas {
+				if t.raised(id) {
+					t.about[id].raised, again = false, true
+				}
+			}
+		}
+	}
+	for _, id := range waiting {
+		st := t.about[id]
+		if !st.raised {
+			continue
+		}
+		s := t.server(id)
+		s.Incarnation, s.RunID = st.mem.reg.Incarnation, st.mem.reg.RunID
+		s.Addr, s.StreamAddr, s.Zone = st.mem.reg.Addr, st.mem.reg.StreamAddr, st.mem.reg.Zone
+		t.put(s)
+	}
+}

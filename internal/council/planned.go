@@ -1,0 +1,95 @@
+package council
+
+import (
+	"slices"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+)
+
+// planned drives a partition that is served and at rest towards Assigned: first
+// the missing copies join, then what is surplus goes and the primary moves, a
+// bounded number of partitions at once.
+func (t *turn) planned(i uint16, p Partition) (Partition, bool) {
+	if !p.Active || len(p.Assigned) == 0 {
+		return p, false // R6: a join begins only when the primary serves
+	}
+	missing := filter(p.Assigned, func(id ID) bool {
+		return !slices.Contains(p.Replicas, id) && !slices.Contains(p.Joining, id) && t.live(id) && t.mayRejoin(p, id)
+	})
+	if len(missing) > 0 {
+		return next(p, keep, p.Replicas, append(slices.Clone(p.Joining), missing...)), true
+	}
+	if len(p.Joining) > 0 || slices.ContainsFunc(p.Replicas, t.lost) {
+		return p, false
+	}
+	lead := p.Assigned[0]
+	if clustermap.Subset(p.Assigned, p.Replicas) {
+		switch {
+		case lead != p.Replicas[0]:
+			return t.move(p, newPrimary, slices.Clone(p.Assigned))
+		case len(p.Replicas) > len(p.Assigned):
+			return t.move(p, drop, slices.Clone(p.Assigned))
+		}
+		return t.reverify(i, p)
+	}
+	// Some of Assigned cannot join now; the primary moves all the same.
+	if lead != p.Replicas[0] && slices.Contains(p.Replicas, lead) && t.live(lead) {
+		return t.move(p, newPrimary, first(lead, p.Replicas))
+	}
+	return p, false
+}
+
+// move takes a planned step if not too many are under way.
+func (t *turn) move(p Partition, k kind, replicas []ID) (Partition, bool) {
+	if t.moving <= 0 {
+		return p, false
+	}
+	t.moving--
+	return next(p, k, replicas, nil), true
+}
+
+// Moving is how many copies planning still wants made (of servers that are
+// active), and how many partitions have surplus copies or another primary than
+// planned.
+func (c *Council) Moving() (copies, surplus int) {
+	active := map[ID]bool{}
+	for i := range c.m.Servers {
+		active[c.m.Servers[i].ID] = c.m.Servers[i].State == clustermap.Active
+	}
+	for i := range c.m.Partitions {
+		p := &c.m.Partitions[i]
+		missing := 0
+		for _, id := range p.Assigned {
+			if !slices.Contains(p.Replicas, id) && active[id] {
+				missing++
+			}
+		}
+		copies += missing
+		if missing == 0 && len(p.Assigned) > 0 && (p.Primary() != p.Assigned[0] && active[p.Assigned[0]] ||
+			len(p.Replicas) > len(p.Assigned)) {
+			surplus++
+		}
+	}
+	return copies + c.verify.left(), surplus
+}
+
+// Receivers are the addresses of the servers to which copies are to be made.
+func (c *Council) Receivers() []string {
+	var ids []ID
+	for i := range c.m.Partitions {
+		p := &c.m.Partitions[i]
+		for _, id := range p.Assigned {
+			if !slices.Contains(p.Replicas, id) && !slices.Contains(ids, id) {
+				if s := c.m.Server(id); s != nil && s.State == clustermap.Active {
+					ids = append(ids, id)
+				}
+			}
+		}
+	}
+	c.sortByAddr(ids)
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = c.m.Server(id).Addr
+	}
+	return out
+}

@@ -1,0 +1,132 @@
+package council
+
+import (
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+// requests are what servers asked for and the map does not show yet. Each names
+// the asking server's incarnation and the partition's epoch; a request is taken
+// only if both are the map's (R3, R6) and dropped once the epoch has passed.
+type requests struct {
+	activated map[uint16]request
+	accused   map[uint16]request
+	stepDown  map[uint16][]request
+	inSync    map[uint16][]inSync
+}
+
+type request struct {
+	from        ID
+	incarnation uint64
+	epoch       uint32
+	ids         []ID // accused
+}
+
+type inSync struct {
+	request
+	joiner      ID
+	incarnation uint64
+}
+
+func newRequests() requests {
+	return requests{map[uint16]request{}, map[uint16]request{}, map[uint16][]request{}, map[uint16][]inSync{}}
+}
+
+// Report takes what a server's partitions have to say. It is a sign of life too.
+func (c *Council) Report(now int64, from ID, r control.Report) {
+	s := c.members[from]
+	if s == nil || s.reg.Incarnation != r.Incarnation {
+		return
+	}
+	c.Heard(now, from)
+	s.copiesLeft = r.CopiesLeft
+	of := func(pe control.PartitionEpoch) (request, bool) {
+		if int(pe.P) >= len(c.m.Partitions) || c.m.Partitions[pe.P].Epoch > pe.E {
+			return request{}, false
+		}
+		return request{from: from, incarnation: r.Incarnation, epoch: pe.E}, true
+	}
+	for _, pe := range r.Activated {
+		if q, ok := of(pe); ok {
+			c.asked.activated[pe.P] = q
+		}
+	}
+	for _, a := range r.Accuse {
+		for _, pe := range a.Partitions {
+			if q, ok := of(pe); ok {
+				q.ids = a.Accused
+				if old, ok := c.asked.accused[pe.P]; ok && old.from == from && old.epoch == pe.E {
+					q.ids = union(old.ids, a.Accused)
+				}
+				c.asked.accused[pe.P] = q
+			}
+		}
+	}
+	for _, pe := range r.StepDown {
+		if q, ok := of(pe); ok {
+			list := c.asked.stepDown[pe.P]
+			for i := range list {
+				if list[i].from == from {
+					list = append(list[:i:i], list[i+1:]...)
+					break
+				}
+			}
+			c.asked.stepDown[pe.P] = append(list, q)
+		}
+	}
+	for _, in := range r.InSync {
+		if q, ok := of(control.PartitionEpoch{P: in.P, E: in.E}); ok {
+			list := c.asked.inSync[in.P]
+			if len(list) < 16 {
+				c.asked.inSync[in.P] = append(list, inSync{q, in.Joiner, in.Incarnation})
+			}
+		}
+	}
+}
+
+// expire drops requests of epochs that have passed.
+func (r *requests) expire(m *clustermap.Map) {
+	passed := func(p uint16, q request) bool { return m.Partitions[p].Epoch > q.epoch }
+	for p, q := range r.activated {
+		if passed(p, q) || m.Partitions[p].Active {
+			delete(r.activated, p)
+		}
+	}
+	for p, q := range r.accused {
+		if passed(p, q) {
+			delete(r.accused, p)
+		}
+	}
+	for p, list := range r.stepDown {
+		keep := list[:0]
+		for _, q := range list {
+			if !passed(p, q) {
+				keep = append(keep, q)
+			}
+		}
+		if r.stepDown[p] = keep; len(keep) == 0 {
+			delete(r.stepDown, p)
+		}
+	}
+	for p, list := range r.inSync {
+		keep := list[:0]
+		for _, q := range list {
+			if !passed(p, q.request) {
+				keep = append(keep, q)
+			}
+		}
+		if r.inSync[p] = keep; len(keep) == 0 {
+			delete(r.inSync, p)
+		}
+	}
+}
+
+func union(a, b []ID) []ID {
+	out := append([]ID(nil), a...)
+	for _, id := range b {
+		if !clustermap.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}

@@ -1,0 +1,201 @@
+package council
+
+import (
+	"slices"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+)
+
+// turn is one look at the map: what is known of each server, and the delta that
+// is being put together.
+type turn struct {
+	c     *Council
+	now   int64
+	m     *clustermap.Map
+	about map[ID]*standing
+
+	set     map[ID]clustermap.Server // servers that change
+	changes []clustermap.PartitionChange
+	dead    map[ID]map[ID]bool // notices to primaries
+
+	primaries map[ID]int  // by the map and this turn's changes, to spread failovers
+	moving    int         // partitions that a plan may still put in transition
+	verifying int         // partitions that full-replace may still take a copy from
+	failures  map[ID]bool // whose joins failed in this turn
+}
+
+// standing is what a turn knows of one attached server.
+type standing struct {
+	srv *clustermap.Server // as the map has it, or as this turn sets it
+	mem *member            // nil: not heard in this term
+	// alive: heard lately. restarted: alive, in a later incarnation than the
+	// map's, so that its roles are over (R3).
+	alive, restarted bool
+	// raised: this turn records the later incarnation.
+	raised bool
+	// live: may have a role: alive, active, in the map's incarnation.
+	live bool
+	// lost: its roles are over or must be ended. A server that was not heard
+	// since the election yet is neither live nor lost.
+	lost bool
+}
+
+func (c *Council) newTurn(now int64) *turn {
+	t := &turn{c: c, now: now, m: c.m, about: make(map[ID]*standing, len(c.m.Servers)),
+		set: map[ID]clustermap.Server{}, dead: map[ID]map[ID]bool{}, primaries: map[ID]int{},
+		moving: c.cfg.MaxMoving, verifying: c.cfg.MaxVerify - len(c.verify.out), failures: map[ID]bool{}}
+	for i := range c.m.Servers {
+		s := &c.m.Servers[i]
+		t.about[s.ID] = &standing{srv: s, mem: c.members[s.ID]}
+		t.judge(s.ID)
+	}
+	for i := range c.m.Partitions {
+		p := &c.m.Partitions[i]
+		if len(p.Replicas) > 0 {
+			t.primaries[p.Replicas[0]]++
+			if !p.Active {
+				t.moving--
+			}
+		}
+	}
+	return t
+}
+
+// judge fills a standing from the server's state and when it was heard.
+func (t *turn) judge(id ID) {
+	st := t.about[id]
+	st.alive = t.c.alive(t.now, id)
+	st.restarted = st.alive && st.mem.reg.Incarnation > st.srv.Incarnation
+	active := st.srv.State == clustermap.Active
+	st.live = st.alive && active && !st.restarted
+	st.lost = st.restarted || !active || t.c.dead(t.now, id)
+}
+
+// server is a copy to alter of a server as this turn leaves it.
+func (t *turn) server(id ID) clustermap.Server {
+	if s, ok := t.set[id]; ok {
+		return s
+	}
+	return *t.about[id].srv
+}
+
+// put changes a server with this turn's delta.
+func (t *turn) put(s clustermap.Server) {
+	t.set[s.ID] = s
+	t.about[s.ID].srv = &s
+}
+
+func (t *turn) live(id ID) bool {
+	st := t.about[id]
+	return st != nil && st.live
+}
+
+func (t *turn) lost(id ID) bool {
+	st := t.about[id]
+	return st == nil || st.lost
+}
+
+func (t *turn) raised(id ID) bool {
+	st := t.about[id]
+	return st != nil && st.raised
+}
+
+// change adds a partition's step to the delta.
+func (t *turn) change(i uint16, oldEpoch uint32, np Partition) {
+	if old := t.m.Partitions[i].Primary(); old != np.Primary() {
+		t.primaries[old]--
+		t.primaries[np.Primary()]++
+	}
+	t.changes = append(t.changes, clustermap.PartitionChange{Index: i, OldEpoch: oldEpoch, New: np})
+}
+
+// delta is what the turn came to, or nil.
+func (t *turn) delta() *clustermap.Delta {
+	d := &clustermap.Delta{Base: t.m.Version, Partitions: t.changes}
+	for _, s := range t.set {
+		d.SetServers = append(d.SetServers, s)
+	}
+	slices.SortFunc(d.SetServers, func(a, b clustermap.Server) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	if t.c.autoOn {
+		t.c.autoOn = false
+		if !t.m.AutoReplace {
+			on := true
+			d.AutoReplace = &on
+		}
+	}
+	if len(d.SetServers)+len(d.Partitions) == 0 && d.AutoReplace == nil {
+		return nil
+	}
+	return d
+}
+
+// notice tells primary that the manager holds id dead (R3).
+func (t *turn) notice(primary, id ID) {
+	if t.dead[primary] == nil {
+		t.dead[primary] = map[ID]bool{}
+	}
+	t.dead[primary][id] = true
+}
+
+// settleFailures counts each server's failed rejoins of this turn once.
+func (t *turn) settleFailures() {
+	for id := range t.failures {
+		if s := t.c.members[id]; s != nil {
+			s.failed(t.now)
+		}
+	}
+}
+
+// kind of a step, as to what becomes of Active and LastKnown (R4).
+type kind int
+
+const (
+	none kind = iota
+	// keep: the primary stays and Replicas is unchanged or it asked for the change.
+	keep
+	// drop: the manager removed a backup; the primary stays.
+	drop
+	// newPrimary: another server leads; clears like drop.
+	newPrimary
+)
+
+// next is p's next epoch with these roles. R4: only keep leaves Active, and
+// LastKnown follows Replicas exactly while it does.
+func next(p Partition, k kind, replicas, joining []ID) Partition {
+	p.Epoch++
+	p.Replicas, p.Joining = replicas, joining
+	if k != keep {
+		p.Active = false
+	} else if p.Active {
+		p.LastKnown = slices.Clone(replicas)
+	}
+	return p
+}
+
+// filter is the members of list for which ok holds, in a new slice.
+func filter(list []ID, ok func(ID) bool) []ID {
+	var out []ID
+	for _, id := range list {
+		if ok(id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// first is list with id moved to the front, in a new slice.
+func first(id ID, list []ID) []ID {
+	out := make([]ID, 1, len(list)+1)
+	out[0] = id
+	for _, x := range list {
+		if x != id {
+			out = append(out, x)
+		}
+	}
+	return out
+}
