@@ -1,0 +1,20 @@
+// Command kumo-manager keeps the cluster map.
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/kumofs/kumofs/internal/cli"
+	"github.com/kumofs/kumofs/internal/manager"
+)
+
+func main() {
+	f, o := cli.ManagerFlags()
+	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, up func()) error {
+		return manager.Run(ctx, manager.Config{
+			Listen: o.Listen, Partners: o.Partners, StateDir: o.State, AutoReplace: o.AutoReplace, ReplaceDelay: o.ReplaceDelay,
+			ConnectTimeout: o.ConnectTimeout, ConnectRetry: o.ConnectRetryLimit, Keepalive: o.Keepalive, Logger: log, Up: up,
+		})
+	})
+}

@@ -1,0 +1,170 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/council"
+)
+
+var errNoLeader = errors.New("no manager leads yet, or it cannot record the change; ask again")
+
+// runCommand passes a command to the council and waits for its answer.
+func (m *Manager) runCommand(ctx context.Context, req control.CommandRequest) (*control.CommandResponse, error) {
+	limit, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	t := &ticket{reply: make(chan council.Reply, 1)}
+	var id uint64
+	err := m.ask(limit, func() {
+		m.next++
+		id = m.next
+		m.tickets[id] = t
+		m.council.Command(m.now(), id, req)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var r council.Reply
+	select {
+	case r = <-t.reply:
+	case <-limit.Done():
+		m.post(func() { delete(m.tickets, id); m.council.Cancel(id) })
+		return nil, errNoLeader
+	case <-m.ctx.Done():
+		return nil, errBusy
+	}
+	if r.Err != "" {
+		return nil, errors.New(r.Err)
+	}
+	if req.Wait && !r.Response.Nothing {
+		if err := m.waitMoved(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &r.Response, nil
+}
+
+// waitMoved waits until no copy is to be made and nothing is to be moved.
+func (m *Manager) waitMoved(ctx context.Context) error {
+	w := make(chan struct{})
+	if err := m.ask(ctx, func() { m.waiters = append(m.waiters, w); m.report() }); err != nil {
+		return err
+	}
+	select {
+	case <-w:
+		return nil
+	case <-ctx.Done():
+		m.post(func() { m.waiters = slices.DeleteFunc(m.waiters, func(c chan struct{}) bool { return c == w }) })
+		return ctx.Err()
+	case <-m.ctx.Done():
+		return errBusy
+	}
+}
+
+// backup is one backup command: which servers have not answered yet.
+type backup struct {
+	addrs map[clustermap.ServerID]string // waited for
+	ok    []string
+	bad   []string
+	done  chan struct{}
+}
+
+func (b *backup) failed(addr, why string) { b.bad = append(b.bad, addr+": "+why) }
+
+func (b *backup) check() {
+	if len(b.addrs) == 0 {
+		close(b.done)
+	}
+}
+
+// runBackup has every active server make a checkpoint.
+func (m *Manager) runBackup(ctx context.Context, req control.CommandRequest) (*control.CommandResponse, error) {
+	suffix := time.Now().Format("20060102")
+	if len(req.Args) > 0 && req.Args[0] != "" {
+		suffix = req.Args[0]
+	}
+	if strings.Trim(suffix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != "" || len(suffix) > 100 {
+		return nil, fmt.Errorf("backup: the suffix %q may have letters, digits, '.', '_' and '-' only", suffix)
+	}
+	if !req.Wait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, commandTimeout)
+		defer cancel()
+	}
+	b := &backup{addrs: map[clustermap.ServerID]string{}, done: make(chan struct{})}
+	var id, clock uint64
+	if err := m.ask(ctx, func() { id, clock = m.startBackup(b, suffix), m.council.Map().Version }); err != nil {
+		return nil, err
+	}
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+	case <-m.ctx.Done():
+		return nil, errBusy
+	}
+	resp := &control.CommandResponse{Lines: []string{"suffix=" + suffix}, Clock: clock}
+	var bad []string
+	if err := m.ask(context.WithoutCancel(ctx), func() {
+		delete(m.backups, id)
+		for _, addr := range b.addrs {
+			b.failed(addr, "no answer in time")
+		}
+		resp.Nodes, bad = b.ok, b.bad
+	}); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(resp.Nodes, council.CompareAddr)
+	slices.Sort(bad)
+	if len(bad) > 0 {
+		done := ""
+		if len(resp.Nodes) > 0 {
+			done = "; made on " + strings.Join(resp.Nodes, ", ")
+		}
+		return nil, fmt.Errorf("backup %s failed on %s%s", suffix, strings.Join(bad, "; "), done)
+	}
+	for _, addr := range resp.Nodes {
+		resp.Lines = append(resp.Lines, "made a backup on "+addr)
+	}
+	if len(resp.Nodes) == 0 {
+		resp.Lines, resp.Nothing = append(resp.Lines, "there is no active server"), true
+	}
+	return resp, nil
+}
+
+func (m *Manager) startBackup(b *backup, suffix string) uint64 {
+	m.next++
+	id := m.next
+	m.backups[id] = b
+	for _, s := range m.council.Map().Servers {
+		switch k := m.servers[s.ID]; {
+		case s.State != clustermap.Active:
+		case k == nil:
+			b.failed(s.Addr, "not connected")
+		default:
+			b.addrs[s.ID] = s.Addr
+			k.s.Send(control.Frame(control.KindCommand, control.Command{ID: id, Name: "backup", Arg: suffix}))
+		}
+	}
+	b.check()
+	return id
+}
+
+func (m *Manager) backupResult(from clustermap.ServerID, r control.Result) {
+	b := m.backups[r.ID]
+	if b == nil || b.addrs[from] == "" {
+		return
+	}
+	if r.Error != "" {
+		b.failed(b.addrs[from], r.Error)
+	} else {
+		b.ok = append(b.ok, b.addrs[from])
+	}
+	delete(b.addrs, from)
+	b.check()
+}

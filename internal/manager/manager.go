@@ -1,0 +1,332 @@
+// Package manager is the kumo-manager daemon: it keeps the cluster map (package
+// consensus), decides what becomes of it (package council) and tells servers,
+// gateways and tools (package control).
+//
+// One goroutine owns the council and all that is in Manager. Everything else
+// posts to it: connections, timers, what raft has committed. It never waits for
+// any of them. The effects of a decision are carried out in order: persist,
+// send, reply.
+package manager
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/consensus"
+	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/council"
+)
+
+// Config of a manager.
+type Config struct {
+	// Listen is where it listens, "ip:port"; Advertise is where others reach it
+	// (default Listen), numeric.
+	Listen    string
+	Advertise string
+	// Listener is used instead of Listen where it is set.
+	Listener net.Listener
+	// Partners are the other managers.
+	Partners []string
+	// StateDir holds the cluster map (default ./kumo-manager-<port>).
+	StateDir string
+	// AutoReplace is -a, ReplaceDelay -Rs (default 4 s).
+	AutoReplace  bool
+	ReplaceDelay time.Duration
+	// ConnectTimeout (-Ys, default 0.5 s) times ConnectRetry (-Yn, default 4) is
+	// how long a server may be silent.
+	ConnectTimeout time.Duration
+	ConnectRetry   int
+	// Keepalive is the longest interval of heartbeats.
+	Keepalive time.Duration
+	// Partitions and Replication of a new cluster, where they are not the defaults.
+	Partitions  int
+	Replication int
+	Logger      *slog.Logger
+	// Up is called once it listens.
+	Up func()
+}
+
+const (
+	tickEvery   = 50 * time.Millisecond
+	proposeWait = 10 * time.Second
+	// electionTimeout suits a single voter: nobody else can be leading.
+	electionTimeout = 150 * time.Millisecond
+	inboxSize       = 1024
+)
+
+// Manager is the daemon's state, owned by the goroutine of loop.
+type Manager struct {
+	cfg     Config
+	log     *slog.Logger
+	node    *consensus.Node
+	council *council.Council
+	start   time.Time
+	inbox   chan func()
+	ctx     context.Context // ends with the loop
+	end     context.CancelFunc
+	workers sync.WaitGroup
+
+	servers  map[clustermap.ServerID]*link
+	links    map[*link]struct{}
+	waiting  []*link // whose Hello waits for a leader
+	history  history
+	tickets  map[uint64]*ticket
+	next     uint64
+	backups  map[uint64]*backup
+	waiters  []chan struct{}
+	progress progress
+	beat     time.Duration
+	beatAt   time.Time
+	refusals map[clustermap.ServerID]string // said already
+	leadSeq  int
+}
+
+func (c *Config) fill() error {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(c.Partners) > 0 {
+		return errors.New("partner managers (-p) are not supported by this version yet; " +
+			"starting two managers apart would make two clusters. Start one kumo-manager without -p")
+	}
+	if c.Listener != nil {
+		c.Listen = c.Listener.Addr().String()
+	}
+	if c.Advertise == "" {
+		c.Advertise = c.Listen
+	}
+	if c.StateDir == "" {
+		_, port, err := net.SplitHostPort(c.Advertise)
+		if err != nil {
+			return fmt.Errorf("address %q: %w", c.Advertise, err)
+		}
+		c.StateDir = "./kumo-manager-" + port
+	}
+	if c.ConnectTimeout <= 0 {
+		c.ConnectTimeout = 500 * time.Millisecond
+	}
+	if c.ConnectRetry <= 0 {
+		c.ConnectRetry = 4
+	}
+	if c.ReplaceDelay <= 0 {
+		c.ReplaceDelay = 4 * time.Second
+	}
+	return nil
+}
+
+// silence is how long a server may be silent.
+func (c *Config) silence() time.Duration { return c.ConnectTimeout * time.Duration(c.ConnectRetry) }
+
+// Run is the daemon. It returns when ctx ends or when it cannot go on.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.fill(); err != nil {
+		return err
+	}
+	l := cfg.Listener
+	if l == nil {
+		var err error
+		if l, err = net.Listen("tcp", cfg.Listen); err != nil {
+			return fmt.Errorf("cannot listen on %s: %w", cfg.Listen, err)
+		}
+	}
+	defer l.Close()
+	m := newManager(cfg)
+	if err := m.open(); err != nil {
+		m.end()
+		return err
+	}
+	mux := control.NewMux(l)
+	m.go_(func() { m.acceptLinks(mux.Magic(control.Magic)) })
+	web := m.webServer()
+	m.go_(func() { web.Serve(mux.HTTP()) })
+	served := make(chan error, 1)
+	m.go_(func() { served <- mux.Serve() })
+	m.log.Info("start kumo-manager", "addr", cfg.Advertise, "state", cfg.StateDir, "id", m.node.ID())
+	if cfg.Up != nil {
+		cfg.Up()
+	}
+	err := m.loop(ctx, served)
+	m.end()
+	mux.Close()
+	web.Close()
+	m.workers.Wait()
+	if cerr := m.node.Close(); cerr != nil {
+		m.log.Error("closing the state", "error", cerr)
+	}
+	return err
+}
+
+func newManager(cfg Config) *Manager {
+	beat := cfg.silence() / 4
+	if cfg.Keepalive > 0 {
+		beat = min(beat, cfg.Keepalive)
+	}
+	ctx, end := context.WithCancel(context.Background())
+	return &Manager{cfg: cfg, log: cfg.Logger, start: time.Now(), inbox: make(chan func(), inboxSize), ctx: ctx, end: end,
+		servers: map[clustermap.ServerID]*link{}, links: map[*link]struct{}{}, tickets: map[uint64]*ticket{}, backups: map[uint64]*backup{},
+		refusals: map[clustermap.ServerID]string{}, beat: max(beat, 10*time.Millisecond)}
+}
+
+// open starts the council and raft.
+func (m *Manager) open() error {
+	silence := m.cfg.silence().Milliseconds()
+	var r [8]byte
+	rand.Read(r[:])
+	m.council = council.New(council.Config{
+		Silence: silence, Fault: max(2000, silence), ReplaceDelay: m.cfg.ReplaceDelay.Milliseconds(),
+		ClusterID: clustermap.ClusterID(binary.BigEndian.Uint64(r[:]) | 1), Partitions: m.cfg.Partitions, Replication: m.cfg.Replication,
+		AutoReplace: m.cfg.AutoReplace,
+	})
+	if _, err := os.Stat(m.cfg.StateDir); errors.Is(err, os.ErrNotExist) {
+		m.log.Info("new state directory", "path", m.cfg.StateDir)
+	}
+	var err error
+	m.node, err = consensus.Open(consensus.Config{
+		Dir: m.cfg.StateDir, Address: m.cfg.Advertise, Bootstrap: true, Timeout: electionTimeout, Logger: m.log,
+		OnApply: func(n *clustermap.Map, d *clustermap.Delta) { m.post(func() { m.committed(n, d) }) },
+	})
+	return err
+}
+
+// now is the council's clock.
+func (m *Manager) now() int64 { return time.Since(m.start).Milliseconds() }
+
+// post hands f to the loop. It may wait for the loop, which never waits for others.
+func (m *Manager) post(f func()) bool {
+	select {
+	case m.inbox <- f:
+		return true
+	case <-m.ctx.Done():
+		return false
+	}
+}
+
+// go_ runs f; Run waits for it at the end.
+func (m *Manager) go_(f func()) {
+	m.workers.Add(1)
+	go func() {
+		defer m.workers.Done()
+		f()
+	}()
+}
+
+func (m *Manager) loop(ctx context.Context, served <-chan error) error {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-served:
+			return err
+		case leads := <-m.node.Leading():
+			m.leadership(leads)
+		case f := <-m.inbox:
+			f()
+			m.drain()
+		case <-tick.C:
+			m.heartbeat()
+		}
+		m.turn()
+	}
+}
+
+// drain takes what else has come, so that one decision covers it all.
+func (m *Manager) drain() {
+	for range inboxSize {
+		select {
+		case f := <-m.inbox:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+// turn asks the council what is to be done and does it.
+func (m *Manager) turn() {
+	out := m.council.Next(m.now())
+	for _, e := range out.Events {
+		args := []any{"addr", e.Addr}
+		if e.Note != "" {
+			args = append(args, "note", e.Note)
+		}
+		m.log.Info(e.Text, args...)
+	}
+	if out.Delta != nil {
+		m.propose(out.Delta)
+	}
+	for to, ids := range out.Dead {
+		if k := m.servers[to]; k != nil {
+			k.s.Send(control.Frame(control.KindDead, control.Dead{Servers: ids}))
+		}
+	}
+	for _, r := range out.Replies {
+		if t := m.tickets[r.Ticket]; t != nil {
+			delete(m.tickets, r.Ticket)
+			t.reply <- r
+		}
+	}
+}
+
+// propose persists a delta; the loop goes on meanwhile.
+func (m *Manager) propose(d *clustermap.Delta) {
+	d.Updated = time.Now().UnixMilli()
+	seq := m.leadSeq
+	m.go_(func() {
+		n, err := m.node.Propose(d, proposeWait)
+		m.post(func() {
+			switch {
+			case seq != m.leadSeq:
+			case err == nil:
+				m.council.Applied(m.now(), n)
+				m.report()
+			default:
+				m.log.Error("a change of the cluster map was not recorded", "error", err)
+				m.council.Refused(m.now(), m.node.Map(), err.Error())
+			}
+		})
+	})
+}
+
+// leadership follows raft: a new leader decides once it knows all that was committed.
+func (m *Manager) leadership(leads bool) {
+	m.leadSeq++
+	seq := m.leadSeq
+	if !leads {
+		m.council.Follow()
+		for k := range m.links {
+			k.s.Close()
+		}
+		return
+	}
+	m.go_(func() {
+		n, err := m.node.Catch(proposeWait)
+		m.post(func() {
+			if seq != m.leadSeq {
+				return
+			}
+			if err != nil {
+				m.log.Error("cannot lead", "error", err)
+				m.leadership(m.node.IsLeader())
+				return
+			}
+			m.council.Lead(m.now(), n)
+			m.history.reset(n)
+			waiting := m.waiting
+			m.waiting = nil
+			for _, k := range waiting {
+				m.hello(k)
+			}
+		})
+	})
+}

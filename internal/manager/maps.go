@@ -1,0 +1,125 @@
+package manager
+
+import (
+	"strings"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+const (
+	historySteps = 256
+	historyBytes = 8 << 20
+)
+
+// history is the newest map and the steps that led to it, as frames, so that a
+// member that was away for a moment is sent what it missed.
+type history struct {
+	m     *clustermap.Map
+	whole []byte // the frame of m, made when it is asked for
+	steps []historyStep
+	bytes int
+}
+
+type historyStep struct {
+	base  uint64
+	frame []byte
+}
+
+func (h *history) reset(m *clustermap.Map) { *h = history{m: m} }
+
+// add notes a step and returns its frame.
+func (h *history) add(m *clustermap.Map, d *clustermap.Delta) []byte {
+	f := control.AppendFrame(nil, control.KindDelta, clustermap.AppendDelta(nil, d))
+	h.m, h.whole = m, nil
+	h.steps = append(h.steps, historyStep{d.Base, f})
+	h.bytes += len(f)
+	for len(h.steps) > historySteps || len(h.steps) > 1 && h.bytes > historyBytes {
+		h.bytes -= len(h.steps[0].frame)
+		h.steps = h.steps[1:]
+	}
+	return f
+}
+
+// since are the frames that bring a member from version to the newest map.
+func (h *history) since(cluster clustermap.ClusterID, version uint64) [][]byte {
+	if h.m == nil || h.m.ClusterID == 0 || cluster == h.m.ClusterID && version >= h.m.Version {
+		return nil
+	}
+	if cluster == h.m.ClusterID {
+		for i := range h.steps {
+			if h.steps[i].base == version {
+				var out [][]byte
+				for _, s := range h.steps[i:] {
+					out = append(out, s.frame)
+				}
+				return out
+			}
+		}
+	}
+	if h.whole == nil {
+		h.whole = control.AppendFrame(nil, control.KindMap, clustermap.AppendMap(nil, h.m))
+	}
+	return [][]byte{h.whole}
+}
+
+// committed pushes a step to every member as soon as it is committed.
+func (m *Manager) committed(n *clustermap.Map, d *clustermap.Delta) {
+	if !m.council.Leading() {
+		return // the log is being read: Lead begins with the newest map
+	}
+	var f []byte
+	if d == nil || m.history.m == nil || m.history.m.Version != d.Base {
+		m.history.reset(n)
+		f = m.history.since(0, 0)[0]
+	} else {
+		f = m.history.add(n, d)
+	}
+	for k := range m.links {
+		if k.taken {
+			k.s.Send(f)
+		}
+	}
+}
+
+// progress is how far a plan has come, for the log.
+type progress struct {
+	state string // what was said last
+}
+
+const (
+	saidCopy   = "start replace copy"
+	saidDelete = "start replace delete"
+	saidDone   = "replace finished"
+)
+
+// report says how a plan goes on, and answers those that wait for its end.
+func (m *Manager) report() {
+	copies, surplus := m.council.Moving()
+	say := ""
+	switch {
+	case copies > 0:
+		say = saidCopy
+	case surplus > 0:
+		say = saidDelete
+	case m.progress.state == saidCopy || m.progress.state == saidDelete:
+		say = saidDone
+	}
+	if say != "" && say != m.progress.state {
+		m.progress.state = say
+		switch say {
+		case saidCopy:
+			m.log.Info(say, "copies", copies, "to", strings.Join(m.council.Receivers(), ","))
+		case saidDelete:
+			m.log.Info(say, "partitions", surplus)
+		default:
+			m.log.Info(say, "clock", m.council.Map().Version)
+		}
+	}
+	if copies+surplus == 0 {
+		for _, w := range m.waiters {
+			close(w)
+		}
+		m.waiters = nil
+	}
+}

@@ -1,0 +1,167 @@
+package manager
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/council"
+)
+
+const (
+	// commandTimeout: without Wait every command answers within 6 s (§8).
+	commandTimeout = 5900 * time.Millisecond
+	askTimeout     = 5 * time.Second
+	commandBytes   = 1 << 20
+)
+
+// ticket is a command that waits for the council's answer.
+type ticket struct {
+	reply chan council.Reply
+}
+
+var errBusy = errors.New("the manager is busy or ending; ask again")
+
+func (m *Manager) webServer() *http.Server {
+	h := http.NewServeMux()
+	h.HandleFunc("GET "+control.PathStatus, m.webStatus)
+	h.HandleFunc("POST "+control.PathCommand, m.webCommand)
+	h.HandleFunc("GET "+control.PathMap, m.webMap)
+	h.HandleFunc("GET "+control.PathMetrics, m.webMetrics)
+	h.HandleFunc("GET "+control.PathHealth, m.webHealth)
+	h.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusNotFound, fmt.Errorf("there is no %s %s here; this is a kumo-manager", r.Method, r.URL.Path))
+	})
+	return &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10}
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+func fail(w http.ResponseWriter, code int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(control.Error{Error: err.Error()})
+}
+
+// ask runs f on the loop and waits for it.
+func (m *Manager) ask(ctx context.Context, f func()) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	done := make(chan struct{})
+	select {
+	case m.inbox <- func() { f(); close(done) }:
+	case <-ctx.Done():
+		return errBusy
+	case <-m.ctx.Done():
+		return errBusy
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	case <-m.ctx.Done():
+	}
+	return errBusy
+}
+
+func (m *Manager) webStatus(w http.ResponseWriter, r *http.Request) {
+	st := new(control.Status)
+	err := m.ask(r.Context(), func() { *st = m.status() })
+	if err != nil {
+		fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	answer(w, st)
+}
+
+func (m *Manager) status() control.Status {
+	st := m.council.Status(m.now())
+	if t := m.council.Map().Updated; t != 0 {
+		st.Timestamp = time.UnixMilli(t)
+	}
+	st.Managers = []control.ManagerState{{Addr: m.cfg.Advertise, Leader: m.council.Leading()}}
+	return st
+}
+
+func (m *Manager) webMap(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Write(clustermap.AppendMap(nil, m.node.Map()))
+}
+
+func (m *Manager) webHealth(w http.ResponseWriter, r *http.Request) {
+	var leads bool
+	if err := m.ask(r.Context(), func() { leads = m.council.Leading() }); err != nil {
+		fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	if !leads {
+		fail(w, http.StatusServiceUnavailable, errors.New("no manager leads yet"))
+		return
+	}
+	io.WriteString(w, "ok\n")
+}
+
+func (m *Manager) webMetrics(w http.ResponseWriter, r *http.Request) {
+	var st control.Status
+	var links, leads int
+	err := m.ask(r.Context(), func() {
+		st, links = m.status(), len(m.links)
+		if m.council.Leading() {
+			leads = 1
+		}
+	})
+	if err != nil {
+		fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	states := map[string]int{"active": 0, "fault": 0}
+	for _, n := range st.Attached {
+		states[n.State]++
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	gauge := func(name, help string, v any) {
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s gauge\n%s %v\n", name, help, name, name, v)
+	}
+	gauge("kumo_manager_leader", "1 if this manager leads.", leads)
+	gauge("kumo_manager_map_version", "Version of the cluster map (clock).", st.Clock)
+	gauge("kumo_manager_links", "Connections of servers and gateways.", links)
+	fmt.Fprintf(w, "# HELP kumo_servers Attached servers by state.\n# TYPE kumo_servers gauge\n")
+	for _, s := range []string{"active", "fault"} {
+		fmt.Fprintf(w, "kumo_servers{state=%q} %d\n", s, states[s])
+	}
+	gauge("kumo_servers_not_attached", "Servers that are not attached.", len(st.NotAttached))
+	gauge("kumo_partitions", "Partitions of the cluster.", st.Partitions)
+	gauge("kumo_partitions_unavailable", "Partitions without a live replica.", st.Unavailable)
+	gauge("kumo_partitions_short", "Partitions with fewer copies than they should have.", st.Short)
+	gauge("kumo_copies_to_make", "Copies and moves that planning still wants.", st.Moving)
+}
+
+func (m *Manager) webCommand(w http.ResponseWriter, r *http.Request) {
+	var req control.CommandRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, commandBytes)).Decode(&req); err != nil {
+		fail(w, http.StatusBadRequest, fmt.Errorf("the command is not understood: %w", err))
+		return
+	}
+	run := m.runCommand
+	if req.Command == "backup" {
+		run = m.runBackup
+	}
+	resp, err := run(r.Context(), req)
+	switch {
+	case errors.Is(err, errBusy) || errors.Is(err, errNoLeader):
+		fail(w, http.StatusServiceUnavailable, err)
+	case err != nil:
+		fail(w, http.StatusConflict, err)
+	default:
+		answer(w, resp)
+	}
+}
