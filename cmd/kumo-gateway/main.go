@@ -1,0 +1,42 @@
+// Command kumo-gateway serves memcached clients from a kumofs cluster.
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/kumofs/kumofs/internal/cli"
+	"github.com/kumofs/kumofs/internal/gateway"
+)
+
+func main() {
+	f, o := cli.GatewayFlags()
+	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, up func()) error {
+		s := &o.Serve
+		return gateway.Run(ctx, gateway.Config{
+			Managers:       o.Managers,
+			Text:           given(s.Text),
+			Binary:         given(s.Binary, s.Cloudy),
+			KeyPrefix:      s.KeyPrefix,
+			Timeout:        s.Timeout,
+			HTTP:           s.HTTP,
+			MaxItemSize:    int(s.MaxItemSize),
+			AllowFlushAll:  s.AllowFlushAll,
+			MaxConnections: s.MaxConnections,
+			Version:        cli.Version,
+			Log:            log,
+			Listening:      func([]string) { up() },
+		})
+	})
+}
+
+// given are the addresses that are not "".
+func given(addrs ...string) []string {
+	var out []string
+	for _, addr := range addrs {
+		if addr != "" {
+			out = append(out, addr)
+		}
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+// Package gateway is kumo-gateway: memcached to applications on one side, the
+// cluster on the other. It keeps no state; the work is done by internal/frontend
+// and internal/router on one event loop, which this package feeds with maps.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/frontend"
+	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/router"
+)
+
+// Config of a gateway.
+type Config struct {
+	Managers []string // numeric ip:port
+	// Text are ports that serve memcached's text protocol. Binary are those
+	// that were asked for the binary protocol (-b, -c): as long as it is not
+	// served they take text too, and a client that speaks binary is closed.
+	Text, Binary []string
+
+	KeyPrefix      string
+	Timeout        time.Duration
+	HTTP           string // "" is off
+	MaxItemSize    int
+	AllowFlushAll  bool
+	MaxConnections int
+
+	Version string
+	Log     *slog.Logger
+	// Listening, if any, is called with the real addresses, Text before Binary,
+	// when the ports are open.
+	Listening func(addrs []string)
+}
+
+// Gateway is a running gateway.
+type gateway struct {
+	cfg      Config
+	log      *slog.Logger
+	loop     loop.Loop
+	router   *router.Router
+	frontend *frontend.Frontend
+	member   *control.Member
+	linked   atomic.Bool // a manager is connected
+}
+
+// Run serves until ctx ends or something that it cannot do without fails.
+func Run(ctx context.Context, cfg Config) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g := &gateway{cfg: cfg, log: cfg.Log}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if g.loop, err = loop.New(); err != nil {
+		return err
+	}
+	addrs, err := g.listen()
+	if err != nil {
+		cancel()
+		return errors.Join(err, g.loop.Run(ctx)) // to release what it holds
+	}
+	g.member = control.NewMember(control.MemberConfig{
+		Managers:       cfg.Managers,
+		Logger:         g.log,
+		Hello:          g.hello,
+		OnMap:          g.onMap,
+		OnConnected:    g.onConnected,
+		OnDisconnected: g.onDisconnected,
+		OnRefused:      func(r control.Refuse) { g.log.Warn("manager refuses this gateway", "reason", r.Reason) },
+	})
+	stopHTTP, err := g.serveHTTP()
+	if err != nil {
+		cancel()
+		return errors.Join(err, g.loop.Run(ctx))
+	}
+	defer stopHTTP()
+	if cfg.Listening != nil {
+		cfg.Listening(addrs)
+	}
+	var linkErr error
+	var link sync.WaitGroup
+	link.Go(func() {
+		linkErr = g.member.Run(ctx)
+		cancel() // a fatal refusal; otherwise ctx is done already
+	})
+	err = g.loop.Run(ctx)
+	cancel()
+	link.Wait()
+	return errors.Join(err, linkErr)
+}
+
+// listen makes the router and opens the ports.
+func (g *gateway) listen() ([]string, error) {
+	cfg := &g.cfg
+	g.router = router.New(g.loop, router.Options{Timeout: cfg.Timeout, Log: g.log})
+	g.frontend = frontend.New(g.loop, frontend.Options{
+		Router:         g.router,
+		MaxItemSize:    cfg.MaxItemSize,
+		AllowFlushAll:  cfg.AllowFlushAll,
+		KeyPrefix:      cfg.KeyPrefix,
+		MaxConnections: cfg.MaxConnections,
+		Version:        cfg.Version,
+		Log:            g.log,
+	})
+	g.loop.OnError(func(err error) { g.log.Warn("cannot take a connection", "error", err) })
+	var addrs []string
+	for i, addr := range append(append([]string(nil), cfg.Text...), cfg.Binary...) {
+		li, err := g.frontend.Listen(addr)
+		if err != nil {
+			return nil, err
+		}
+		addrs = append(addrs, li.Addr())
+		g.log.Info("listening for memcached clients", "addr", li.Addr())
+		if i >= len(cfg.Text) {
+			g.log.Warn("this build does not serve the binary protocol: the port takes text, and closes clients that speak binary", "addr", li.Addr())
+		}
+	}
+	return addrs, nil
+}
+
+func (g *gateway) hello() control.Hello {
+	h := control.Hello{Role: control.RoleGateway, Version: g.cfg.Version}
+	if m := g.member.Map(); m != nil {
+		h.ClusterID = m.ClusterID
+	}
+	return h
+}
+
+// onMap runs on the member's goroutine, as the next two do.
+func (g *gateway) onMap(m *clustermap.Map) {
+	g.loop.Post(func() { g.router.SetMap(m) })
+}
+
+func (g *gateway) onConnected(manager string) {
+	g.linked.Store(true)
+	g.log.Info("connect success", "addr", manager)
+}
+
+func (g *gateway) onDisconnected(manager string, err error) {
+	g.linked.Store(false)
+	g.log.Info("lost manager", "addr", manager, "error", err)
+}
