@@ -1,0 +1,173 @@
+// Package routertest has a kumo-server for tests: item.Execute on a map behind
+// the wire protocol, which can be told to refuse, be silent, hang up or move.
+package routertest
+
+import (
+	"bytes"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// Store is what servers hold; several may share one, as replicas do.
+type Store struct {
+	Items   map[string]*item.Item
+	Version uint64
+	Now     int64
+	Log     []string // keys of the writes done, in order
+}
+
+// NewStore is an empty one.
+func NewStore() *Store { return &Store{Items: map[string]*item.Item{}, Version: 1 << 40, Now: 1000} }
+
+// Execute does one request.
+func (s *Store) Execute(r *item.Request) item.Result {
+	if r.Op == item.OpFlush {
+		clear(s.Items)
+		return item.Result{Status: item.OK}
+	}
+	cur := s.Items[string(r.Key)]
+	if cur != nil && cur.Expired(s.Now) {
+		cur = nil
+	}
+	s.Version++
+	out := item.Execute(r, cur, s.Now, s.Version)
+	switch out.Effect {
+	case item.Put:
+		it := out.New
+		it.Value = bytes.Clone(it.Value)
+		s.Items[string(r.Key)] = &it
+		s.Log = append(s.Log, string(r.Key))
+	case item.Remove:
+		delete(s.Items, string(r.Key))
+		s.Log = append(s.Log, string(r.Key))
+	}
+	return out.Result
+}
+
+// Server is a fake server. All of it belongs to its loop.
+type Server struct {
+	ID    clustermap.ServerID
+	Addr  string
+	Store *Store
+	// Script, if set, sees every request first; true: it has dealt with it, or will.
+	Script func(t *Try) bool
+	// Tries counts the requests that came.
+	Tries int
+
+	listener loop.Listener
+	conns    map[*conn]bool
+}
+
+// Try is one request at a server.
+type Try struct {
+	Server *Server
+	Req    wire.Request // a copy
+	conn   *conn
+}
+
+// Execute does it and answers.
+func (t *Try) Execute() {
+	rep := wire.Reply{ID: t.Req.ID, Result: t.Server.Store.Execute(&t.Req.Request)}
+	t.conn.c.Append(func(dst []byte) []byte { return wire.AppendReply(dst, &rep) })
+}
+
+// Answer answers without doing anything.
+func (t *Try) Answer(res item.Result) {
+	t.conn.c.Append(func(dst []byte) []byte { return wire.AppendReply(dst, &wire.Reply{ID: t.Req.ID, Result: res}) })
+}
+
+// Nak refuses it.
+func (t *Try) Nak(reason wire.NakReason, p clustermap.Partition) {
+	n := wire.Nak{ID: t.Req.ID, Index: t.Req.Partition, Reason: reason, Partition: p}
+	t.conn.c.Append(func(dst []byte) []byte { return wire.AppendNak(dst, &n) })
+}
+
+// HangUp closes the connection it came on.
+func (t *Try) HangUp() { t.conn.c.Close() }
+
+// Start begins to listen; on the loop, or before it runs.
+func (s *Server) Start(l loop.Loop) error {
+	s.conns = map[*conn]bool{}
+	li, err := l.Listen(s.Addr, func(c loop.Conn) loop.Handler {
+		h := &conn{s: s, c: c}
+		s.conns[h] = true
+		return h
+	})
+	if err == nil {
+		s.listener, s.Addr = li, li.Addr()
+	}
+	return err
+}
+
+// Crash stops listening and closes all connections.
+func (s *Server) Crash() {
+	s.listener.Close()
+	for c := range s.conns {
+		c.c.Close()
+	}
+}
+
+type conn struct {
+	s     *Server
+	c     loop.Conn
+	begun bool
+}
+
+func (h *conn) OnOpen(loop.Conn)         {}
+func (h *conn) OnClose(loop.Conn, error) { delete(h.s.conns, h) }
+func (h *conn) OnData(c loop.Conn, b []byte) int {
+	used := 0
+	if !h.begun {
+		if len(b) < len(wire.Magic) {
+			return 0
+		}
+		if string(b[:len(wire.Magic)]) != wire.Magic {
+			panic("routertest: the connection does not open with the magic")
+		}
+		h.begun, used = true, len(wire.Magic)
+	}
+	for {
+		kind, body, n, err := wire.Frame(b[used:])
+		if err != nil {
+			panic(err)
+		}
+		if n == 0 {
+			return used
+		}
+		used += n
+		if kind == wire.KindRequest {
+			h.request(body)
+		}
+	}
+}
+
+func (h *conn) request(body []byte) {
+	t := &Try{Server: h.s, conn: h}
+	if err := wire.DecodeRequest(bytes.Clone(body), &t.Req); err != nil {
+		panic(err)
+	}
+	h.s.Tries++
+	if h.s.Script == nil || !h.s.Script(t) {
+		t.Execute()
+	}
+}
+
+// Map makes a map: every partition has the epoch and, as primary, the server
+// that place gives (nil: none).
+func Map(version uint64, partitions int, epoch uint32, servers []*Server, place func(p int) *Server) *clustermap.Map {
+	m := &clustermap.Map{ClusterID: 7, Version: version, Replication: 3, Partitions: make([]clustermap.Partition, partitions)}
+	for _, s := range servers {
+		m.Servers = append(m.Servers, clustermap.Server{ID: s.ID, Addr: s.Addr, Incarnation: 1})
+	}
+	for i := range m.Partitions {
+		p := &m.Partitions[i]
+		p.Epoch, p.Active = epoch, true
+		if s := place(i); s != nil {
+			p.Replicas = []clustermap.ServerID{s.ID}
+		}
+	}
+	return m
+}
