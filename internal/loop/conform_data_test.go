@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestEcho(t *testing.T) {
@@ -226,6 +228,38 @@ func TestWriteBeforeOpen(t *testing.T) {
 		})
 		if b := await(t, got); string(b) != "abcdef" {
 			t.Errorf("got %q", b)
+		}
+	})
+}
+
+// What a pause kept is given before the peer's end.
+func TestPauseThenEOF(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		sl, cl := r.loop(), r.loop()
+		h := newClosing()
+		seen := make(chan byte, 10)
+		h.data = func(c Conn, b []byte) int {
+			seen <- b[0]
+			c.PauseRead()
+			if b[0]%2 == 0 {
+				c.ResumeRead()
+			} else {
+				sl.After(5*time.Millisecond, c.ResumeRead) // the end has come by then
+			}
+			return 1
+		}
+		addr := r.listen(sl, func(Conn) Handler { return h })
+		got := newClosing()
+		c := r.dial(cl, addr, got)
+		do(t, cl, func() { c.Write([]byte("abcdef")); c.CloseAfterFlush() })
+		h.once(t, io.EOF)
+		close(seen)
+		all := ""
+		for b := range seen {
+			all += string(b)
+		}
+		if all != "abcdef" {
+			t.Errorf("saw %q", all)
 		}
 	})
 }

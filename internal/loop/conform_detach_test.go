@@ -103,10 +103,13 @@ func TestDetachBoth(t *testing.T) {
 				b := []byte(rest)
 				var err error
 				if nc, err = c.Detach(b); err != nil {
-					t.Fatal(err)
+					t.Error(err)
 				}
 				clear(b)
 			})
+			if nc == nil {
+				t.FailNow()
+			}
 			return nc
 		}
 		a, b := detach(sl, s, "more"), detach(cl, c, "")

@@ -38,6 +38,10 @@ const (
 	detached
 )
 
+// A settler is a transport that takes output in the background. settle waits
+// shortly for what it is about and reports whether send is worth another call.
+type settler interface{ settle() bool }
+
 // conn is the Conn of all loops.
 type conn struct {
 	l *core
@@ -145,6 +149,11 @@ func (c *conn) Detach(rest []byte) (net.Conn, error) {
 		return nil, ErrNotOpen
 	}
 	c.flush()
+	if s, ok := c.t.(settler); ok {
+		for c.state == open && c.Buffered() > 0 && s.settle() {
+			c.writable()
+		}
+	}
 	if c.state != open {
 		return nil, ErrNotOpen
 	}

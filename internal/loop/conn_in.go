@@ -35,10 +35,7 @@ func (c *conn) readable() (more bool) {
 			c.deliver(buf[:kept+n], long)
 		}
 		if err != nil {
-			if err != errAgain && c.state == open {
-				c.readFailed(err)
-			}
-			return false
+			return err != errAgain && c.state == open && c.readFailed(err)
 		}
 	}
 	return false
@@ -82,22 +79,30 @@ func (c *conn) dropIn() {
 	}
 }
 
-func (c *conn) readFailed(err error) {
+// readFailed ends the input. True: not yet, it is to be read again.
+func (c *conn) readFailed(err error) (more bool) {
 	if err != io.EOF {
 		c.end(err)
-		return
+		return false
+	}
+	if c.resumed { // what was kept comes before the end
+		c.redeliver()
+		if c.resumed || !c.wantsRead() {
+			return c.resumed
+		}
 	}
 	if h, ok := c.h.(HalfCloser); ok {
 		c.eof = true
 		c.l.touch(c)
 		if h.OnEOF(c) {
-			return
+			return false
 		}
 	}
 	if c.state == open { // the last answers, if the peer only closed its side
 		c.closing, c.endErr = true, io.EOF
 		c.flush()
 	}
+	return false
 }
 
 func (c *conn) PauseRead() {
@@ -116,11 +121,16 @@ func (c *conn) ResumeRead() {
 	// Within OnData it is not known yet what will be kept.
 	if !c.resumed && (c.inData || len(c.in) > 0) {
 		c.resumed = true
-		c.l.later(func() {
-			c.resumed = false
-			if c.wantsRead() && len(c.in) > 0 {
-				c.deliver(c.in, true)
-			}
-		})
+		c.l.later(c.redeliver)
 	}
+}
+
+// redeliver gives what was kept again after a pause.
+func (c *conn) redeliver() {
+	if c.resumed && c.wantsRead() && len(c.in) > 0 {
+		c.resumed = false
+		c.deliver(c.in, true)
+		return
+	}
+	c.resumed = false
 }

@@ -32,6 +32,7 @@ type core struct {
 	posts    []func()
 	sleeping bool // poll waits, or is about to: the next Post must wake it
 	ended    bool
+	waking   sync.WaitGroup // calls of wake: release must come after them
 
 	running   []func() // the posts being run; swapped with posts
 	stopping  bool
@@ -69,9 +70,13 @@ func (l *core) Post(fn func()) bool {
 	l.posts = append(l.posts, fn)
 	wake := l.sleeping
 	l.sleeping = false // one wake for each sleep
+	if wake {
+		l.waking.Add(1)
+	}
 	l.mu.Unlock()
 	if wake {
 		l.poller.wake()
+		l.waking.Done()
 	}
 	return true
 }
@@ -120,6 +125,7 @@ func (l *core) end() {
 		}
 		l.runLate()
 	}
+	l.waking.Wait()
 	l.poller.release()
 }
 

@@ -163,20 +163,22 @@ func (t *memConn) detach(rest []byte) (net.Conn, error) {
 		t.shut()
 	})
 	go func() {
-		defer stop()
 		buf := make([]byte, 32<<10)
 		for {
 			n, err := t.rd.read(buf)
-			if err == errAgain {
+			switch err {
+			case nil:
+				if _, err := inner.Write(buf[:n]); err != nil {
+					return // the owner closed; the other pump still sends its last
+				}
+			case errAgain:
 				select {
 				case <-data:
 				case <-done:
 					return
 				}
-			} else if err != nil {
-				return
-			}
-			if _, err := inner.Write(buf[:n]); err != nil {
+			default:
+				stop()
 				return
 			}
 		}

@@ -1,7 +1,9 @@
 package loop
 
 import (
+	"errors"
 	"net"
+	"os"
 	"time"
 )
 
@@ -9,6 +11,8 @@ const (
 	netReadMin = 4 << 10 // an idle connection holds this much
 	netReadMax = 64 << 10
 	netWrite   = 256 << 10
+
+	settleTime = 100 * time.Millisecond
 )
 
 // netConn is the transport over a net.Conn. At most one goroutine reads and one
@@ -23,19 +27,24 @@ type netConn struct {
 
 	want    bool // readable is wanted
 	reading bool // a goroutine reads into buf
-	read    chan readResult
+	read    chan ioResult
 	buf     []byte
 	chunk   []byte // of buf: read, not yet taken
 	readErr error  // comes after chunk
 
 	writing  bool
+	wrote    chan ioResult
 	written  int // taken by the kernel, not yet reported by send
 	writeErr error
 }
 
-type readResult struct {
+type ioResult struct {
 	n   int
 	err error
+}
+
+func newNetConn(l *netLoop) *netConn {
+	return &netConn{l: l, read: make(chan ioResult, 1), wrote: make(chan ioResult, 1)}
 }
 
 func (t *netConn) use(nc net.Conn) {
@@ -68,13 +77,13 @@ func (t *netConn) startRead() {
 	nc, buf := t.nc, t.buf
 	go func() {
 		n, err := nc.Read(buf)
-		t.read <- readResult{n, err}
+		t.read <- ioResult{n, err}
 		t.l.Post(t.dataCame)
 	}()
 }
 
 // gotRead takes what the reading goroutine brought.
-func (t *netConn) gotRead(r readResult) {
+func (t *netConn) gotRead(r ioResult) {
 	t.reading = false
 	t.chunk, t.readErr = t.buf[:r.n], r.err
 	if r.n == len(t.buf) && r.n < netReadMax {
@@ -112,13 +121,41 @@ func (t *netConn) send(p []byte) (int, error) {
 	nc, b := t.nc, append([]byte(nil), p[:min(len(p), netWrite)]...)
 	go func() {
 		n, err := nc.Write(b)
-		t.l.Post(func() {
-			t.writing = false
-			t.written, t.writeErr = n, err
-			t.c.writable()
-		})
+		t.wrote <- ioResult{n, err}
+		t.l.Post(t.writeDone)
 	}()
 	return n, errAgain
+}
+
+func (t *netConn) gotWrite(r ioResult) {
+	t.writing = false
+	t.written, t.writeErr = r.n, r.err
+}
+
+func (t *netConn) writeDone() {
+	select {
+	case r := <-t.wrote:
+		t.gotWrite(r)
+	default: // settle took it
+	}
+	t.c.writable()
+}
+
+// settle is for detach: the kernel takes the bytes at once if it has room, so
+// the wait is for the goroutine to be run.
+func (t *netConn) settle() bool {
+	if !t.writing {
+		return false
+	}
+	t.nc.SetWriteDeadline(time.Now().Add(settleTime))
+	r := <-t.wrote
+	t.nc.SetWriteDeadline(time.Time{})
+	ok := r.err == nil
+	if errors.Is(r.err, os.ErrDeadlineExceeded) {
+		r.err = nil // to be written by and by, or not detached
+	}
+	t.gotWrite(r)
+	return ok
 }
 
 func (t *netConn) interest(read, _ bool) {

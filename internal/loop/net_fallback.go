@@ -80,7 +80,7 @@ func (li *netListener) take(nc net.Conn) {
 		nc.Close()
 		return
 	}
-	t := &netConn{l: li.l, read: make(chan readResult, 1), remote: nc.RemoteAddr().String()}
+	t := newNetConn(li.l)
 	t.use(nc)
 	t.c = li.l.newConn(t, nil, open)
 	t.c.accepted(li.accept)
@@ -89,7 +89,8 @@ func (li *netListener) take(nc net.Conn) {
 
 func (l *netLoop) Dial(addr string, timeout time.Duration, h Handler) Conn {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &netConn{l: l, read: make(chan readResult, 1), remote: addr, cancel: cancel}
+	t := newNetConn(l)
+	t.remote, t.cancel = addr, cancel
 	t.c = l.newConn(t, h, connecting)
 	if _, err := parseAddr(addr); err != nil {
 		t.c.end(dialError(addr, err))
