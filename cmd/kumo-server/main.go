@@ -15,7 +15,7 @@ func main() {
 		return server.Run(ctx, server.Config{
 			Listen: o.Listen, StreamPort: o.StreamPort, Store: o.Store, Managers: o.Managers, Zone: o.Zone,
 			Fsync: o.Fsync, CacheSize: o.CacheSize, ReplaceRate: o.ReplaceRate, ReadThreads: o.ReadThreads,
-			Logger: log, Ready: func(string) { up() },
+			Text: o.Text, Logger: log, Ready: func(string) { up() },
 		})
 	})
 }

@@ -23,7 +23,7 @@ import (
 
 // Config is what a server is started with.
 type Config struct {
-	Listen     string // numeric ip:port; "" listens nowhere (only for Text)
+	Listen     string // numeric ip:port
 	StreamPort int    // on Listen's address; taken: a free one
 	Store      string
 	Managers   []string
@@ -34,10 +34,8 @@ type Config struct {
 	ReplaceRate int64
 	ReadThreads int // goroutines that read what the cache does not have
 	Logger      *slog.Logger
-	// Serve, if not nil, is called on the loop's side before it runs: it may
-	// listen for memcached clients and take partitions that are local without a
-	// hop. What it returns is told every new map, on the loop.
-	Serve func(l loop.Loop, b *Backend) (func(*clustermap.Map), error)
+	// Text is where to serve memcached itself ("ip:port"); "" is nowhere.
+	Text string
 	// Ready, if not nil, is called when the server listens.
 	Ready func(addr string)
 
@@ -128,9 +126,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n.loop.OnTurnEnd(n.endTurn)
 	n.loop.Post(n.tick)
 	n.loop.Post(n.askLeases)
-	if cfg.Serve != nil {
-		if n.mapSink, err = cfg.Serve(n.loop, &Backend{n}); err != nil {
-			return err
+	if cfg.Text != "" {
+		if err := n.serveText(cfg.Text); err != nil {
+			return fmt.Errorf("cannot serve memcached on %s: %w", cfg.Text, err)
 		}
 	}
 

@@ -1,0 +1,38 @@
+package server
+
+import (
+	"time"
+
+	"github.com/kumofs/kumofs/internal/cli"
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/frontend"
+	"github.com/kumofs/kumofs/internal/router"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// backend lets this server's own text port (-t) hand requests to local
+// partitions without a hop. It implements router.Backend, on the loop only.
+type backend struct{ n *node }
+
+// Local tells whether this server is the active primary of a partition.
+func (b backend) Local(part uint16) bool {
+	return int(part) < len(b.n.replicas) && b.n.replicas[part].Serving()
+}
+
+// Submit hands a request to its partition; s gets the answer at the end of the turn.
+func (b backend) Submit(r *wire.Request, s router.Sink) {
+	b.n.touchClock()
+	b.n.request(r, s)
+}
+
+// serveText serves memcached from this server.
+func (n *node) serveText(addr string) error {
+	r := router.New(n.loop, router.Options{Timeout: 10 * time.Second, Backend: backend{n}, Log: n.log})
+	_, l, err := frontend.Serve(n.loop, addr, frontend.Options{Router: r, Version: cli.Version, Log: n.log})
+	if err != nil {
+		return err
+	}
+	n.mapSink = func(m *clustermap.Map) { r.SetMap(m) }
+	n.log.Info("listening for memcached clients", "addr", l.Addr())
+	return nil
+}
