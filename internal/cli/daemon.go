@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,9 +27,12 @@ type Run func(ctx context.Context, log *slog.Logger, up func()) error
 
 // RunDaemon is a daemon's main: it parses the command line, opens the log, goes
 // to the background if -d says so, runs the body and ends the process.
-func RunDaemon(f *Flags, c *Common, run Run) {
+func RunDaemon(f *Flags, c *Common, run Run) { RunDaemonArgs(f, c, os.Args[1:], run) }
+
+// RunDaemonArgs is RunDaemon for a program whose flags follow a subcommand.
+func RunDaemonArgs(f *Flags, c *Common, args []string, run Run) {
 	Main(f.Prog(), func(ctx context.Context) error {
-		if err := f.Parse(os.Args[1:], os.Stdout); err != nil {
+		if err := f.Parse(args, os.Stdout); err != nil {
 			return err
 		}
 		if c.PIDFile == "" {
@@ -134,6 +138,9 @@ func runChild(ctx context.Context, f *Flags, c *Common, run Run) error {
 		return err
 	}
 	defer pid.release()
+	// Without a log file there is nothing to open anew; SetupLogging takes the
+	// signal back if there is.
+	signal.Ignore(syscall.SIGHUP)
 	saidUp := false
 	detach := func(files *LogFiles) {
 		if saidUp {

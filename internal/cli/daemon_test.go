@@ -33,7 +33,7 @@ func testDaemon() {
 	fail := f.Bool("", "fail", "fail at once")
 	crash := f.Bool("", "crash", "end at once")
 	var c Common
-	commonFlags(f, &c, true)
+	CommonFlags(f, &c, true)
 	RunDaemon(f, &c, func(ctx context.Context, log *slog.Logger, up func()) error {
 		if *fail {
 			return errors.New("cannot listen: address in use")

@@ -21,8 +21,9 @@ type Common struct {
 	Keepalive         time.Duration // -k; not a gateway's
 }
 
-// commonFlags registers them. They return what Parse fills in.
-func commonFlags(f *Flags, c *Common, keepalive bool) {
+// CommonFlags registers them; Parse fills c. keepalive: -k is the keepalive
+// interval, as everywhere but on a gateway.
+func CommonFlags(f *Flags, c *Common, keepalive bool) {
 	f.NoArgs()
 	stringVar(f, &c.Log, "o", "log", "PATH", "append the log to this file; - is standard output")
 	boolVar(f, &c.Verbose, "v", "verbose", "log events too, not only warnings and errors")
@@ -69,7 +70,7 @@ func ManagerFlags() (*Flags, *ManagerOptions) {
 	stringVar(f, &o.State, "s", "state", "DIR", "state directory (default ./kumo-manager-PORT)")
 	boolVar(f, &o.Alone, "", "alone", "start a cluster although a partner does not answer")
 	f.Ignored("c", "control", true, "tools talk to the listening port")
-	commonFlags(f, &o.Common, true)
+	CommonFlags(f, &o.Common, true)
 	f.Check(func() error {
 		o.Listen, o.Partners, o.ReplaceDelay = *listen, without(*partners, *listen), *delay
 		if o.State == "" {
@@ -120,7 +121,7 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	for _, g := range [][2]string{{"gN", "garbage-min-time"}, {"gX", "garbage-max-time"}, {"gS", "garbage-mem-limit"}} {
 		f.Ignored(g[0], g[1], true, "deletes leave no garbage behind")
 	}
-	commonFlags(f, &o.Common, true)
+	CommonFlags(f, &o.Common, true)
 	f.Check(func() error {
 		o.Listen, o.StreamPort, o.Managers, o.Text = *listen, *stream, managers(), *text
 		o.CacheSize, o.ReplaceRate = *cache, *rate
@@ -161,7 +162,7 @@ func GatewayFlags() (*Flags, *GatewayOptions) {
 	managers := managerFlags(f)
 	f.Require("manager1")
 	ServeFlags(f, &o.Serve)
-	commonFlags(f, &o.Common, false)
+	CommonFlags(f, &o.Common, false)
 	f.Check(func() error {
 		o.Managers = managers()
 		if o.Serve.Text == "" && o.Serve.Binary == "" && o.Serve.Cloudy == "" {

@@ -31,6 +31,7 @@ type fake struct {
 	mapped   *clustermap.Map
 	stats    map[string]map[string]any // by key
 	respond  func(control.CommandRequest) (*control.CommandResponse, error)
+	healthy  bool
 	refuse   int // status code of every answer, 0 for none
 	commands []control.CommandRequest
 }
@@ -53,6 +54,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case f.refuse != 0:
 		fail(f.refuse, "no leader")
+	case r.URL.Path == control.PathHealth && f.healthy:
 	case r.URL.Path == control.PathStatus && f.status != nil:
 		json.NewEncoder(w).Encode(f.status)
 	case r.URL.Path == control.PathMap && f.mapped != nil:

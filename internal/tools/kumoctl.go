@@ -24,7 +24,9 @@ const ctlCommands = `Commands:
   backup [SUFFIX]       checkpoint every server's store as STORE-SUFFIX (today's date)
   enable-auto-replace   attach and detach servers without being told
   disable-auto-replace  leave that to the administrator
-  recover               rebuild lost managers from what the servers know`
+  recover               rebuild lost managers from what the servers know
+  plan [COMMAND]        what attach (or detach, or replace) would move
+  doctor                what is wrong; exit status 1 if there is an error`
 
 // ctlNames are the commands that go to the manager under another or the same name.
 var ctlNames = map[string]string{
@@ -33,6 +35,9 @@ var ctlNames = map[string]string{
 	"replace": "replace", "full-replace": "full-replace", "backup": "backup",
 	"enable-auto-replace": "enable-auto-replace", "disable-auto-replace": "disable-auto-replace",
 }
+
+// ctlAsked are the commands that change nothing.
+var ctlAsked = []string{"status", "stat", "plan", "doctor", "recover"}
 
 // ctl is one run of kumoctl.
 type ctl struct {
@@ -71,12 +76,11 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 		return c.usage("needs a manager's address and a command")
 	}
 	command, rest := args[1], args[2:]
-	name, known := ctlNames[command]
-	status := command == "status" || command == "stat"
-	if !known && !status && command != "recover" {
+	name, sent := ctlNames[command]
+	if !sent && !slices.Contains(ctlAsked, command) {
 		return c.usage("unknown command %q", command)
 	}
-	if len(rest) > 0 && command != "backup" && c.acceptLoss == "" {
+	if len(rest) > 0 && command != "backup" && command != "plan" && c.acceptLoss == "" {
 		return c.usage("%s: unexpected argument %q", command, rest[0])
 	}
 	if command == "recover" {
@@ -94,10 +98,21 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 		ctx, cancel = context.WithTimeout(ctx, Deadline)
 		defer cancel()
 	}
-	if status {
+	switch command {
+	case "status", "stat":
 		return c.status(ctx)
-	}
-	if command == "backup" {
+	case "doctor":
+		return c.doctor(ctx)
+	case "plan":
+		planned := "attach"
+		if len(rest) > 0 {
+			planned = rest[0]
+		}
+		if len(rest) > 1 || !slices.Contains([]string{"attach", "detach", "replace"}, planned) {
+			return c.usage("plan takes attach, detach or replace")
+		}
+		return c.plan(ctx, planned)
+	case "backup":
 		if rest, err = c.suffix(rest); err != nil {
 			return err
 		}

@@ -25,8 +25,11 @@ type logPrinter struct {
 	min  slog.Level
 	grep string
 	json bool
-	last int // print only so many of the last lines at first; 0 is all
-	held []string
+	// Of the lines that a file has only the first or last so many are printed; 0
+	// is all.
+	first, last int
+	printed     int
+	held        []string
 }
 
 // Kumolog is the program kumolog.
@@ -37,19 +40,29 @@ func Kumolog(ctx context.Context, args []string, out io.Writer) error {
 	level := f.String("l", "level", "LEVEL", "info", "only this and above: info, warn, error")
 	grep := f.String("e", "event", "TEXT", "", "only events whose message has this in it")
 	lines := f.Int("n", "lines", "N", 0, 0, 1<<30, "only the last N events of each file; 0 is all")
+	tail := f.Bool("t", "tail", "only the last 10 events, or -n N")
+	head := f.Bool("", "head", "only the first 10 events, or -n N")
 	asJSON := f.Bool("", "json", "print the JSON lines as they are")
 	if err := f.Parse(args, out); err != nil {
 		return err
 	}
-	p := logPrinter{out: out, grep: *grep, json: *asJSON, last: *lines}
+	if (*tail || *head) && !f.Given("lines") {
+		*lines = 10
+	}
+	p := logPrinter{out: out, grep: *grep, json: *asJSON}
+	if *head {
+		p.first = *lines
+	} else {
+		p.last = *lines
+	}
 	if err := p.min.UnmarshalText([]byte(*level)); err != nil {
 		return f.UsageError("%s", f.BadValue("level", *level, errors.New("must be debug, info, warn or error")))
 	}
 	if len(f.Args()) == 0 {
 		return f.UsageError("needs a file")
 	}
-	if *follow && len(f.Args()) > 1 {
-		return f.UsageError("-f follows one file")
+	if *follow && (*head || len(f.Args()) > 1) {
+		return f.UsageError("-f follows the end of one file")
 	}
 	for _, path := range f.Args() {
 		if err := p.file(ctx, path, *follow); err != nil {
@@ -163,7 +176,9 @@ func (p *logPrinter) line(line []byte) {
 		text = event.String()
 	}
 	if p.last == 0 {
-		fmt.Fprintln(p.out, text)
+		if p.printed++; p.first == 0 || p.printed <= p.first {
+			fmt.Fprintln(p.out, text)
+		}
 		return
 	}
 	p.held = append(p.held, text)
@@ -177,7 +192,7 @@ func (p *logPrinter) release() {
 	for _, text := range p.held[max(0, len(p.held)-p.last):] {
 		fmt.Fprintln(p.out, text)
 	}
-	p.held = nil
+	p.held, p.printed = nil, 0
 }
 
 // event is one line of a -g log.

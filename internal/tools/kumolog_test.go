@@ -30,10 +30,11 @@ func TestKumolog(t *testing.T) {
 		last   = "2026-11-22T19:30:02.000 ERROR ended error=\"\"\n"
 	)
 	for args, want := range map[string]string{
-		"":                  first + second + trace + last,
-		"-l warn":           second + trace + last,
-		"--level error":     trace + last,
-		"-n 1":              last,
+		"":              first + second + trace + last,
+		"-l warn":       second + trace + last,
+		"--level error": trace + last,
+		"-n 1":          last,
+		"--head -n 2":   first + second, "--head": first + second + trace + last, "-t -n 1": last,
 		"-n 3":              second + trace + last,
 		"-e node":           second + trace,
 		"--json -n 1":       strings.Split(someLog, "\n")[3] + "\n",

@@ -1,0 +1,135 @@
+package tools
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/kumofs/kumofs/internal/cli"
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+// Finding is one thing that doctor has to say.
+type Finding struct {
+	Level string `json:"level"` // ERROR, WARNING
+	Text  string `json:"text"`
+	Do    string `json:"do,omitempty"` // what mends it
+}
+
+// doctor looks for what is wrong or soon will be; only errors make it fail.
+func (c *ctl) doctor(ctx context.Context) error {
+	s, err := c.client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	sortNodes(s.Attached)
+	sortNodes(s.NotAttached)
+	findings := append(examine(s), examineServers(ctx, s)...)
+	failed := false
+	for _, f := range findings {
+		failed = failed || f.Level == "ERROR"
+	}
+	if c.json {
+		if findings == nil {
+			findings = []Finding{}
+		}
+		if err := WriteJSON(c.out, findings); err != nil {
+			return err
+		}
+	} else {
+		c.writeFindings(s, findings)
+	}
+	if failed {
+		return &cli.Exit{Code: 1}
+	}
+	return nil
+}
+
+func (c *ctl) writeFindings(s *control.Status, findings []Finding) {
+	for _, f := range findings {
+		fmt.Fprintf(c.out, "%s: %s\n", f.Level, f.Text)
+		if f.Do != "" {
+			fmt.Fprintf(c.out, "  %s\n", f.Do)
+		}
+	}
+	if len(findings) == 0 {
+		fmt.Fprintf(c.out, "healthy: %d servers, %d managers, clock %d\n", len(s.Attached), len(s.Managers), s.Clock)
+	}
+}
+
+// examine judges the manager's status.
+func examine(s *control.Status) (out []Finding) {
+	say := func(level, do, format string, args ...any) {
+		out = append(out, Finding{level, fmt.Sprintf(format, args...), do})
+	}
+	if s.Unavailable > 0 {
+		say("ERROR", "start the servers that held them; they resume by themselves",
+			"%d of %d partitions have no server: their keys cannot be read or written", s.Unavailable, s.Partitions)
+	}
+	active, hosts := 0, map[string]bool{}
+	for _, n := range s.Attached {
+		if n.State == "active" {
+			active++
+			host, _, _ := net.SplitHostPort(n.Addr)
+			hosts[host] = true
+			continue
+		}
+		say("ERROR", "start it and run attach, or run detach to do without it", "server %s is at fault", n.Addr)
+	}
+	for _, n := range s.NotAttached {
+		switch n.State {
+		case "refused":
+			say("ERROR", "", "server %s is refused: %s", n.Addr, n.Note)
+		case "new":
+			say("WARNING", "run attach", "server %s is not attached", n.Addr)
+		}
+	}
+	if len(s.Attached) > 0 && active < s.Replication {
+		say("WARNING", fmt.Sprintf("attach servers until there are %d", s.Replication),
+			"%d active servers cannot hold %d copies of each pair", active, s.Replication)
+	} else if active > 1 && len(hosts) == 1 {
+		say("WARNING", "", "all servers are on one host: if it fails, all copies do")
+	}
+	switch {
+	case s.Short > 0 && s.Moving == 0:
+		say("WARNING", "run replace", "%d partitions lack copies, and none are being made", s.Short)
+	case s.Moving > 0:
+		say("WARNING", "", "%d copies are being made, %d partitions lack some meanwhile", s.Moving, s.Short)
+	}
+	leader := false
+	for _, m := range s.Managers {
+		leader = leader || m.Leader
+	}
+	if len(s.Managers) > 0 && !leader {
+		say("ERROR", "start the managers that are missing", "the managers have no leader: no failover happens")
+	}
+	if len(s.Managers) == 1 {
+		say("WARNING", "run a second kumo-manager, each naming the other with -p",
+			"there is one manager: while it is down a failed server is not replaced")
+	}
+	return out
+}
+
+// examineServers asks each active server whether it does its work.
+func examineServers(ctx context.Context, s *control.Status) (out []Finding) {
+	found := make([]error, len(s.Attached))
+	var wg sync.WaitGroup
+	for i, n := range s.Attached {
+		if n.State == "active" {
+			wg.Go(func() {
+				c := NewClient("server", n.Addr)
+				defer c.Close()
+				_, found[i] = c.do(ctx, http.MethodGet, control.PathHealth, nil)
+			})
+		}
+	}
+	wg.Wait()
+	for i, err := range found {
+		if err != nil {
+			out = append(out, Finding{Level: "ERROR", Text: fmt.Sprintf("server %s is not healthy: %s", s.Attached[i].Addr, err)})
+		}
+	}
+	return out
+}
