@@ -3,6 +3,7 @@ package loop
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -86,7 +87,14 @@ func (l *core) Run(ctx context.Context) error {
 		l.Post(func() { l.stopping = true })
 	})
 	defer stop()
+	// A busy loop never blocks. With one processor it would leave others only
+	// what the runtime takes from it every 10 ms; with more it must not yield
+	// while busy, as it may get no processor back for as long.
+	alone := runtime.GOMAXPROCS(0) == 1
 	for !l.stopping {
+		if alone {
+			runtime.Gosched()
+		}
 		l.poller.poll()
 		l.runLate()
 		l.runPosts()
