@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net"
 
@@ -103,6 +104,10 @@ func (c *dataConn) OnData(lc loop.Conn, b []byte) int {
 		}
 		used += size
 		if err := c.frame(kind, body); err != nil {
+			if errors.Is(err, errNotMeant) {
+				lc.Close()
+				return used
+			}
 			n.log.Warn("closing a connection", "addr", lc.RemoteAddr(), "err", err)
 			lc.Close()
 			return used
@@ -186,6 +191,10 @@ func (c *dataConn) frame(kind wire.Kind, body []byte) error {
 	return fmt.Errorf("%w: kind %d out of place", wire.ErrCorrupt, kind)
 }
 
+// errNotMeant closes a peer's connection without a word in the log: one of the
+// two has an older map, and the peer comes again.
+var errNotMeant = errors.New("another run of this server was meant")
+
 // hello checks that the dialer means this run of this server (R3, R10).
 func (c *dataConn) hello(body []byte) error {
 	h, err := wire.DecodePeerHello(body)
@@ -194,9 +203,7 @@ func (c *dataConn) hello(body []byte) error {
 	}
 	n := c.n
 	if n.cluster != 0 && h.Cluster != n.cluster || h.To != n.self || h.ToIncarnation != n.incarnation || h.From == n.self || h.From == 0 {
-		// The other side has an older map, or this one; it comes again.
-		c.conn.Close()
-		return nil
+		return errNotMeant
 	}
 	c.from = h.From
 	if old := n.inbound[h.From]; old != nil && old != c {
