@@ -65,7 +65,7 @@ func (r *Replica) stepRing(p *peer, m *wire.Message, fx *Effects) {
 		return
 	}
 	p.reading = true
-	fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Peer: p.id, Keys: keys})
+	fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Peer: p.id, Keys: keys, gen: r.gen})
 }
 
 // ringDifference lists every key touched by an operation that only one of the

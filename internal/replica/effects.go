@@ -45,6 +45,8 @@ type Read struct {
 	// Peer is 0 for a request's key, else the member that a Reconcile is for.
 	Peer clustermap.ServerID
 	Keys []string
+
+	gen uint32 // of whose time as primary this is
 }
 
 // Copy asks for the snapshot of a join to be sent to a joiner (R6, R7). The

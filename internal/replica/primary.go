@@ -189,7 +189,7 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 		if req.Op != item.OpSet {
 			key := string(req.Key)
 			q.loading[key] = []parked{park(req, t)}
-			fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Keys: []string{key}})
+			fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Keys: []string{key}, gen: r.gen})
 			return
 		}
 		cur = nil // a set asks for nothing
@@ -432,8 +432,8 @@ func (r *Replica) tryCommit(fx *Effects) {
 // for those that do not exist. An error fails the requests that waited for it.
 func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects) {
 	q := r.pri
-	if q == nil {
-		return
+	if q == nil || rd.gen != r.gen {
+		return // an earlier time as primary asked: others may have written since
 	}
 	if rd.Peer != 0 {
 		r.reconcileRead(rd, items, err, fx)
@@ -469,4 +469,3 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 		r.apply(&p.req, p.token, cur, depends, fx)
 	}
 }
-

@@ -112,4 +112,3 @@ func (r *Replica) Dead(ids []clustermap.ServerID, fx *Effects) {
 func (r *Replica) reportInSync(p *peer, fx *Effects) {
 	fx.InSync = append(fx.InSync, control.InSync{P: r.part, E: r.cfg.Epoch, Joiner: p.id, Incarnation: p.join.incarnation})
 }
-
