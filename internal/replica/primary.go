@@ -201,6 +201,9 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint64, fx *Effects) {
 	if cur != nil && cur.Version < r.flush.Version {
 		cur = nil
+		if seqOf(r.flush.Version) > seqOf(depends) {
+			depends = r.flush.Version // the flush itself may be in flight (R2)
+		}
 	}
 	expired := cur != nil && cur.Expired(r.node.Unix)
 	if expired {
