@@ -56,6 +56,7 @@ type outgoing struct {
 	notBefore   int64 // when it may be tried again
 	failures    int
 	reported    int64
+	since       int64 // when JoinStart or JoinEnd was sent
 }
 
 func (n *Node) incarnationOf(id clustermap.ServerID) uint64 {
@@ -143,7 +144,7 @@ func (r *Replica) stepJoinState(p *peer, m *wire.Message, fx *Effects) {
 	p.join.base = r.last
 	p.acked = seqOf(r.last)
 	p.waiting = 0
-	p.asked = r.node.Now
+	p.join.since = r.node.Now
 	fx.send(p.id, wire.Message{
 		Kind: wire.KindJoinStart, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id,
 		Version: r.last, Committed: r.log.committed, Mode: p.join.mode, Flush: r.flush, Ring: r.log.ring(),
@@ -222,7 +223,7 @@ func (r *Replica) CopyDone(c *Copy, upTo uint64, err error, fx *Effects) {
 		return
 	}
 	p.join.phase = joinEnding
-	p.asked = r.node.Now
+	p.join.since = r.node.Now
 	fx.send(p.id, wire.Message{Kind: wire.KindJoinEnd, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: c.JoinID, Version: upTo})
 }
 
@@ -280,7 +281,7 @@ func (r *Replica) tickJoin(p *peer, fx *Effects) {
 			r.askJoin(p, fx)
 		}
 	case joinStarted, joinEnding:
-		if now-p.asked > 4*int64(SilenceLimit) {
+		if now-p.join.since > 4*int64(SilenceLimit) {
 			r.restartJoin(p, fx)
 		}
 	case joinDone:
