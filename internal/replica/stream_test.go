@@ -1,0 +1,203 @@
+package replica
+
+import (
+	"testing"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// R1, R2: a write is answered when every replica has stored it, not before.
+func TestWriteCommitsWhenAllHaveStoredIt(t *testing.T) {
+	for _, slow := range []clustermap.ServerID{A, B, C} {
+		r := newRig(t, A, B, C).active()
+		r.hosts[slow].slowDisk = true
+		id := r.ask(A, set("k", "1"))
+		r.run()
+		r.unanswered(A, id)
+		r.hosts[slow].slowDisk = false
+		r.run()
+		res := r.answered(A, id)
+		if want := versionOf(1, part<<20+1); res.Status != item.OK || res.Item.CAS() != want {
+			t.Errorf("answered %+v, should have the unique %d", res, want)
+		}
+		r.equal(A, B, C)
+	}
+}
+
+// R1: operations of one turn go out in order, and one acknowledgement is enough.
+func TestOperationsKeepTheirOrder(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	for _, v := range []string{"1", "2", "3"} {
+		r.ask(A, set("k", v))
+	}
+	r.run()
+	r.expect(A, "k", "3")
+	r.equal(A, B, C)
+}
+
+// R2: a get of a key in flight waits until that is committed; one of another key does not.
+func TestGetOfAKeyInFlightWaits(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	r.do(A, set("k", "old"))
+	r.do(A, set("other", "x"))
+	r.hosts[B].slowDisk = true
+	r.ask(A, set("k", "new"))
+	of, other, failing := r.ask(A, get("k")), r.ask(A, get("other")), r.ask(A, add("k", "add"))
+	r.run()
+	r.unanswered(A, of)
+	r.unanswered(A, failing)
+	if res := r.answered(A, other); string(res.Item.Value) != "x" {
+		t.Errorf("other is %q", res.Item.Value)
+	}
+	r.hosts[B].slowDisk = false
+	r.run()
+	if res := r.answered(A, of); string(res.Item.Value) != "new" {
+		t.Errorf("k is %q", res.Item.Value)
+	}
+	if res := r.answered(A, failing); res.Status != item.NotStored {
+		t.Errorf("add is answered %d", res.Status)
+	}
+}
+
+// R5: without a lease from every replica nothing is answered that was not written.
+func TestGetNeedsALeaseOfEveryReplica(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	r.do(A, set("k", "1"))
+	r.pass(LeaseLength)
+	id, failing := r.ask(A, get("k")), r.ask(A, add("k", "2"))
+	r.run()
+	r.unanswered(A, id)
+	r.unanswered(A, failing)
+	if res := r.do(A, set("l", "1")); res.Status != item.OK {
+		t.Error("a write needs no lease")
+	}
+	r.lose = func(p packet) bool { return p.from == C }
+	r.leases()
+	r.unanswered(A, id)
+	r.lose = nil
+	r.leases()
+	if string(r.answered(A, id).Item.Value) != "1" || r.answered(A, failing).Status != item.NotStored {
+		t.Error("wrong answers with a lease")
+	}
+}
+
+// R5: a grant by a server whose map is newer than the holder's does not count.
+func TestGrantUnderANewerMapDoesNotCount(t *testing.T) {
+	l := NewLeases(0)
+	l.SetMapVersion(4)
+	l.Granted(B, 100, 5, 110)
+	if l.Holds(B, 120) {
+		t.Error("the grant counts")
+	}
+	l.SetMapVersion(5)
+	l.Granted(B, 100, 5, 110)
+	if !l.Holds(B, 120) || l.Holds(B, 100+held) {
+		t.Error("the lease is not held from the request on")
+	}
+	if l.GrantedUntil(A) != granted {
+		t.Error("a start does not count itself as having granted every lease")
+	}
+}
+
+// R1: a repeated operation is acknowledged and not applied twice, one that does
+// not follow is not taken, and the primary sends what is missing again.
+func TestRepeatedAndGappedAppends(t *testing.T) {
+	r := newRig(t, A, B).active()
+	var appends []packet
+	r.lose = func(p packet) bool {
+		if p.msg.Kind == wire.KindAppend {
+			appends = append(appends, p)
+			return len(appends) == 1 // the first is lost
+		}
+		return false
+	}
+	one, two := r.ask(A, set("k", "1")), r.ask(A, set("k", "2"))
+	r.run()
+	r.unanswered(A, one)
+	if len(r.hosts[B].store) != 0 {
+		t.Error("an operation was taken that does not follow")
+	}
+	r.tick(400 * time.Millisecond)
+	r.answered(A, one)
+	r.answered(A, two)
+	was := r.hosts[B].r.Last()
+	acks := 0
+	r.lose = func(p packet) bool {
+		if p.msg.Kind == wire.KindAppendAck {
+			acks++
+		}
+		return false
+	}
+	r.wires = append(r.wires, appends[0])
+	r.run()
+	if r.hosts[B].r.Last() != was || string(r.hosts[B].store["k"].Value) != "2" {
+		t.Error("a repeated operation was applied twice")
+	}
+	if acks != 1 {
+		t.Errorf("a repeated operation was acknowledged %d times", acks)
+	}
+}
+
+// A read that was asked for in an earlier term as primary says nothing in a later one.
+func TestReadOfAnEarlierTermIsNotHeeded(t *testing.T) {
+	r := newRig(t, A, B).active()
+	r.do(A, set("k", "old"))
+	clear(r.hosts[A].node.Values.(cache))
+	r.hosts[A].slowReads = true
+	r.ask(A, get("k"))
+	stale := r.hosts[A].reads[0]
+	old := r.hosts[A].store["k"]
+
+	r.lead([]clustermap.ServerID{B, A})
+	r.run()
+	r.record()
+	r.do(B, set("k", "new"))
+	r.lead([]clustermap.ServerID{A, B})
+	r.run()
+	r.record()
+	r.leases()
+	id := r.ask(A, get("k"))
+	h := r.hosts[A]
+	h.r.ReadDone(&stale, []*item.Item{old}, nil, &h.fx)
+	h.reads = h.reads[1:]
+	h.slowReads = false
+	r.run()
+	if res := r.answered(A, id); string(res.Item.Value) != "new" {
+		t.Errorf("k is %q", res.Item.Value)
+	}
+}
+
+// Requests of one key that the cache does not know are executed in order when it was read.
+func TestRequestsWaitForTheStore(t *testing.T) {
+	r := newRig(t, A, B).active()
+	r.do(A, set("n", "5"))
+	clear(r.hosts[A].node.Values.(cache))
+	r.hosts[A].slowReads = true
+	incr := item.Request{Op: item.OpIncr, Key: []byte("n"), Delta: 2}
+	one, two, over, last := r.ask(A, incr), r.ask(A, incr), r.ask(A, set("n", "50")), r.ask(A, get("n"))
+	r.run()
+	r.unanswered(A, over)
+	r.hosts[A].slowReads = false
+	r.run()
+	if a, b := r.answered(A, one).Number, r.answered(A, two).Number; a != 7 || b != 9 {
+		t.Errorf("incr answered %d and %d", a, b)
+	}
+	if v := string(r.answered(A, last).Item.Value); v != "50" {
+		t.Errorf("n is %q", v)
+	}
+}
+
+// R10: only a get may be of an older epoch.
+func TestRequestsOfOtherEpochs(t *testing.T) {
+	r := newRig(t, A, B).active()
+	r.refused(A, r.askAt(A, 0, set("k", "1")), wire.NakWrongEpoch)
+	r.refused(A, r.askAt(A, 2, set("k", "1")), wire.NakNotReady)
+	nak := r.refused(B, r.ask(B, get("k")), wire.NakWrongEpoch)
+	if nak.Partition.Primary() != A {
+		t.Error("the refusal does not tell the configuration")
+	}
+	r.answered(A, r.askAt(A, 0, get("k")))
+}
