@@ -2,19 +2,33 @@
 
 GO ?= go
 
-.PHONY: build test lint bench clean
+.PHONY: build run test unit lint bench micro clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
 
+# A local cluster: memcached on 127.0.0.1:11211, data in ./kumofs-data.
+run: build
+	bin/kumofs local
+
+# Everything, with what it needs installed.
 test:
-	$(GO) test ./...
+	scripts/test
+
+# What needs no other process.
+unit:
+	$(GO) test ./internal/... ./cmd/...
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt would change:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 
-bench:
+# kumofs beside memcached and redis-server; see BENCHMARKS.md.
+bench: build
+	scripts/deps
+	$(GO) run ./test/bench -bin bin
+
+micro:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 clean:
