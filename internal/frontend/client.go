@@ -39,8 +39,8 @@ type client struct {
 }
 
 // firstValueSize is what values are taken to be like before one was seen. It
-// lets a few hundred gets go at once.
-const firstValueSize = 256 << 10
+// lets 64 gets go at once; if they find small values, thousands follow.
+const firstValueSize = 1 << 20
 
 // sawValue learns how large this client's values are: at once when they are
 // larger than thought, slowly when they are smaller.

@@ -27,6 +27,10 @@ func (cl *client) begin(cmd *memproto.Command) bool {
 			cl.say(memproto.ReplyOK)
 		}
 	case memproto.KindStats:
+		if cl.head != nil { // the commands before it are to be in it
+			cl.waitAlone()
+			return false
+		}
 		cl.say(string(f.appendStats(nil, cmd.Keys)))
 	case memproto.KindShutdown:
 		cl.say(memproto.ReplyShutdownNotEnabled)
@@ -84,6 +88,12 @@ func (cl *client) beginRetrieval(cmd *memproto.Command) bool {
 	return true
 }
 
+// waitAlone holds up everything until all that was begun is answered.
+func (cl *client) waitAlone() {
+	cl.barrier = true
+	cl.pause()
+}
+
 // beginFlush waits until everything before it is answered, and holds up
 // everything after it: it concerns every key.
 func (cl *client) beginFlush(cmd *memproto.Command) bool {
@@ -95,18 +105,16 @@ func (cl *client) beginFlush(cmd *memproto.Command) bool {
 		return true
 	}
 	if cl.head != nil {
-		cl.barrier = true
-		cl.pause()
+		cl.waitAlone()
 		return false
 	}
 	f.counters.CmdFlush++
 	s := f.newSlot(cl, request)
 	s.op, s.noReply = item.OpFlush, cmd.NoReply
 	cl.push(s)
-	cl.barrier = true
 	f.router.FlushAll(cmd.Request.Exptime, s)
 	if cl.head != nil {
-		cl.pause()
+		cl.waitAlone()
 	}
 	return true
 }
