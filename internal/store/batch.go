@@ -118,17 +118,24 @@ func (s *Store) Commit(b *Batch) error {
 	if b.b.Empty() {
 		return nil
 	}
-	if room := s.space.room(b.b.Len()); room != roomy || s.guard.stalled.Load() > 0 {
-		if b.puts > 0 || room == nearly || s.guard.stalled.Load() > 0 {
-			return errorf(ErrDiskFull, nil, "disk full: the store %s takes no puts until there is space", s.path)
-		}
+	room := s.space.room(b.b.Len())
+	if room == nearly || room == low && b.puts > 0 || s.guard.full() {
+		return s.diskFull()
 	}
 	err := s.db.Apply(b.b, pebble.Sync)
 	// After it was applied: see counts.
 	s.counts.touch(b.parts)
+	if room != roomy && s.space.flushDue() {
+		// What was deleted gives its space back only after it was flushed.
+		_, _ = s.db.AsyncFlush() // it fails only with the store
+	}
 	// The guard tells pebble that all is well even when it is not.
 	if ferr := s.guard.err(); ferr != nil {
 		return ferr
 	}
 	return ioError(err, "cannot write")
+}
+
+func (s *Store) diskFull() error {
+	return errorf(ErrDiskFull, nil, "disk full: the store %s takes no puts until there is space", s.path)
 }

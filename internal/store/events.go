@@ -54,6 +54,7 @@ func (s *Store) listener() *pebble.EventListener {
 			switch {
 			case info.Err == nil:
 				e.flushErrors.Store(0)
+				s.guard.tableFull.Store(0)
 			case isNoSpace(info.Err):
 			case e.flushErrors.Add(1) >= maxFlushErrors:
 				s.guard.fail(info.Err)
@@ -94,8 +95,8 @@ func (s *Store) Health() error {
 	if f := s.events.corrupt.Load(); f != nil {
 		return f.err
 	}
-	if s.guard.stalled.Load() > 0 || s.space.room(0) != roomy {
-		return errorf(ErrDiskFull, nil, "disk full: the store %s takes no puts until there is space", s.path)
+	if s.guard.full() || s.space.room(0) != roomy {
+		return s.diskFull()
 	}
 	if f := s.events.lastCause.Load(); f != nil && time.Since(time.Unix(0, s.events.lastError.Load())) < recentError {
 		return f.err

@@ -35,7 +35,7 @@ import (
 //     guard after pebble is done.
 //   - A table (the output of a flush or a compaction) cannot be written: pebble
 //     can handle that, it drops the file and tries again. The guard only slows
-//     it down, for it tries again at once.
+//     it down, for it tries again at once, and remembers that space was missing.
 //
 // While the store is being opened errors are handed to pebble as they are.
 type guard struct {
@@ -47,6 +47,8 @@ type guard struct {
 
 	running atomic.Bool
 	stalled atomic.Int32 // operations waiting for space
+	// tableFull is when a table last found no space, Unix ns; 0 once one was flushed.
+	tableFull atomic.Int64
 	failed  atomic.Pointer[failure]
 	onFail  func(error)
 
@@ -63,6 +65,8 @@ const (
 	// table, and failedPause one of reading after the store has failed.
 	defaultTablePause = 200 * time.Millisecond
 	failedPause       = time.Second
+	// fullMemory is how long after a table found no space the disk counts as full.
+	fullMemory = time.Second
 )
 
 var errFenced = errors.New("the store has failed; nothing is written any more")
@@ -159,9 +163,22 @@ func (g *guard) table(op func() error) error {
 	}
 	err := op()
 	if err != nil && g.running.Load() {
+		if isNoSpace(err) {
+			g.tableFull.Store(time.Now().UnixNano())
+		}
 		g.pause(g.tablePause)
 	}
 	return err
+}
+
+// full tells that what pebble writes finds no space: a commit handed to it now
+// would wait.
+func (g *guard) full() bool {
+	if g.stalled.Load() > 0 {
+		return true
+	}
+	t := g.tableFull.Load()
+	return t != 0 && time.Since(time.Unix(0, t)) < fullMemory
 }
 
 // fileKind says how the guard treats a file.

@@ -23,7 +23,8 @@ type space struct {
 	checked atomic.Int64
 	bytes   atomic.Int64
 
-	level atomic.Int32 // one of the levels below
+	flushed atomic.Int64 // when flushDue said yes last, in ns after start
+	level   atomic.Int32 // one of the levels below
 	mu    sync.Mutex   // held by who asks the disk
 	usage vfs.DiskUsage
 }
@@ -41,6 +42,8 @@ const (
 	// has passed, or that much was committed.
 	spaceInterval = 100 * time.Millisecond
 	spaceBytes    = 4 << 20
+	// spaceFlush is how often deletes are flushed while the disk is full.
+	spaceFlush = time.Second
 )
 
 func newSpace(fsys vfs.FS, path string, reserve uint64) *space {
@@ -94,4 +97,10 @@ func (sp *space) ask(must bool) vfs.DiskUsage {
 		sp.level.Store(nearly)
 	}
 	return u
+}
+
+// flushDue says yes once in spaceFlush.
+func (sp *space) flushDue() bool {
+	last, now := sp.flushed.Load(), int64(time.Since(sp.start))
+	return now-last >= int64(spaceFlush) && sp.flushed.CompareAndSwap(last, now)
 }
