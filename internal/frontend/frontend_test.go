@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -321,6 +322,7 @@ func TestClosedBeforeAnswer(t *testing.T) {
 	for count() < 4 {
 		time.Sleep(time.Millisecond)
 	}
+	s.Conn.(*net.TCPConn).SetLinger(0) // else it might only have closed its side
 	s.Close()
 	for conns := uint64(1); conns > 0; {
 		g.on(func() { conns = g.f.Counters().CurrConnections })
