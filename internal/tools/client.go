@@ -132,6 +132,7 @@ func (c *Client) decode(body []byte, v any) error {
 // certainly not carried the request out.
 func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	var failures []string
+	var causes []error
 	for _, addr := range c.Addrs {
 		answer, err := c.try(ctx, addr, method, path, body)
 		if err == nil {
@@ -142,12 +143,25 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) ([]by
 			return nil, err
 		}
 		failures = append(failures, fmt.Sprintf("%s %s: %s", c.Kind, addr, plain(err)))
+		causes = append(causes, err)
 		if ctx.Err() != nil || (method != http.MethodGet && refused == nil && !notSent(err)) {
 			break
 		}
 	}
-	return nil, errors.New(strings.Join(failures, "; "))
+	return nil, &unanswered{strings.Join(failures, "; "), causes}
 }
+
+// unanswered says what each address said.
+type unanswered struct {
+	msg    string
+	causes []error
+}
+
+// Error is a sentence for a person.
+func (u *unanswered) Error() string { return u.msg }
+
+// Unwrap lets errors.Is find why.
+func (u *unanswered) Unwrap() []error { return u.causes }
 
 // try asks one address.
 func (c *Client) try(ctx context.Context, addr, method, path string, body []byte) ([]byte, error) {

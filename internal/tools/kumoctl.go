@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/cli"
@@ -138,9 +139,25 @@ func (c *ctl) suffix(args []string) ([]string, error) {
 	return nil, c.usage("backup takes one suffix")
 }
 
+const (
+	// startLimit is how long attach waits for a manager that is being started.
+	startLimit = 3 * time.Second
+	startStep  = 50 * time.Millisecond
+)
+
 // command has the manager carry out a command and prints what it did.
 func (c *ctl) command(ctx context.Context, command string, req control.CommandRequest) error {
 	resp, err := c.client.Command(ctx, req)
+	// A script starts the manager and attaches in the next line: it may not
+	// listen yet. Nothing was sent, so asking again is safe.
+	for give := c.now().Add(startLimit); err != nil && req.Command == "attach" && errors.Is(err, syscall.ECONNREFUSED) && c.now().Before(give); {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(startStep):
+		}
+		resp, err = c.client.Command(ctx, req)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", command, err)
 	}
