@@ -126,7 +126,9 @@ type Report struct {
 	CopyBytes  uint64
 }
 
-// Dead tells a primary whom the manager holds dead; it accuses them at once (R3).
+// Dead tells a primary whom the manager holds dead; it accuses them at once (R3),
+// in the epochs that it has at that moment. It is repeated while it lasts, and
+// sent once more, empty, when it ends; nothing need be remembered of it.
 type Dead struct {
 	Servers []clustermap.ServerID
 }

@@ -136,11 +136,7 @@ func (t *turn) raiseRestarted() {
 		again = false
 		for i := range t.m.Partitions {
 			p := &t.m.Partitions[i]
-			if !slices.ContainsFunc(p.Replicas, t.raised) || slices.ContainsFunc(p.Replicas, t.live) {
-				continue
-			}
-			by, decided := t.resumer(uint16(i), p)
-			if decided && (by == 0 || !t.about[by].restarted || t.about[by].raised) {
+			if !slices.ContainsFunc(p.Replicas, t.raised) || t.mayEnd(uint16(i), p) {
 				continue
 			}
 			for _, id := range p.Replicas {
@@ -160,4 +156,14 @@ func (t *turn) raiseRestarted() {
 		s.Addr, s.StreamAddr, s.Zone = st.mem.reg.Addr, st.mem.reg.StreamAddr, st.mem.reg.Zone
 		t.put(s)
 	}
+}
+
+// mayEnd: old roles in this partition can be ended now: its primary leads, or
+// another replica can, or R9 can decide.
+func (t *turn) mayEnd(i uint16, p *Partition) bool {
+	if slices.ContainsFunc(p.Replicas, t.live) {
+		return t.live(p.Replicas[0]) || t.lost(p.Replicas[0])
+	}
+	by, decided := t.resumer(i, p)
+	return decided && (by == 0 || !t.about[by].restarted || t.about[by].raised)
 }
