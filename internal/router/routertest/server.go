@@ -164,9 +164,11 @@ func Map(version uint64, partitions int, epoch uint32, servers []*Server, place 
 	}
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
-		p.Epoch, p.Active = epoch, true
+		p.Epoch = epoch
 		if s := place(i); s != nil {
 			p.Replicas = []clustermap.ServerID{s.ID}
+			p.Active, p.LastKnown = true, p.Replicas
+			p.LastPrimary, p.LastPrimaryIncarnation = s.ID, 1
 		}
 	}
 	return m
