@@ -1,0 +1,107 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Programs are those that tests run.
+var Programs = []string{"kumo-manager", "kumo-server", "kumo-gateway", "kumoctl", "kumostat", "kumohash"}
+
+// Build compiles the programs into dir.
+func Build(dir string, flags ...string) error {
+	args := append([]string{"build", "-o", dir + string(filepath.Separator)}, flags...)
+	for _, p := range Programs {
+		args = append(args, "github.com/kumofs/kumofs/cmd/"+p)
+	}
+	out, err := exec.Command("go", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// Ports are taken below the range from which the kernel gives ports to
+// outgoing connections: one of those could sit on the port of a server that
+// is down for a moment.
+const firstPort, lastPort = 20000, 32000
+
+var ports struct {
+	sync.Mutex
+	next int
+}
+
+// FreePort is a port of loopback on which nobody listens.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.next == 0 {
+		ports.next = firstPort + os.Getpid()*37%(lastPort-firstPort)
+	}
+	for range lastPort - firstPort {
+		p := ports.next
+		if ports.next++; ports.next > lastPort {
+			ports.next = firstPort
+		}
+		if PortFree(p) {
+			return p
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+// PortFree tells whether nobody listens on a port, on any address.
+func PortFree(port int) bool {
+	l, err := net.Listen("tcp4", fmt.Sprintf(":%d", port))
+	if err != nil {
+		return false
+	}
+	l.Close()
+	return true
+}
+
+// Until calls ok until it returns nil; after limit the test ends with its last error.
+func Until(t testing.TB, limit time.Duration, what string, ok func() error) (took time.Duration) {
+	t.Helper()
+	took, err := Poll(limit, ok)
+	if err != nil {
+		t.Fatalf("%s: not within %v: %v", what, limit, err)
+	}
+	return took
+}
+
+// Poll calls ok until it returns nil, or gives its last error after limit.
+func Poll(limit time.Duration, ok func() error) (took time.Duration, err error) {
+	start := time.Now()
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		if err = ok(); err == nil || time.Since(start) > limit {
+			return time.Since(start), err
+		}
+		time.Sleep(wait)
+	}
+}
+
+// run runs a tool and gives its standard output.
+func run(limit time.Duration, argv ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	out, err := cmd.Output()
+	if err != nil {
+		var stderr []byte
+		if e, ok := err.(*exec.ExitError); ok {
+			stderr = e.Stderr
+		}
+		return out, fmt.Errorf("%s %v: %w: %s", filepath.Base(argv[0]), argv[1:], err, stderr)
+	}
+	return out, nil
+}

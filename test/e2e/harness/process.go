@@ -1,0 +1,202 @@
+// Package harness runs clusters of real kumofs processes on loopback for tests:
+// starts, kills, pauses and restarts them, and asks the operator's tools how
+// they are. Every process is a child of the test and ends with it.
+package harness
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Process is one daemon, started as often as the test likes with the same
+// command line, directory and log.
+type Process struct {
+	Name string
+	Addr string // where it listens
+
+	t    testing.TB
+	argv []string
+	dir  string
+	log  string
+
+	mu       sync.Mutex
+	cmd      *exec.Cmd
+	done     chan struct{} // closed when the present run has ended
+	expected bool          // that it ends
+	starts   int
+}
+
+func newProcess(t testing.TB, name, addr, dir string, argv ...string) *Process {
+	p := &Process{Name: name, Addr: addr, t: t, argv: argv, dir: dir, log: filepath.Join(dir, name+".log")}
+	t.Cleanup(p.cleanup)
+	return p
+}
+
+// spawn starts commands on one thread that never ends: Pdeathsig follows the
+// thread that started the child, not the process.
+var spawn = sync.OnceValue(func() chan<- func() {
+	jobs := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range jobs {
+			f()
+		}
+	}()
+	return jobs
+})
+
+// Start starts it. It must not be running.
+func (p *Process) Start() {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		p.t.Fatalf("%s is running already", p.Name)
+	}
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer log.Close()
+	p.starts++
+	fmt.Fprintf(log, "--- e2e: run %d: %s\n", p.starts, strings.Join(p.argv, " "))
+	cmd := exec.Command(p.argv[0], p.argv[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	spawn() <- func() { started <- cmd.Start() }
+	if err := <-started; err != nil {
+		p.t.Fatalf("%s: %v", p.Name, err)
+	}
+	done := make(chan struct{})
+	p.cmd, p.done, p.expected = cmd, done, false
+	go func() {
+		err := cmd.Wait()
+		p.mu.Lock()
+		if !p.expected {
+			p.t.Errorf("%s ended by itself: %v\n%s", p.Name, err, p.Tail(40))
+		}
+		p.cmd = nil
+		p.mu.Unlock()
+		close(done)
+	}()
+}
+
+// PID is its process ID; 0: it does not run.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
+// signal sends sig to the present run. end says that it is expected to end.
+func (p *Process) signal(sig syscall.Signal, end bool) (done chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return nil
+	}
+	p.expected = p.expected || end
+	if err := p.cmd.Process.Signal(sig); err != nil && err != os.ErrProcessDone {
+		p.t.Errorf("%s: %v: %v", p.Name, sig, err)
+	}
+	return p.done
+}
+
+// Kill9 kills all of ps at once and returns when they are gone.
+func Kill9(ps ...*Process) {
+	var gone []chan struct{}
+	for _, p := range ps {
+		if d := p.signal(syscall.SIGKILL, true); d != nil {
+			gone = append(gone, d)
+		}
+	}
+	for _, d := range gone {
+		<-d
+	}
+}
+
+// Kill9 kills it and returns when it is gone.
+func (p *Process) Kill9() { Kill9(p) }
+
+// Terminate asks it to end and waits; one that does not end within limit fails the test.
+func (p *Process) Terminate(limit time.Duration) {
+	p.t.Helper()
+	d := p.signal(syscall.SIGTERM, true)
+	if d == nil {
+		return
+	}
+	select {
+	case <-d:
+	case <-time.After(limit):
+		p.t.Errorf("%s did not end within %v of SIGTERM\n%s", p.Name, limit, p.Tail(20))
+		p.Kill9()
+	}
+}
+
+// Stop pauses it (SIGSTOP) and returns when the kernel says that it is stopped.
+func (p *Process) Stop() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP, false)
+	pid := p.PID()
+	Until(p.t, 5*time.Second, p.Name+" stopped", func() error {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return err
+		}
+		if i := bytes.LastIndexByte(b, ')'); i < 0 || len(b) < i+3 || b[i+2] != 'T' {
+			return fmt.Errorf("state is %q", b)
+		}
+		return nil
+	})
+}
+
+// Cont lets it go on (SIGCONT).
+func (p *Process) Cont() { p.signal(syscall.SIGCONT, false) }
+
+// Restart kills it and starts it again after gap.
+func (p *Process) Restart(gap time.Duration) {
+	p.t.Helper()
+	p.Kill9()
+	time.Sleep(gap)
+	p.Start()
+}
+
+func (p *Process) cleanup() {
+	p.signal(syscall.SIGCONT, false)
+	p.Terminate(10 * time.Second)
+	log, _ := os.ReadFile(p.log)
+	for _, bad := range []string{"panic:", "fatal error:", "DATA RACE", "goroutine 1 ["} {
+		if i := bytes.Index(log, []byte(bad)); i >= 0 {
+			p.t.Errorf("the log of %s has %q:\n%s", p.Name, bad, log[i:min(len(log), i+4000)])
+			break
+		}
+	}
+	if p.t.Failed() {
+		p.t.Logf("log of %s (last lines):\n%s", p.Name, p.Tail(60))
+	}
+}
+
+// Log is all that it has logged in all its runs.
+func (p *Process) Log() string {
+	b, _ := os.ReadFile(p.log)
+	return string(b)
+}
+
+// Tail is the last n lines of its log.
+func (p *Process) Tail(n int) string {
+	lines := strings.Split(strings.TrimRight(p.Log(), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
