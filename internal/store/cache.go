@@ -20,7 +20,7 @@ type Cache struct {
 
 // entryOverhead is what an entry costs besides its key and value, in bytes:
 // otter's node and its place in the table, the item, the headers of both.
-const entryOverhead = 200
+const entryOverhead = 150
 
 // NewCache makes a cache that holds about size bytes, overhead included.
 func NewCache(size int64) (*Cache, error) {

@@ -49,8 +49,8 @@ type guard struct {
 	stalled atomic.Int32 // operations waiting for space
 	// tableFull is when a table last found no space, Unix ns; 0 once one was flushed.
 	tableFull atomic.Int64
-	failed  atomic.Pointer[failure]
-	onFail  func(error)
+	failed    atomic.Pointer[failure]
+	onFail    func(error)
 
 	closeOnce sync.Once
 	closing   chan struct{}

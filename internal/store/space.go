@@ -25,8 +25,8 @@ type space struct {
 
 	flushed atomic.Int64 // when flushDue said yes last, in ns after start
 	level   atomic.Int32 // one of the levels below
-	mu    sync.Mutex   // held by who asks the disk
-	usage vfs.DiskUsage
+	mu      sync.Mutex   // held by who asks the disk
+	usage   vfs.DiskUsage
 }
 
 // How much room there is.
