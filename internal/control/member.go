@@ -21,7 +21,8 @@ import (
 type MemberConfig struct {
 	// Managers are the addresses to begin with; others are learned.
 	Managers []string
-	// Hello is asked for at each connection; MapVersion is filled in here.
+	// Hello is asked for at each connection; MapVersion, and a gateway's
+	// ClusterID, are filled in here.
 	Hello func() Hello
 	// Map is the one held at the start, or nil.
 	Map    *clustermap.Map
@@ -202,6 +203,9 @@ func (m *Member) serve(ctx context.Context, addr string) (up bool, err error) {
 	h := m.cfg.Hello()
 	if cur := m.now.Load(); cur != nil {
 		h.MapVersion = cur.Version
+		if h.Role == RoleGateway {
+			h.ClusterID = cur.ClusterID // a server's is its store's
+		}
 	}
 	p.send(append([]byte(Magic), Frame(KindHello, h)...))
 	k, b, err := p.read(2 * handshakeTimeout)
