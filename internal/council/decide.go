@@ -11,6 +11,9 @@ func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
 	if p.Epoch+1 >= clustermap.MaxEpoch {
 		return p, false
 	}
+	if t.atRest(i, &p) {
+		return p, false
+	}
 	live := filter(p.Replicas, t.live)
 	var np Partition
 	var ok bool
@@ -27,6 +30,19 @@ func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
 		return next(p, keep, p.Replicas, filter(p.Joining, func(id ID) bool { return !t.raised(id) })), true
 	}
 	return np, ok
+}
+
+// atRest: nothing can be due. It is how most partitions are most of the time.
+func (t *turn) atRest(i uint16, p *Partition) bool {
+	if !p.Active || len(p.Joining) > 0 || !slices.Equal(p.Replicas, p.Assigned) || t.c.verify.busy(i) || t.c.asked.any(i) {
+		return false
+	}
+	for _, id := range p.Replicas {
+		if !t.live(id) {
+			return false
+		}
+	}
+	return true
 }
 
 // replacePrimary keeps R3: one of live leads, and the same step drops every

@@ -84,6 +84,14 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 	}
 }
 
+// any: something is asked for in partition i.
+func (r *requests) any(i uint16) bool {
+	if len(r.activated)+len(r.accused)+len(r.stepDown)+len(r.inSync) == 0 {
+		return false
+	}
+	return r.activated[i].from != 0 || r.accused[i].from != 0 || len(r.stepDown[i]) > 0 || len(r.inSync[i]) > 0
+}
+
 // expire drops requests of epochs that have passed.
 func (r *requests) expire(m *clustermap.Map) {
 	passed := func(p uint16, q request) bool { return m.Partitions[p].Epoch > q.epoch }

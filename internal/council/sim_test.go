@@ -48,7 +48,7 @@ type box struct {
 	m        *clustermap.Map
 	store    []int
 	undone   []bool // join unfinished
-	dead     []ID // the latest notice, which is acted on at once
+	dead     []ID   // the latest notice, which is acted on at once
 	deadAt   int64
 	silent   map[ID]int64 // since when a peer does not answer
 	filled   map[int]map[ID]int64

@@ -44,6 +44,14 @@ func (v *verification) left() int {
 	return n
 }
 
+// busy: partition i is still to be verified, or a copy of it is awaited.
+func (v *verification) busy(i uint16) bool {
+	if len(v.todo)+len(v.out) == 0 {
+		return false
+	}
+	return len(v.todo[i]) > 0 || v.out[i] != 0
+}
+
 // back tells that a joiner of partition i became a replica.
 func (v *verification) back(i uint16, id ID) {
 	if v.out[i] == id {
