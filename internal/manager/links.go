@@ -83,8 +83,8 @@ func (m *Manager) serveLink(nc net.Conn) {
 // received decodes on the link's goroutine and posts.
 func (m *Manager) received(k *link, kind control.Kind, b []byte) error {
 	id := k.s.Hello.ID
-	mine := func(f func()) error {
-		if !m.post(func() {
+	mine := func(post func(func()) bool, f func()) error {
+		if !post(func() {
 			if k.taken && m.servers[id] == k {
 				f()
 			}
@@ -95,19 +95,19 @@ func (m *Manager) received(k *link, kind control.Kind, b []byte) error {
 	}
 	switch kind {
 	case control.KindHeartbeat:
-		return mine(func() { m.council.Heard(m.now(), id) })
+		return mine(m.postIdle, func() { m.council.Heard(m.now(), id) })
 	case control.KindReport:
 		var r control.Report
 		if err := json.Unmarshal(b, &r); err != nil {
 			return err
 		}
-		return mine(func() { m.council.Report(m.now(), id, r) })
+		return mine(m.post, func() { m.council.Report(m.now(), id, r) })
 	case control.KindResult:
 		var r control.Result
 		if err := json.Unmarshal(b, &r); err != nil {
 			return err
 		}
-		return mine(func() { m.council.Heard(m.now(), id); m.backupResult(id, r) })
+		return mine(m.post, func() { m.council.Heard(m.now(), id); m.backupResult(id, r) })
 	}
 	return nil
 }
@@ -138,6 +138,10 @@ func (m *Manager) hello(k *link) {
 		m.servers[h.ID] = k
 		m.log.Info("server connected", "addr", h.Addr, "id", h.ID)
 	} else {
+		if own := m.council.Map().ClusterID; h.ClusterID != 0 && h.ClusterID != own {
+			k.s.Refuse(control.Refuse{Reason: fmt.Sprintf("the gateway holds the map of cluster %s, but this manager's cluster is %s", h.ClusterID, own)})
+			return
+		}
 		m.log.Info("gateway connected", "addr", k.s.Remote)
 	}
 	k.taken = true

@@ -88,6 +88,7 @@ type Manager struct {
 	beatAt   time.Time
 	refusals map[clustermap.ServerID]string // said already
 	leadSeq  int
+	idle     bool // what came changes nothing that cannot wait for a tick
 }
 
 func (c *Config) fill() error {
@@ -202,6 +203,11 @@ func (m *Manager) now() int64 { return time.Since(m.start).Milliseconds() }
 
 // post hands f to the loop. It may wait for the loop, which never waits for others.
 func (m *Manager) post(f func()) bool {
+	return m.postIdle(func() { m.idle = false; f() })
+}
+
+// postIdle is post for what need not be decided upon before the next tick.
+func (m *Manager) postIdle(f func()) bool {
 	select {
 	case m.inbox <- f:
 		return true
@@ -231,8 +237,12 @@ func (m *Manager) loop(ctx context.Context, served <-chan error) error {
 		case leads := <-m.node.Leading():
 			m.leadership(leads)
 		case f := <-m.inbox:
+			m.idle = true
 			f()
 			m.drain()
+			if m.idle {
+				continue // heartbeats alone: the next tick sees to them
+			}
 		case <-tick.C:
 			m.heartbeat()
 		}

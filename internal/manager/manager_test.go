@@ -187,3 +187,47 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("status: %+v", s)
 	}
 }
+
+// TestFullSize is the usual number of partitions: one event is one delta, and a
+// new server's part is moved to it in a few bounded batches.
+func TestFullSize(t *testing.T) {
+	if testing.Short() {
+		t.Skip()
+	}
+	x := newFixture(t, Config{Partitions: clustermap.DefaultPartitions})
+	a, _, _ := newFake(t, 1, x.addr), newFake(t, 2, x.addr), newFake(t, 3, x.addr)
+	x.command("attach")
+	x.settled(3)
+	clock := x.status().Clock
+	begin := time.Now()
+	a.kill()
+	x.eventually("failover", func() bool {
+		m := x.mapNow()
+		for i := range m.Partitions {
+			if p := &m.Partitions[i]; !p.Active || len(p.Replicas) != 2 {
+				return false
+			}
+		}
+		return true
+	})
+	t.Logf("failover of %d partitions: %v, %d steps", clustermap.DefaultPartitions, time.Since(begin), x.status().Clock-clock)
+	if n := x.status().Clock - clock; n > 40 {
+		t.Errorf("%d steps for one dead server", n)
+	}
+	a.start()
+	x.settled(3)
+	newFake(t, 4, x.addr)
+	x.eventually("new server listed", func() bool { return len(x.status().NotAttached) == 1 })
+	clock, begin = x.status().Clock, time.Now()
+	x.command("attach")
+	x.settled(3)
+	t.Logf("attach of a fourth: %v, %d steps", time.Since(begin), x.status().Clock-clock)
+}
+
+func (x *fixture) mapNow() *clustermap.Map {
+	m, err := x.c.Map(context.Background())
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return m
+}

@@ -58,7 +58,7 @@ func (m *Manager) ask(ctx context.Context, f func()) error {
 	defer cancel()
 	done := make(chan struct{})
 	select {
-	case m.inbox <- func() { f(); close(done) }:
+	case m.inbox <- func() { m.idle = false; f(); close(done) }:
 	case <-ctx.Done():
 		return errBusy
 	case <-m.ctx.Done():
