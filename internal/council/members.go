@@ -53,7 +53,13 @@ const (
 
 // Registered takes a server's registration, or refuses it (R10).
 func (c *Council) Registered(now int64, r Registration) Verdict {
-	if v := c.check(r); !v.OK {
+	v := c.check(r)
+	if s := c.members[r.ID]; v.OK && s != nil && s.reg.Addr != r.Addr && c.alive(now, r.ID) {
+		// Counting the incarnation up does not make a copied disk the store: the one that runs stays.
+		v = Verdict{Refuse: control.Refuse{Fatal: true, Reason: fmt.Sprintf(
+			"the store of %s (ID %s) is that of the server at %s, which is running: it is a copied disk; start this server with an empty store", r.Addr, r.ID, s.reg.Addr)}}
+	}
+	if !v.OK {
 		c.refused[r.ID] = refusal{at: now, hello: r.Hello, reason: v.Refuse.Reason}
 		return v
 	}
