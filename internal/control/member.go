@@ -34,7 +34,8 @@ type MemberConfig struct {
 	OnDead func(Dead)
 	// OnCommand is asked to do something; Member.Reply answers.
 	OnCommand func(Command)
-	// OnRefused is told of a refusal; a fatal one ends the member.
+	// OnRefused is told of a refusal, of one that stays now and then; a fatal
+	// one ends the member.
 	OnRefused func(Refuse)
 	// OnConnected and OnDisconnected tell of the link to a manager.
 	OnConnected    func(manager string)
@@ -150,10 +151,15 @@ type errRefused struct{ r Refuse }
 
 func (e errRefused) Error() string { return e.r.Reason }
 
+// spoken is what was logged last of a manager.
+type spoken struct {
+	msg string
+	at  time.Time
+}
+
 // Run keeps the link until ctx ends or a refusal is fatal, whose reason it returns.
 func (m *Member) Run(ctx context.Context) error {
-	var said string
-	var saidAt time.Time
+	said := map[string]spoken{} // by manager
 	wait := backoffFirst
 	for ctx.Err() == nil {
 		for _, addr := range m.Managers() {
@@ -161,23 +167,25 @@ func (m *Member) Run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			var ref errRefused
-			if errors.As(err, &ref) {
-				if m.cfg.OnRefused != nil {
-					m.cfg.OnRefused(ref.r)
-				}
-				if ref.r.Fatal {
-					return fmt.Errorf("manager %s refuses: %s", addr, ref.r.Reason)
-				}
-			}
 			if up {
-				wait, said = backoffFirst, ""
+				wait = backoffFirst
+				clear(said)
 				continue
 			}
+			var ref errRefused
+			refused := errors.As(err, &ref)
 			// Without a manager it waits, and says so: once, and now and then.
-			if msg := fmt.Sprintf("no link to manager %s: %v", addr, err); msg != said || time.Since(saidAt) > sayAgain {
-				m.cfg.Logger.Warn(msg + "; waiting for a manager")
-				said, saidAt = msg, time.Now()
+			if msg := err.Error(); msg != said[addr].msg || time.Since(said[addr].at) > sayAgain {
+				said[addr] = spoken{msg, time.Now()}
+				switch {
+				case !refused:
+					m.cfg.Logger.Warn(fmt.Sprintf("no link to manager %s: %v; waiting for a manager", addr, err))
+				case m.cfg.OnRefused != nil:
+					m.cfg.OnRefused(ref.r)
+				}
+			}
+			if refused && ref.r.Fatal {
+				return fmt.Errorf("manager %s refuses: %s", addr, ref.r.Reason)
 			}
 		}
 		select {
