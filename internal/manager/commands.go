@@ -132,7 +132,7 @@ func (m *Manager) runBackup(ctx context.Context, req control.CommandRequest) (*c
 		resp.Lines = append(resp.Lines, "made a backup on "+addr)
 	}
 	if len(resp.Nodes) == 0 {
-		resp.Lines, resp.Nothing = append(resp.Lines, "there is no active server"), true
+		resp.Lines, resp.Nothing = []string{"there is no active server"}, true
 	}
 	return resp, nil
 }

@@ -176,9 +176,6 @@ func (c *ctl) command(ctx context.Context, command string, req control.CommandRe
 		}
 		return errors.New(strings.Join(resp.Lines, "\n"))
 	}
-	if req.Command == "backup" {
-		fmt.Fprintf(c.out, "suffix=%s\n", req.Args[0])
-	}
 	for _, line := range resp.Lines {
 		fmt.Fprintln(c.out, line)
 	}

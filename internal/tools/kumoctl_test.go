@@ -72,6 +72,9 @@ func TestCommands(t *testing.T) {
 		if req.Command == "detach" {
 			return nil, errors.New("127.0.0.1:19801 holds the last copy of 3 partitions; detach --accept-loss ab accepts that")
 		}
+		if req.Command == "backup" {
+			return &control.CommandResponse{Lines: []string{"suffix=" + req.Args[0], "did backup"}, Clock: 5}, nil
+		}
 		return &control.CommandResponse{Lines: []string{"did " + req.Command}, Clock: 5}, nil
 	}
 	var out bytes.Buffer
