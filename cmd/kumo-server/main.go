@@ -15,7 +15,8 @@ func main() {
 		return server.Run(ctx, server.Config{
 			Listen: o.Listen, StreamPort: o.StreamPort, Store: o.Store, Managers: o.Managers, Zone: o.Zone,
 			Fsync: o.Fsync, CacheSize: o.CacheSize, ReplaceRate: o.ReplaceRate, ReadThreads: o.ReadThreads,
-			Text: o.Text, Logger: log, Ready: func(string) { up() },
+			ConnectTimeout: o.ConnectTimeout,
+			Text:           o.Text, Logger: log, Ready: func(string) { up() },
 		})
 	})
 }

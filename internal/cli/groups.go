@@ -35,7 +35,7 @@ func CommonFlags(f *Flags, c *Common, keepalive bool) {
 	interval := new(time.Duration)
 	*interval = 2 * time.Second
 	if keepalive {
-		interval = f.Seconds("k", "keepalive-interval", *interval, "TCP keepalive interval")
+		interval = f.Seconds("k", "keepalive-interval", *interval, "longest interval of heartbeats")
 	}
 	f.Ignored("TW", "write-threads", true, "writes are batched, not spread over threads")
 	f.Ignored("Ci", "clock-interval", true, "no clock takes part in replication")
@@ -121,7 +121,8 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	for _, g := range [][2]string{{"gN", "garbage-min-time"}, {"gX", "garbage-max-time"}, {"gS", "garbage-mem-limit"}} {
 		f.Ignored(g[0], g[1], true, "deletes leave no garbage behind")
 	}
-	CommonFlags(f, &o.Common, true)
+	f.Ignored("k", "keepalive-interval", true, "managers tell servers how often to send heartbeats")
+	CommonFlags(f, &o.Common, false)
 	f.Check(func() error {
 		o.Listen, o.StreamPort, o.Managers, o.Text = *listen, *stream, managers(), *text
 		o.CacheSize, o.ReplaceRate = *cache, *rate

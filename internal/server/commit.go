@@ -31,6 +31,8 @@ type committer struct {
 	inAfter []func()
 
 	jobs chan *store.Batch
+	// With set_delay a batch waits until it is due.
+	timing, due bool
 	// full is since when the disk has had no room; zero: it has.
 	full time.Time
 }
@@ -44,6 +46,26 @@ func (c *committer) init(n *node) {
 	c.jobs = make(chan *store.Batch, 1)
 }
 
+const (
+	// delayTime and delayBytes: with `kumostat set_delay` a batch is committed
+	// when it is so old or so large, for more throughput at the expense of latency.
+	delayTime  = time.Millisecond
+	delayBytes = 64 << 10
+)
+
+// held tells whether the batch is to wait for more (set_delay).
+func (c *committer) held() bool {
+	if !c.n.counters.delay.Load() || c.due || c.batch.Bytes() >= delayBytes {
+		c.due = false
+		return false
+	}
+	if !c.timing {
+		c.timing = true
+		c.n.loop.After(delayTime, func() { c.timing, c.due = false, true }) // this turn's end commits
+	}
+	return true
+}
+
 // start commits what there is, unless a commit is under way: then done starts the next.
 func (c *committer) start() {
 	if c.busy || c.batch.Len() == 0 {
@@ -53,6 +75,9 @@ func (c *committer) start() {
 			}
 			c.after = c.after[:0]
 		}
+		return
+	}
+	if c.held() {
 		return
 	}
 	c.busy = true

@@ -10,9 +10,8 @@ import (
 )
 
 const (
-	dialTimeout = 2 * time.Second
-	minBackoff  = 20 * time.Millisecond
-	maxBackoff  = time.Second
+	minBackoff = 20 * time.Millisecond
+	maxBackoff = time.Second
 	// maxPeerBuffer bounds what waits for a peer that does not read; beyond it
 	// the connection is closed, and what it needs is sent again on the next.
 	maxPeerBuffer = 256 << 20
@@ -70,7 +69,7 @@ func (n *node) dial(p *peer) {
 	c := newDataConn(n)
 	c.opened, c.peer, c.from = true, p, p.id
 	p.conn, p.timer = c, nil
-	c.conn = n.loop.Dial(p.addr, dialTimeout, c)
+	c.conn = n.loop.Dial(p.addr, n.cfg.ConnectTimeout, c)
 }
 
 func (n *node) peerOpened(c *dataConn) {

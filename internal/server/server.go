@@ -32,8 +32,10 @@ type Config struct {
 	CacheSize  int64 // bytes for items and blocks read from disk
 	// ReplaceRate limits copying from this server, in bytes a second; 0 is no limit.
 	ReplaceRate int64
-	ReadThreads int // goroutines that read what the cache does not have
-	Logger      *slog.Logger
+	// ConnectTimeout bounds one try to reach a peer; 0 is 0.5 s.
+	ConnectTimeout time.Duration
+	ReadThreads    int // goroutines that read what the cache does not have
+	Logger         *slog.Logger
 	// Text is where to serve memcached itself ("ip:port"); "" is nowhere.
 	Text string
 	// Ready, if not nil, is called when the server listens.
@@ -73,6 +75,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer cancel(nil)
 	if cfg.ReadThreads <= 0 {
 		cfg.ReadThreads = 4
+	}
+	if cfg.ConnectTimeout <= 0 {
+		cfg.ConnectTimeout = 500 * time.Millisecond
 	}
 	n := &node{
 		cfg: cfg, log: cfg.Logger, ctx: ctx, clock: boottime, started: time.Now(), runID: random64(),
