@@ -317,8 +317,11 @@ func (c *Cluster) Sum(key string) (n int64) {
 	return n
 }
 
-// Checksums are those of every partition that a server's store knows:
-// "SUM COUNT" by number.
+// nothing is the checksum of a partition without pairs.
+const nothing = "0000000000000000 0"
+
+// Checksums are those of every partition of which a server's store holds
+// pairs: "SUM COUNT" by number.
 func (c *Cluster) Checksums(p *Process) map[uint16]string {
 	c.t.Helper()
 	raw := map[string]string{}
@@ -329,7 +332,9 @@ func (c *Cluster) Checksums(p *Process) map[uint16]string {
 		if err != nil {
 			c.t.Fatalf("kumostat %s checksum: %q", p.Addr, k)
 		}
-		sums[uint16(n)] = v
+		if v != nothing { // a server that knows the partition may hold nothing of it
+			sums[uint16(n)] = v
+		}
 	}
 	return sums
 }

@@ -57,6 +57,7 @@ type record struct {
 	op        Op
 	res       Result
 	call, ret time.Duration
+	more      bool // not the first key of a multi-get: its error is counted once
 }
 
 const (
@@ -306,11 +307,11 @@ func (c *client) do(op *Op) {
 		c.conn = nil
 		res = Result{Status: Unknown, Error: broken(err)}
 	}
-	c.note(*op, res, call, ret)
+	c.note(*op, res, call, ret, false)
 }
 
-func (c *client) note(op Op, res Result, call, ret time.Duration) {
-	c.records = append(c.records, record{c.id, op, res, call, ret})
+func (c *client) note(op Op, res Result, call, ret time.Duration, more bool) {
+	c.records = append(c.records, record{c.id, op, res, call, ret, more})
 	if res.Status < Unknown {
 		c.ok.Add(1)
 	}
@@ -341,7 +342,7 @@ func (c *client) multiGet() {
 		c.conn = nil
 		res = Result{Status: Unknown, Error: broken(err)}
 	}
-	for _, k := range keys {
+	for i, k := range keys {
 		r := res
 		if res.Error == "" {
 			var hit bool
@@ -349,7 +350,7 @@ func (c *client) multiGet() {
 				r = Result{Status: Missing}
 			}
 		}
-		c.note(Op{Kind: Get, Key: k}, r, call, ret)
+		c.note(Op{Kind: Get, Key: k}, r, call, ret, i > 0)
 	}
 }
 

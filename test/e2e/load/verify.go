@@ -37,7 +37,7 @@ func (l *Load) all() []record {
 func (l *Load) Observe(op Op, res Result, call, ret time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.extra = append(l.extra, record{-1, op, res, call, ret})
+	l.extra = append(l.extra, record{client: -1, op: op, res: res, call: call, ret: ret})
 }
 
 // Report sums up what the clients saw. They must have ended.
@@ -49,7 +49,7 @@ func (l *Load) Report() Report {
 	var lines []string
 	for i := range all {
 		r := &all[i]
-		if r.client < 0 {
+		if r.client < 0 || r.more {
 			continue
 		}
 		if r.res.Status >= Unknown {

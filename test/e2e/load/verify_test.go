@@ -10,20 +10,20 @@ import (
 func TestJudge(t *testing.T) {
 	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	set := func(v string, s Status, call, ret int) record {
-		return record{0, Op{Kind: Set, Key: "k", Value: v}, Result{Status: s}, ms(call), ms(ret)}
+		return record{client: 0, op: Op{Kind: Set, Key: "k", Value: v}, res: Result{Status: s}, call: ms(call), ret: ms(ret)}
 	}
 	get := func(v string, unique uint64, call, ret int) record {
 		s := Done
 		if v == "" {
 			s = Missing
 		}
-		return record{1, Op{Kind: Get, Key: "k"}, Result{Status: s, Value: v, Unique: unique}, ms(call), ms(ret)}
+		return record{client: 1, op: Op{Kind: Get, Key: "k"}, res: Result{Status: s, Value: v, Unique: unique}, call: ms(call), ret: ms(ret)}
 	}
 	del := func(s Status, call, ret int) record {
-		return record{0, Op{Kind: Delete, Key: "k"}, Result{Status: s}, ms(call), ms(ret)}
+		return record{client: 0, op: Op{Kind: Delete, Key: "k"}, res: Result{Status: s}, call: ms(call), ret: ms(ret)}
 	}
 	add := func(v string, s Status, call, ret int) record {
-		return record{0, Op{Kind: Append, Key: "k", Value: v}, Result{Status: s}, ms(call), ms(ret)}
+		return record{client: 0, op: Op{Kind: Append, Key: "k", Value: v}, res: Result{Status: s}, call: ms(call), ret: ms(ret)}
 	}
 	for _, test := range []struct {
 		name string
