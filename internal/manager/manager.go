@@ -146,9 +146,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	mux := control.NewMux(l)
-	m.go_(func() { m.acceptLinks(mux.Magic(control.Magic)) })
+	// Routes are there before the first connection is looked at.
+	links, pages := mux.Magic(control.Magic), mux.HTTP()
+	m.go_(func() { m.acceptLinks(links) })
 	web := m.webServer()
-	m.go_(func() { web.Serve(mux.HTTP()) })
+	m.go_(func() { web.Serve(pages) })
 	served := make(chan error, 1)
 	m.go_(func() { served <- mux.Serve() })
 	m.log.Info("start kumo-manager", "addr", cfg.Advertise, "state", cfg.StateDir, "id", m.node.ID())
