@@ -185,7 +185,7 @@ func (p *Process) cleanup() {
 		}
 	}
 	if p.t.Failed() {
-		p.t.Logf("log of %s (last lines):\n%s", p.Name, p.Tail(60))
+		p.t.Logf("log of %s (last lines):\n%s", p.Name, p.Tail(25))
 	}
 }
 
