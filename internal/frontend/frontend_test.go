@@ -159,20 +159,6 @@ func TestMultiGet(t *testing.T) {
 	}
 }
 
-// More than a client may have outstanding, in commands and in bytes.
-func TestMultiGetBeyondBounds(t *testing.T) {
-	g := newRig(t, router.Options{}, frontend.Options{})
-	s := g.dial()
-	s.send(set("big", big) + set("k", "v"))
-	s.want(stored + stored)
-	s.send("get" + strings.Repeat(" k", 20_000) + "\r\nget" + strings.Repeat(" big", 50) + "\r\n")
-	s.want(strings.Repeat(hit("k", "v"), 20_000) + end)
-	for range 50 {
-		s.want(hit("big", big))
-	}
-	s.want(end)
-}
-
 func TestMultiGetError(t *testing.T) {
 	g := newRig(t, router.Options{}, frontend.Options{})
 	g.script(func(try *routertest.Try) bool {
@@ -203,29 +189,6 @@ func TestTooLarge(t *testing.T) {
 	s.want(stored + "SERVER_ERROR object too large for cache\r\n" + hit("a", big) + end)
 }
 
-func TestClientThatDoesNotRead(t *testing.T) {
-	g := newRig(t, router.Options{}, frontend.Options{})
-	s := g.dial()
-	s.send(set("big", big))
-	s.want(stored)
-	const n = 120
-	sent := make(chan struct{})
-	go func() { io.WriteString(s.Conn, strings.Repeat("get big\r\n", n)); close(sent) }()
-	<-sent
-	time.Sleep(300 * time.Millisecond)
-	var hits uint64
-	g.on(func() { hits = g.f.Counters().GetHits })
-	if hits > 80 {
-		t.Errorf("%d values of 1 MiB were fetched for a client that reads none", hits)
-	}
-	other := g.dial() // nobody else suffers
-	other.send("get a\r\n")
-	other.want(end)
-	for range n {
-		s.want(hit("big", big) + end)
-	}
-}
-
 func TestKeyPrefix(t *testing.T) {
 	g := newRig(t, router.Options{}, frontend.Options{KeyPrefix: "app:"})
 	s := g.dial()
@@ -236,46 +199,6 @@ func TestKeyPrefix(t *testing.T) {
 			t.Error("the prefix is not in the store")
 		}
 	})
-}
-
-func TestMaxConnections(t *testing.T) {
-	g := newRig(t, router.Options{}, frontend.Options{MaxConnections: 2})
-	a, b := g.dial(), g.dial()
-	a.send("version\r\n")
-	a.want("VERSION 1.6.45\r\n")
-	b.send("version\r\n")
-	b.want("VERSION 1.6.45\r\n")
-	c := g.dial()
-	c.want("ERROR Too many open connections\r\n")
-	c.wantEnd()
-	a.Close()
-	for i := 0; ; i++ {
-		d := g.dial()
-		d.send("version\r\n")
-		line, _ := d.r.ReadString('\n')
-		if line == "VERSION 1.6.45\r\n" {
-			break
-		}
-		if i > 1000 {
-			t.Fatal("no room after one left")
-		}
-	}
-	g.on(func() {
-		if n := g.f.Counters().RejectedConnections; n < 1 {
-			t.Errorf("%d rejected", n)
-		}
-	})
-}
-
-func TestIdleTimeout(t *testing.T) {
-	g := newRig(t, router.Options{}, frontend.Options{IdleTimeout: 200 * time.Millisecond})
-	s := g.dial()
-	for range 5 {
-		time.Sleep(100 * time.Millisecond)
-		s.send("version\r\n")
-		s.want("VERSION 1.6.45\r\n")
-	}
-	s.wantEnd()
 }
 
 func TestHalfClose(t *testing.T) {

@@ -161,7 +161,7 @@ func (l *link) OnOpen(c loop.Conn) {
 	l.open = true
 	r.stats.Connects++
 	c.Write([]byte(wire.Magic))
-	r.log.Debug("connected to server", "addr", l.server.addr)
+	r.log.Info("connected to server", "addr", l.server.addr)
 	for q := l.queue.first(); q != nil; q = l.queue.first() {
 		q.place.unlink()
 		l.send(q)
@@ -239,7 +239,7 @@ func (l *link) OnClose(_ loop.Conn, err error) {
 	}
 	l.leaveServer()
 	if l.open {
-		r.log.Debug("lost server", "addr", s.addr, "error", err)
+		r.log.Info("lost server", "addr", s.addr, "error", err)
 	}
 	l.open = false
 	l.drained()
