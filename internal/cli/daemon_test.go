@@ -32,6 +32,7 @@ func testDaemon() {
 	f := NewFlags("testd", "[flags]")
 	fail := f.Bool("", "fail", "fail at once")
 	crash := f.Bool("", "crash", "end at once")
+	slow := f.Bool("", "slow", "take a second to end")
 	var c Common
 	CommonFlags(f, &c, true)
 	RunDaemon(f, &c, func(ctx context.Context, log *slog.Logger, up func()) error {
@@ -45,6 +46,9 @@ func testDaemon() {
 		up()
 		log.Warn("up now")
 		<-ctx.Done()
+		if *slow {
+			time.Sleep(time.Second)
+		}
 		log.Info("stopped")
 		return ctx.Err()
 	})

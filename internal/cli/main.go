@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Exit is an error that chooses the exit status. With an empty Msg nothing is
@@ -19,6 +20,10 @@ type Exit struct {
 
 // Error is the message.
 func (e *Exit) Error() string { return e.Msg }
+
+// sameSignal is how long after the first signal another one is taken for the
+// same: timeout(1) and some supervisors signal the process and then its group.
+const sameSignal = 300 * time.Millisecond
 
 // Context is cancelled by SIGINT and SIGTERM. A second signal ends the process
 // at once, for the person who does not want to wait for a clean stop.
@@ -34,7 +39,11 @@ func Context() (context.Context, context.CancelFunc) {
 			signal.Stop(signals)
 			return
 		}
+		first := time.Now()
 		sig := <-signals
+		for time.Since(first) < sameSignal {
+			sig = <-signals
+		}
 		fmt.Fprintln(os.Stderr, "second signal: ended without a clean stop")
 		os.Exit(128 + int(sig.(syscall.Signal)))
 	}()

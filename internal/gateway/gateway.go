@@ -6,6 +6,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -116,7 +117,7 @@ func (g *gateway) listen() ([]string, error) {
 	for i, addr := range append(append([]string(nil), cfg.Text...), cfg.Binary...) {
 		li, err := g.frontend.Listen(addr)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
 		}
 		addrs = append(addrs, li.Addr())
 		g.log.Info("listening for memcached clients", "addr", li.Addr())

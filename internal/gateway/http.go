@@ -20,7 +20,7 @@ func (g *gateway) serveHTTP() (stop func(), err error) {
 	}
 	li, err := net.Listen("tcp", g.cfg.HTTP)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot listen on %s: %w", g.cfg.HTTP, err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+control.PathMetrics, g.metrics)
