@@ -1,0 +1,287 @@
+package sim
+
+import (
+	"strconv"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+const (
+	// patience is for how long a client tries one command.
+	patience = 6 * second
+	// generation is how long one set of keys is in use: histories stay short.
+	generation = 5 * second
+	keysAtOnce = 7
+)
+
+func itoa(v uint64) string { return strconv.FormatUint(v, 10) }
+
+// gateway is one kumo-gateway and the clients behind it. It has no sessions (R8
+// is not in the core yet): a write whose answer is lost has an unknown outcome.
+type gateway struct {
+	w     *World
+	place int
+	cmap  *clustermap.Map
+	// newer are configurations that refusals brought.
+	newer map[uint16]clustermap.Partition
+	calls []*call // outstanding, in the order of their beginning
+	// uniques are what its clients read last, for cas.
+	uniques map[string]uint64
+}
+
+// call is one command of a client: every try of it, until it is answered.
+type call struct {
+	g        *gateway
+	client   int
+	req      item.Request
+	part     uint16
+	began    int64
+	deadline int64
+	try      uint32
+	at       *Server // where the last try went; nil: none is out
+	run      uint64
+	done     func()
+}
+
+func newGateway(w *World, n int) *gateway {
+	return &gateway{w: w, place: placeGateway + n, newer: map[uint16]clustermap.Partition{}, uniques: map[string]uint64{}}
+}
+
+func (g *gateway) learn(m *clustermap.Map) {
+	if g.cmap == nil || m.Version > g.cmap.Version {
+		g.cmap = m
+	}
+}
+
+// config is what the gateway knows of a partition.
+func (g *gateway) config(p uint16) *clustermap.Partition {
+	if g.cmap == nil || len(g.cmap.Partitions) == 0 {
+		return nil
+	}
+	c := &g.cmap.Partitions[p]
+	if n, ok := g.newer[p]; ok && n.Epoch > c.Epoch {
+		c = &n
+	}
+	return c
+}
+
+// client is one client: a command, a short pause, another command.
+func (g *gateway) client(n int, until int64) {
+	w := g.w
+	if w.now >= until {
+		return
+	}
+	c := g.newCall(n, g.randomRequest())
+	c.done = func() {
+		w.after(w.often(0, 20*millisecond, 200*millisecond, 0.05), func() { g.client(n, until) })
+	}
+	c.send()
+}
+
+func (g *gateway) newCall(client int, req item.Request) *call {
+	c := &call{g: g, client: client, req: req, began: g.w.now, deadline: g.w.now + patience}
+	c.part = clustermap.PartitionOf(req.Key, len(g.w.served))
+	if req.Op == item.OpFlush {
+		c.part = uint16(g.w.rng.IntN(len(g.w.served)))
+	}
+	g.calls = append(g.calls, c)
+	return c
+}
+
+func (g *gateway) randomRequest() item.Request {
+	w := g.w
+	n := w.rng.IntN(keysAtOnce)
+	key := "k" + itoa(uint64(w.now/generation)) + "-" + itoa(uint64(n))
+	if n == 0 {
+		key = "t" + key // of these, items expire
+	}
+	w.stats["commands"]++
+	req := item.Request{Key: []byte(key), Value: []byte(itoa(uint64(w.stats["commands"]) * 1000))}
+	ttl := int64(0)
+	if n == 0 {
+		ttl = w.rng.Int64N(4)
+	}
+	switch x := w.rng.IntN(200); {
+	case x < 70:
+		req.Op, req.Value = item.OpGet, nil
+	case x < 100:
+		req.Op, req.Exptime = item.OpSet, ttl
+	case x < 115:
+		req.Op, req.Exptime = item.OpAdd, ttl
+	case x < 120:
+		req.Op = item.OpReplace
+	case x < 138:
+		req.Op, req.CAS = item.OpCAS, g.uniques[key]
+	case x < 158:
+		req.Op, req.Delta, req.Value = item.OpIncr, 1+w.rng.Uint64N(5), nil
+	case x < 162:
+		req.Op, req.Delta, req.Value = item.OpDecr, 1, nil
+	case x < 172:
+		req.Op, req.Value = item.OpAppend, []byte(itoa(uint64(w.rng.IntN(10))))
+	case x < 190:
+		req.Op, req.Value = item.OpDelete, nil
+	case x < 195:
+		req.Op, req.Value, req.Exptime = item.OpGetAndTouch, nil, ttl
+	case x < 199:
+		req.Op, req.Value, req.Exptime = item.OpTouch, nil, ttl
+	default:
+		req = item.Request{Op: item.OpFlush}
+	}
+	return req
+}
+
+// send makes the next try.
+func (c *call) send() {
+	g, w := c.g, c.g.w
+	c.try++
+	c.at = nil
+	try := c.try
+	if w.now > c.deadline {
+		c.end(item.Result{}, notDone)
+		return
+	}
+	cfg := g.config(c.part)
+	if cfg == nil || cfg.Primary() == 0 {
+		c.later()
+		return
+	}
+	s := w.server(cfg.Primary())
+	q := wire.Request{ID: try, Partition: c.part, Epoch: cfg.Epoch, Request: c.req}
+	frame := wire.AppendRequest(nil, &q)
+	if !s.up {
+		c.later() // the port refuses
+		return
+	}
+	c.at, c.run = s, s.run
+	w.send(g.place, s.index, s, func() { s.request(frame, c) })
+	w.after(w.between(second, 3*second), func() {
+		if c.try == try && c.at != nil {
+			c.lost()
+		}
+	})
+}
+
+// later tries again after a moment, with a newer map if there is one.
+func (c *call) later() {
+	c.at = nil
+	try := c.try
+	w := c.g.w
+	w.after(w.between(10*millisecond, 100*millisecond), func() {
+		if c.try != try {
+			return
+		}
+		if m := w.manager; !m.down() && !w.isCut(placeManager, c.g.place) {
+			c.g.learn(m.m)
+		}
+		c.send()
+	})
+}
+
+// request hands a command to its partition.
+func (s *Server) request(frame []byte, c *call) {
+	_, body, _, err := wire.Frame(frame)
+	var q wire.Request
+	if err == nil {
+		err = wire.DecodeRequest(body, &q)
+	}
+	if err != nil {
+		s.w.fail("request: %v", err)
+		return
+	}
+	t := replica.Token{Owner: c, ID: q.ID}
+	if int(q.Partition) >= len(s.replicas) {
+		(&call{}).refuseTo(s, c, &wire.Nak{ID: q.ID, Index: q.Partition, Reason: wire.NakNotReady})
+		return
+	}
+	s.turn(func() { s.replicas[q.Partition].Request(&q, t, &s.fx) })
+	clear(frame) // nothing of it may be kept
+}
+
+func (*call) refuseTo(s *Server, c *call, n *wire.Nak) {
+	c.answer(s, &replica.Reply{Token: replica.Token{Owner: c, ID: n.ID}, Nak: n})
+}
+
+// answer carries a reply of the core back to the gateway.
+func (c *call) answer(s *Server, r *replica.Reply) {
+	g, w := c.g, c.g.w
+	try := r.Token.ID
+	if r.Nak != nil {
+		nak := *r.Nak
+		w.send(s.index, g.place, nil, func() {
+			if c.try != try || c.at == nil {
+				return
+			}
+			w.stats["refusals"]++
+			old := g.config(c.part)
+			if p := nak.Partition; p.Epoch > old.Epoch {
+				g.newer[c.part] = p
+				c.send()
+				return
+			}
+			c.later()
+		})
+		return
+	}
+	frame := wire.AppendReply(nil, &wire.Reply{ID: try, Result: r.Result})
+	w.send(s.index, g.place, nil, func() {
+		if c.try != try || c.at == nil {
+			return
+		}
+		_, body, _, _ := wire.Frame(frame)
+		var reply wire.Reply
+		if err := wire.DecodeReply(body, &reply); err != nil {
+			w.fail("reply: %v", err)
+		}
+		switch reply.Status {
+		case item.FateUnknown, item.Failed:
+			w.stats["fate unknown"]++
+			c.lost()
+		default:
+			c.end(reply.Result, answered)
+		}
+	})
+}
+
+// serverGone: connections to the server have broken.
+func (g *gateway) serverGone(s *Server) {
+	for _, c := range append([]*call(nil), g.calls...) {
+		if c.at == s && c.run == s.run {
+			try := c.try
+			g.w.after(g.w.between(0, 10*millisecond), func() {
+				if c.try == try && c.at != nil {
+					c.lost()
+				}
+			})
+		}
+	}
+}
+
+// lost: the try's answer will not come. A get is tried again, a write may or
+// may not have been done.
+func (c *call) lost() {
+	if c.req.Op == item.OpGet {
+		c.later()
+		return
+	}
+	c.end(item.Result{}, unknown)
+}
+
+func (c *call) end(res item.Result, how outcome) {
+	g := c.g
+	c.try++
+	c.at = nil
+	for i, x := range g.calls {
+		if x == c {
+			g.calls = append(g.calls[:i], g.calls[i+1:]...)
+			break
+		}
+	}
+	if how == answered && res.Status == item.OK && (c.req.Op == item.OpGet || c.req.Op == item.OpGetAndTouch) {
+		g.uniques[string(c.req.Key)] = res.Item.CAS()
+	}
+	g.w.hist.add(c, res, how)
+	c.done()
+}

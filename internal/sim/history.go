@@ -1,0 +1,162 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+)
+
+// outcome of a command as its client saw it.
+type outcome uint8
+
+const (
+	answered outcome = iota
+	unknown          // it may have been done, or may yet be
+	notDone          // every try was refused before it was ordered
+)
+
+// history is what all clients saw.
+type history struct {
+	w       *World
+	keys    map[string][]porcupine.Operation
+	flushes []flushed
+}
+
+type flushed struct {
+	part uint16
+	op   porcupine.Operation
+}
+
+// input and output of one operation, as the model sees them. Times are in
+// seconds of virtual time: items expire by them.
+type input struct {
+	req       item.Request
+	call, ret float64
+}
+
+type output struct {
+	res     item.Result
+	unknown bool
+}
+
+func newHistory(w *World) *history {
+	return &history{w: w, keys: map[string][]porcupine.Operation{}}
+}
+
+func (h *history) add(c *call, res item.Result, how outcome) {
+	w := h.w
+	if w.trace != nil {
+		w.tracef("client %d: %s from %.3f: %s", c.client, describe(&c.req), float64(c.began)/1e6, result(res, how))
+	}
+	switch {
+	case how == notDone:
+		w.stats["surely not done"]++
+		return
+	case how == unknown && c.req.Op == item.OpGet:
+		return
+	case how == unknown:
+		w.stats["outcome unknown"]++
+	}
+	op := porcupine.Operation{ClientId: c.client, Call: c.began, Return: w.now,
+		Input:  input{c.req, float64(c.began) / 1e9, float64(w.now) / 1e9},
+		Output: output{res, how == unknown}}
+	if how == unknown {
+		op.Return = math.MaxInt64 / 2
+		op.Input = input{c.req, float64(c.began) / 1e9, math.Inf(1)}
+	}
+	w.stats["operations"]++
+	if c.req.Op == item.OpFlush {
+		h.flushes = append(h.flushes, flushed{c.part, op})
+		return
+	}
+	k := string(c.req.Key)
+	h.keys[k] = append(h.keys[k], op)
+}
+
+func describe(r *item.Request) string {
+	names := []string{"", "get", "set", "add", "replace", "append", "prepend", "cas", "incr", "decr", "touch", "gat", "delete", "flush"}
+	return fmt.Sprintf("%s %s %s exp %d cas %s delta %d", names[r.Op], r.Key, r.Value, r.Exptime, version(r.CAS), r.Delta)
+}
+
+func result(r item.Result, how outcome) string {
+	switch how {
+	case unknown:
+		return "unknown"
+	case notDone:
+		return "not done"
+	}
+	return fmt.Sprintf("status %d %q unique %s number %d", r.Status, r.Item.Value, version(r.Item.CAS()), r.Number)
+}
+
+// check runs porcupine on every key.
+func (h *history) check(timeout time.Duration) {
+	m := keyModel.ToModel()
+	for _, k := range h.names() {
+		ops := slices.Clone(h.keys[k])
+		for _, f := range h.flushes {
+			if f.part == clustermap.PartitionOf([]byte(k), len(h.w.served)) {
+				ops = append(ops, f.op)
+			}
+		}
+		switch porcupine.CheckOperationsTimeout(m, ops, timeout) {
+		case porcupine.Illegal:
+			h.w.fail("key %s is not linearizable: %s", k, h.explain(m, ops, timeout))
+		case porcupine.Unknown:
+			h.w.fail("key %s: %d operations could not be checked within %v", k, len(ops), timeout)
+		}
+	}
+}
+
+// explain finds the first answer with which the history is illegal.
+func (h *history) explain(m porcupine.Model, ops []porcupine.Operation, timeout time.Duration) string {
+	returns := make([]int64, 0, len(ops))
+	for _, o := range ops {
+		if !o.Output.(output).unknown {
+			returns = append(returns, o.Return)
+		}
+	}
+	slices.Sort(returns)
+	for _, t := range returns {
+		var part []porcupine.Operation
+		var last porcupine.Operation
+		for _, o := range ops {
+			if o.Call > t {
+				continue
+			}
+			if o.Return == t {
+				last = o
+			}
+			if o.Return > t {
+				in := o.Input.(input)
+				if in.req.Op == item.OpGet {
+					continue
+				}
+				in.ret = math.Inf(1)
+				o.Return, o.Input, o.Output = math.MaxInt64/2, in, output{unknown: true}
+			}
+			part = append(part, o)
+		}
+		if porcupine.CheckOperationsTimeout(m, part, timeout) == porcupine.Illegal {
+			in := last.Input.(input)
+			return fmt.Sprintf("first with %s, from %.3f to %.3f: %s", describe(&in.req),
+				float64(last.Call)/1e6, float64(last.Return)/1e6, result(last.Output.(output).res, answered))
+		}
+	}
+	return "no single answer shows it"
+}
+
+// names are all keys that were ever used, in order.
+func (h *history) names() []string {
+	names := make([]string, 0, len(h.keys))
+	for k := range h.keys {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	return names
+}

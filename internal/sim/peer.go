@@ -1,0 +1,196 @@
+package sim
+
+import (
+	"math/rand/v2"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// connectPeers makes the connections that the map asks for.
+func (s *Server) connectPeers() {
+	for i := range s.cmap.Servers {
+		srv := &s.cmap.Servers[i]
+		to := s.w.server(srv.ID)
+		if to == s {
+			continue
+		}
+		p := s.peers[to.index]
+		if p != nil && p.incarnation == srv.Incarnation {
+			continue
+		}
+		if p != nil && p.conn != nil {
+			c := p.conn
+			p.conn = nil
+			c.snap(s.w)
+		}
+		p = &peer{to: to, incarnation: srv.Incarnation, backoff: 20 * millisecond}
+		s.peers[to.index] = p
+		s.dial(p)
+	}
+}
+
+// dial tries to connect; it takes a round trip that must not be cut.
+func (s *Server) dial(p *peer) {
+	s.w.afterOn(s, s.w.delay(), func() {
+		if s.peers[p.to.index] != p || p.conn != nil {
+			return
+		}
+		if !p.to.up || s.w.isCut(s.index, p.to.index) || s.w.isCut(p.to.index, s.index) {
+			s.redial(p)
+			return
+		}
+		c := s.w.newConn(s, p.to)
+		p.conn, p.up, p.backoff = c, true, 20*millisecond
+		h := wire.PeerHello{From: s.id, To: p.to.id, Incarnation: s.disk.incarnation, ToIncarnation: p.incarnation}
+		c.write(s.w, s, wire.AppendPeerHello(nil, &h))
+		s.turn(func() {
+			s.askLease(p)
+			for _, r := range s.replicas {
+				if r.IsPrimary() {
+					r.PeerConnected(p.to.id, &s.fx)
+				}
+			}
+		})
+	})
+}
+
+func (s *Server) redial(p *peer) {
+	s.w.afterOn(s, p.backoff, func() {
+		if s.peers[p.to.index] == p && p.conn == nil {
+			s.dial(p)
+		}
+	})
+	p.backoff = min(2*p.backoff, second)
+}
+
+// hello checks that the dialer means this run of this server (R3, R10).
+func (s *Server) hello(c *conn, body []byte) {
+	h, err := wire.DecodePeerHello(body)
+	if err != nil {
+		s.w.fail("hello: %v", err)
+		return
+	}
+	if h.ToIncarnation != s.disk.incarnation || h.To != s.id {
+		c.snap(s.w)
+		return
+	}
+	if old := s.inbound[c.from.index]; old != nil {
+		old.snap(s.w)
+	}
+	s.inbound[c.from.index] = c
+}
+
+// peerClosed: a connection that this server opened has broken.
+func (s *Server) peerClosed(c *conn) {
+	if p := s.peers[c.to.index]; p != nil && p.conn == c {
+		p.conn, p.up = nil, false
+		s.redial(p)
+	}
+}
+
+// inboundClosed: a connection that another server opened has broken.
+func (s *Server) inboundClosed(c *conn) {
+	if s.inbound[c.from.index] == c {
+		delete(s.inbound, c.from.index)
+	}
+}
+
+func (s *Server) askLeases() {
+	s.turn(func() {
+		for i := range s.w.servers {
+			if p := s.peers[i]; p != nil && p.up {
+				s.askLease(p)
+			}
+		}
+	})
+	s.w.afterOn(s, int64(float64(replica.LeaseInterval)/s.rate), s.askLeases)
+}
+
+func (s *Server) askLease(p *peer) {
+	p.conn.write(s.w, s, wire.AppendLease(nil, wire.KindLeaseRequest, wire.Lease{Sent: s.clock()}))
+}
+
+// sendPeer sends a message of the core: questions on the connection that this
+// server opened, answers on the one that the other side did.
+func (s *Server) sendPeer(id clustermap.ServerID, m *wire.Message) {
+	to := s.w.server(id)
+	var c *conn
+	switch m.Kind {
+	case wire.KindAppendAck, wire.KindRing, wire.KindReconcileAck, wire.KindEpochAck,
+		wire.KindJoinState, wire.KindJoinStarted, wire.KindJoinDone:
+		c = s.inbound[to.index]
+	default:
+		if p := s.peers[to.index]; p != nil && p.up {
+			c = p.conn
+		}
+	}
+	if c != nil {
+		c.write(s.w, s, wire.AppendMessage(nil, m))
+	}
+}
+
+// cache is a Values that forgets at random.
+type cache struct {
+	rng *rand.Rand
+	m   map[cacheKey]*item.Item
+}
+
+type cacheKey struct {
+	part uint16
+	gen  uint32
+	key  string
+}
+
+func newCache(w *World) *cache { return &cache{rng: w.rng, m: map[cacheKey]*item.Item{}} }
+
+func (c *cache) Get(part uint16, gen uint32, key []byte) (*item.Item, bool) {
+	k := cacheKey{part, gen, string(key)}
+	if c.rng.IntN(8) == 0 {
+		delete(c.m, k)
+	}
+	it, ok := c.m[k]
+	return it, ok
+}
+
+func (c *cache) Put(part uint16, gen uint32, key string, it *item.Item) {
+	k := cacheKey{part, gen, key}
+	delete(c.m, k)
+	if c.rng.IntN(4) > 0 {
+		c.m[k] = it
+	}
+}
+
+func (c *cache) Remove(part uint16, gen uint32, key string) {
+	delete(c.m, cacheKey{part, gen, key})
+}
+
+// traceMessage shows one message of the core.
+func (w *World) traceMessage(from, to *Server, m *wire.Message) {
+	if w.trace == nil {
+		return
+	}
+	extra := ""
+	switch m.Kind {
+	case wire.KindAppend:
+		extra = " " + m.Key
+	case wire.KindReconcile, wire.KindRing, wire.KindJoinStart:
+		for _, v := range m.Values {
+			extra += " " + v.Key
+		}
+		for _, e := range m.Ring {
+			extra += " ring:" + version(e.Version) + " " + e.Key
+		}
+	}
+	w.tracef("    %s>%s p%d e%d %s join %d at %s after %s committed %s%s", from.name, to.name, m.Partition, m.Epoch,
+		kindNames[m.Kind], m.JoinID, version(m.Version), version(m.Prev), version(m.Committed), extra)
+}
+
+var kindNames = map[wire.Kind]string{
+	wire.KindAppend: "append", wire.KindAppendAck: "append-ack", wire.KindActivate: "activate", wire.KindRing: "ring",
+	wire.KindReconcile: "reconcile", wire.KindReconcileAck: "reconcile-ack", wire.KindEpochQuery: "epoch-query",
+	wire.KindEpochAck: "epoch-ack", wire.KindJoinHello: "join-hello", wire.KindJoinState: "join-state",
+	wire.KindJoinStart: "join-start", wire.KindJoinStarted: "join-started", wire.KindJoinEnd: "join-end", wire.KindJoinDone: "join-done",
+}

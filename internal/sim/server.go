@@ -1,0 +1,330 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+const (
+	tickInterval = 100 * millisecond
+	maxJoins     = 2
+	// unixStart is the wall clock when a run begins.
+	unixStart = int64(1_700_000_000)
+)
+
+// Server is kumo-server without its sockets: it does with the core's effects
+// what internal/server does, and nothing of its own. What it holds ends with
+// a crash, except its disk.
+type Server struct {
+	w     *World
+	index int
+	name  string
+	addr  string
+	id    clustermap.ServerID
+	disk  *disk
+
+	up          bool
+	run         uint64 // counts starts; also the random run ID that it registers
+	pausedUntil int64
+	// Its clock runs at rate from offset; skew is the wall clock's error in seconds.
+	rate   float64
+	offset int64
+	skew   int64
+
+	node     *replica.Node
+	fx       replica.Effects
+	replicas []*replica.Replica
+	cmap     *clustermap.Map
+	member   bool
+	cache    *cache
+	turning  bool // the end of the turn is due
+	peers    map[int]*peer
+	inbound  map[int]*conn
+	joins    map[replica.JoinWanted]struct{}
+	waiting  []replica.JoinWanted
+	leasing  []*replica.Replica
+	granted  bool
+	// checked is the epoch in which each partition's activation was inspected.
+	checked []uint32
+	// term is the manager's term that this run is registered in.
+	term int
+}
+
+// peer is another server: one connection to one incarnation of it.
+type peer struct {
+	to          *Server
+	incarnation uint64
+	conn        *conn
+	up          bool
+	backoff     int64
+}
+
+func (s *Server) clock() int64 { return s.offset + int64(float64(s.w.now)*s.rate) }
+
+func (s *Server) touchClock() {
+	s.node.Now = s.clock()
+	s.node.Unix = unixStart + s.w.now/second + s.skew
+}
+
+// start begins a new run with what the disk holds.
+func (s *Server) start() {
+	w := s.w
+	if s.up || s.disk.destroyed {
+		return
+	}
+	s.up, s.pausedUntil = true, 0
+	s.run++
+	s.disk.incarnation++
+	s.fx = replica.Effects{}
+	s.cache = newCache(w)
+	s.replicas, s.cmap, s.member = nil, nil, false
+	s.turning, s.granted, s.term = false, false, 0
+	s.peers, s.inbound = map[int]*peer{}, map[int]*conn{}
+	s.joins, s.waiting, s.leasing = map[replica.JoinWanted]struct{}{}, nil, nil
+	s.node = &replica.Node{Self: s.id, Leases: replica.NewLeases(s.clock()), Values: s.cache}
+	w.tracef("%s starts, incarnation %d", s.name, s.disk.incarnation)
+	w.afterOn(s, w.between(0, tickInterval), s.tick)
+	w.afterOn(s, w.between(0, 50*millisecond), s.askLeases)
+	w.afterOn(s, w.between(0, 20*millisecond), s.beat)
+}
+
+// crash ends the run. Its connections break.
+func (s *Server) crash() {
+	if !s.up {
+		return
+	}
+	s.w.tracef("%s crashes", s.name)
+	s.up = false
+	s.disk.crash(s.w)
+	s.w.snapAll(func(c *conn) bool { return c.from == s || c.to == s })
+	for _, g := range s.w.gates {
+		g.serverGone(s)
+	}
+}
+
+// turn is one thing that the event loop does; the turn may take in more of them
+// before it ends.
+func (s *Server) turn(do func()) {
+	s.touchClock()
+	do()
+	s.inspect()
+	if !s.turning {
+		s.turning = true
+		s.w.afterOn(s, s.w.between(0, 100*microsecond), s.endTurn)
+	}
+}
+
+// endTurn carries out the effects in the order in which the daemon does.
+func (s *Server) endTurn() {
+	s.turning = false
+	fx := &s.fx
+	if s.granted {
+		s.granted = false
+		fx.Pending = append(fx.Pending, s.leasing...)
+		s.leasing = nil
+	}
+	s.touchClock()
+	for len(fx.Pending) > 0 {
+		r := fx.Pending[0]
+		fx.Pending = fx.Pending[1:]
+		from := len(fx.Replies)
+		if r.Drain(fx) {
+			s.leasing = append(s.leasing, r)
+		}
+		s.w.inspectReplies(s, r, fx.Replies[from:])
+	}
+	s.scheduleJoins()
+	s.persist()
+	for i := range fx.Sends {
+		s.sendPeer(fx.Sends[i].To, &fx.Sends[i].Msg)
+	}
+	for i := range fx.Replies {
+		fx.Replies[i].Token.Owner.(*call).answer(s, &fx.Replies[i])
+	}
+	for _, rd := range fx.Reads {
+		s.read(rd)
+	}
+	for _, c := range fx.Copies {
+		s.startCopy(c)
+	}
+	if len(fx.Activated)+len(fx.InSync)+len(fx.Accuse) > 0 {
+		s.report()
+	}
+	*fx = replica.Effects{}
+}
+
+// persist moves the turn's writes into the batch, positions last.
+func (s *Server) persist() {
+	fx, b := &s.fx, s.disk.filling
+	for i := range fx.Writes {
+		wr := &fx.Writes[i]
+		switch {
+		case wr.IsFlush: // the record goes with the position
+		case wr.Item != nil:
+			b.changes = append(b.changes, change{part: wr.Partition, key: wr.Key, record: item.AppendRecord(nil, wr.Item)})
+		default:
+			b.changes = append(b.changes, change{part: wr.Partition, key: wr.Key})
+		}
+	}
+	for _, r := range fx.Dirty {
+		v, unfinished := r.StorePosition()
+		b.changes = append(b.changes, change{part: r.Part(), stored: &replica.Stored{Version: v, Unfinished: unfinished, Flush: r.Flush()}})
+		b.refs = append(b.refs, ref{r, r.TakeTicket()})
+	}
+	s.commit()
+}
+
+func (s *Server) scheduleJoins() {
+	fx := &s.fx
+	for _, j := range fx.JoinsEnded {
+		delete(s.joins, j)
+	}
+	s.waiting = append(s.waiting, fx.JoinsWanted...)
+	for len(s.waiting) > 0 && len(s.joins) < maxJoins {
+		j := s.waiting[0]
+		s.waiting = s.waiting[1:]
+		if j.Replica.BeginJoin(j, fx) {
+			s.joins[j] = struct{}{}
+		}
+	}
+}
+
+// report tells the manager what the partitions have to say.
+func (s *Server) report() {
+	r := control.Report{Incarnation: s.disk.incarnation, Activated: s.fx.Activated, InSync: s.fx.InSync}
+	for _, a := range s.fx.Accuse {
+		s.w.tracef("%s accuses %s in partition %d epoch %d", s.name, s.w.names(a.Members), a.PE.P, a.PE.E)
+		r.Accuse = append(r.Accuse, control.Accusation{Accused: a.Members, Partitions: []control.PartitionEpoch{a.PE}})
+	}
+	s.w.toManager(s, func(m *Manager) { m.report(s, r) })
+}
+
+func (s *Server) tick() {
+	s.turn(func() {
+		for _, r := range s.replicas {
+			if r.IsPrimary() {
+				r.Tick(&s.fx)
+			}
+		}
+		s.fx.Pending = append(s.fx.Pending, s.leasing...)
+		s.leasing = nil
+	})
+	s.w.afterOn(s, int64(float64(tickInterval)/s.rate), s.tick)
+}
+
+// adopt takes a whole map from the managers.
+func (s *Server) adopt(m *clustermap.Map) {
+	if s.cmap != nil && m.Version <= s.cmap.Version {
+		return
+	}
+	if m.ClusterID == 0 {
+		return
+	}
+	s.turn(func() {
+		if s.replicas == nil {
+			s.makeReplicas(len(m.Partitions))
+		}
+		s.cmap, s.disk.cluster, s.node.Map = m, m.ClusterID, m
+		s.node.Leases.SetMapVersion(m.Version)
+		me := m.Server(s.id)
+		s.member = me != nil && me.State == clustermap.Active && me.Incarnation == s.disk.incarnation
+		s.connectPeers()
+		for i, r := range s.replicas {
+			c := &m.Partitions[i]
+			v := replica.View{Config: *c, Member: s.member, Whole: true}
+			if lp := m.Server(c.LastPrimary); lp != nil && lp.Incarnation > c.LastPrimaryIncarnation {
+				v.LastPrimaryRestarted = true
+			}
+			r.Adopt(v, &s.fx)
+		}
+		s.dropMoved()
+	})
+}
+
+func (s *Server) makeReplicas(n int) {
+	s.replicas = make([]*replica.Replica, n)
+	s.checked = make([]uint32, n)
+	for i := range s.replicas {
+		s.replicas[i] = replica.New(uint16(i), s.node, s.disk.part(uint16(i)).stored)
+	}
+}
+
+// dropMoved forgets partitions that have moved away and have all their copies elsewhere.
+func (s *Server) dropMoved() {
+	if !s.member {
+		return
+	}
+	for i, r := range s.replicas {
+		c := &s.cmap.Partitions[i]
+		if r.Empty() || !c.Active || len(c.Replicas) < len(c.Assigned) ||
+			clustermap.Contains(c.Replicas, s.id) || clustermap.Contains(c.Joining, s.id) ||
+			clustermap.Contains(c.Assigned, s.id) || clustermap.Contains(c.LastKnown, s.id) {
+			continue
+		}
+		s.persist() // what was taken before goes into the batch before
+		s.fx.Writes, s.fx.Dirty = nil, nil
+		if r.Forget() {
+			s.w.stats["forgotten"]++
+			s.disk.filling.changes = append(s.disk.filling.changes, change{part: uint16(i), wipe: true})
+			s.commit()
+		}
+	}
+}
+
+// frame takes a frame of a connection; dialed: this server opened it.
+func (s *Server) frame(c *conn, b []byte, dialed bool) {
+	kind, body, n, err := wire.Frame(b)
+	if err != nil || n != len(b) {
+		s.w.fail("a frame of %d bytes reads as %d: %v", len(b), n, err)
+		return
+	}
+	other := c.from
+	if dialed {
+		other = c.to
+	}
+	switch kind {
+	case wire.KindPeerHello:
+		s.hello(c, body)
+	case wire.KindLeaseGrant:
+		l, err := wire.DecodeLease(body)
+		if err != nil {
+			s.w.fail("lease: %v", err)
+		}
+		s.turn(func() {
+			s.node.Leases.Granted(other.id, l.Sent, l.MapVersion, s.node.Now)
+			s.granted = true
+		})
+	case wire.KindLeaseRequest:
+		if s.inbound[other.index] != c {
+			return
+		}
+		l, err := wire.DecodeLease(body)
+		if err != nil {
+			s.w.fail("lease: %v", err)
+		}
+		s.touchClock()
+		l.MapVersion = s.node.Leases.Grant(other.id, s.node.Now)
+		c.write(s.w, s, wire.AppendLease(nil, wire.KindLeaseGrant, l))
+	default:
+		if !dialed && s.inbound[other.index] != c {
+			return // before its hello, or given up for a newer one
+		}
+		var m wire.Message
+		if err := wire.DecodeMessage(kind, body, &m); err != nil {
+			s.w.fail("message of kind %d: %v", kind, err)
+			return
+		}
+		clear(b) // nothing of the frame may be kept
+		if int(m.Partition) < len(s.replicas) {
+			s.w.traceMessage(other, s, &m)
+			s.turn(func() { s.replicas[m.Partition].Step(other.id, &m, &s.fx) })
+		}
+	}
+}
+
+func (s *Server) String() string { return fmt.Sprintf("%s/%d", s.name, s.disk.incarnation) }
