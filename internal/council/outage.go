@@ -95,16 +95,20 @@ func (t *turn) resumer(i uint16, p *Partition) (ID, bool) {
 	if len(up) == 0 {
 		return 0, t.now-o.since >= t.c.cfg.ResumeWait
 	}
-	if len(up) < len(p.LastKnown) {
-		if t.now-max(o.since, o.there) < t.c.cfg.ResumeWait {
-			return 0, false
-		}
-		up = filter(up, func(id ID) bool { return !t.uncertain(p, id) })
-		if len(up) == 0 {
-			return 0, true
-		}
+	all := len(up) == len(p.LastKnown)
+	if !all && t.now-max(o.since, o.there) < t.c.cfg.ResumeWait {
+		return 0, false
 	}
-	return t.mostAdvanced(i, p, up), true
+	// Each certain one holds all that was acknowledged, whatever its position of
+	// long ago says. Uncertain ones are compared only with each other.
+	certain := filter(up, func(id ID) bool { return !t.uncertain(p, id) })
+	switch {
+	case len(certain) > 0:
+		return t.mostAdvanced(i, p, certain), true
+	case all:
+		return t.mostAdvanced(i, p, up), true
+	}
+	return 0, true
 }
 
 // mostAdvanced of these stores in partition i; among equals the load is spread.

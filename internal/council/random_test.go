@@ -90,6 +90,15 @@ func random(t *testing.T, seed uint64, trace bool) {
 					})
 				}
 			}
+		case 17: // always the same machine: the others have what it loses
+			if b := s.boxes[0]; b.up {
+				s.powerLoss(b)
+				s.after(int64(r.IntN(4000)), func() {
+					if !b.up {
+						s.boot(b)
+					}
+				})
+			}
 		case 16:
 			s.command([]string{"enable-auto-replace", "disable-auto-replace"}[r.IntN(2)])
 		}
@@ -109,7 +118,10 @@ func random(t *testing.T, seed uint64, trace bool) {
 		s.step()
 	}
 	s.command("attach")
-	if !s.until(120_000, func() bool { return s.settled() && allActive(s.m) && len(s.m.Servers) == len(s.boxes) }) {
+	s.command("replace")
+	if !s.until(120_000, func() bool {
+		return s.settled() && allActive(s.m) && len(s.m.Servers) == len(s.boxes) && len(s.m.Partitions[0].Replicas) == 3
+	}) {
 		for i := range s.m.Partitions {
 			p := &s.m.Partitions[i]
 			t.Logf("p%d e%d %v joining %v active %v known %v assigned %v", i, p.Epoch, p.Replicas, p.Joining, p.Active, p.LastKnown, p.Assigned)

@@ -48,10 +48,12 @@ type box struct {
 	m        *clustermap.Map
 	store    []int
 	undone   []bool // join unfinished
-	dead     []ID   // the latest notice, which is acted on at once
-	deadAt   int64
-	silent   map[ID]int64 // since when a peer does not answer
-	filled   map[int]map[ID]int64
+	// uncertain: the machine lost power once, and what was not flushed.
+	uncertain bool
+	dead      []ID // the latest notice, which is acted on at once
+	deadAt    int64
+	silent    map[ID]int64 // since when a peer does not answer
+	filled    map[int]map[ID]int64
 }
 
 func newSim(t testing.TB, seed uint64, servers, partitions int) *sim {
@@ -94,6 +96,31 @@ func (s *sim) crash(b *box) {
 				s.c.Broken(s.now, b.id)
 			}
 		})
+	}
+}
+
+// powerLoss is a crash that takes the store's last operations with it. They were
+// acknowledged: only the other replicas have them now (R9).
+func (s *sim) powerLoss(b *box) {
+	if !b.up {
+		return
+	}
+	s.crash(b)
+	b.uncertain = true
+	for i := range b.store {
+		b.store[i] = max(0, b.store[i]-s.r.IntN(3))
+	}
+	s.forgive(s.m)
+}
+
+// forgive what P2 does not promise: a configuration of one store that lost power.
+func (s *sim) forgive(m *clustermap.Map) {
+	for i := range m.Partitions {
+		if k := m.Partitions[i].LastKnown; len(k) == 1 {
+			if b := s.box(k[0]); b.uncertain && s.acked[i] > b.store[i] {
+				s.acked[i] = b.store[i]
+			}
+		}
 	}
 }
 
@@ -159,8 +186,12 @@ func (s *sim) manage() {
 			s.t.Logf("%d reply %v %s", s.now, r.Response.Lines, r.Err)
 		}
 	}
-	for to, ids := range out.Dead {
-		b := s.box(to)
+	for _, b := range s.boxes {
+		to := b.id
+		ids, ok := out.Dead[to]
+		if !ok {
+			continue
+		}
 		s.after(int64(s.r.IntN(50)), func() {
 			if s.runs(b) && s.reach(0, to) {
 				b.dead, b.deadAt = ids, s.now
@@ -183,6 +214,7 @@ func (s *sim) manage() {
 		}
 		s.check(s.m, n)
 		s.m = n
+		s.forgive(n)
 		if s.c.Leading() {
 			s.c.Applied(s.now, n)
 		}
@@ -261,7 +293,11 @@ func (s *sim) live(b *box) {
 			s.lead(b, i, &r, accuse)
 		}
 	}
-	for id, list := range accuse {
+	for _, o := range s.boxes {
+		id, list := o.id, accuse[o.id]
+		if len(list) == 0 {
+			continue
+		}
 		r.Accuse = append(r.Accuse, control.Accusation{Accused: []ID{id}, Partitions: list})
 	}
 	if len(r.Activated)+len(r.InSync)+len(r.Accuse)+len(r.StepDown) > 0 && s.now%30 == 0 {
@@ -285,7 +321,7 @@ func (s *sim) live(b *box) {
 
 func (s *sim) register(b *box) {
 	h := control.Hello{Role: control.RoleServer, ID: b.id, Addr: fmt.Sprintf("10.0.0.%d:19800", b.id), StreamAddr: fmt.Sprintf("10.0.0.%d:19900", b.id),
-		Incarnation: b.inc, RunID: b.run}
+		Incarnation: b.inc, RunID: b.run, Uncertain: b.uncertain}
 	if b.m != nil {
 		h.ClusterID = b.m.ClusterID
 	}

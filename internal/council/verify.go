@@ -68,7 +68,7 @@ func (t *turn) reverify(i uint16, p Partition) (Partition, bool) {
 	for len(list) > 0 && (list[0] == p.Replicas[0] || !slices.Contains(p.Replicas, list[0])) {
 		list = list[1:]
 	}
-	if len(list) == 0 {
+	if len(list) == 0 || len(p.Assigned) < 3 {
 		delete(v.todo, i)
 		return p, false
 	}
