@@ -26,7 +26,15 @@ func main() {
 	pipeline := flag.Int("pipeline", 1, "requests in flight on a connection")
 	size := flag.Int("size", 100, "bytes of a value")
 	only := flag.String("only", "", "measure only this system")
+	addr := flag.String("addr", "", "measure what speaks memcached there instead, without its CPU")
 	flag.Parse()
+	if *addr != "" {
+		if err := runAt(*addr, *ops, *rounds, *keys, *conns, *pipeline, *size); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(*bin, *ops, *rounds, *keys, *conns, *pipeline, *size, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -106,6 +114,25 @@ func run(bin string, ops, rounds, keys, conns, pipeline, size int, only string) 
 			fmt.Printf(" %.0f | %.2f | %.1f | %.2f |", m.perSecond, m.perSecond/base[i], m.cpu, m.mean)
 		}
 		fmt.Println()
+	}
+	return nil
+}
+
+// runAt measures one running system.
+func runAt(addr string, ops, rounds, keys, conns, pipeline, size int) error {
+	fill := job{addr: addr, proto: memcached, set: true, ops: (keys/(4*conns) + 1) * 4 * conns, conns: conns, pipeline: 4, keys: keys, size: size, ordered: true}
+	if _, err := fill.run(); err != nil {
+		return err
+	}
+	for range rounds {
+		for _, set := range []bool{false, true} {
+			j := job{addr: addr, proto: memcached, set: set, ops: ops, conns: conns, pipeline: pipeline, keys: keys, size: size}
+			r, err := j.run()
+			if err != nil {
+				return err
+			}
+			fmt.Printf("set=%-5v %9.0f/s  mean %v\n", set, r.perSecond, r.mean)
+		}
 	}
 	return nil
 }
