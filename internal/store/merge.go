@@ -37,7 +37,8 @@ type MergeStats struct {
 // The result has no identity, like a checkpoint. It appears whole or not at
 // all. progress, if not nil, is called after each partition.
 //
-// The original's .tch files cannot be read yet: the error says so.
+// Sources may also all be .tch files of the original kumofs (importTch); name
+// those of all its servers, for each has only a part of the keys.
 func Merge(dst string, srcs []string, o Options, progress func(done, of int)) (stats MergeStats, err error) {
 	o.setDefaults()
 	if len(srcs) == 0 {
@@ -52,16 +53,24 @@ func Merge(dst string, srcs []string, o Options, progress func(done, of int)) (s
 			_ = s.store.Close() // read-only: nothing to lose
 		}
 	}()
-	for _, path := range srcs {
-		if err := m.addSource(path, o); err != nil {
-			return stats, err
+	files, err := onlyTch(o, srcs)
+	if err != nil {
+		return stats, err
+	}
+	fill := func() error { return m.importTch(srcs, progress) }
+	if !files {
+		fill = func() error { return m.mergeStores(progress) }
+		for _, path := range srcs {
+			if err := m.addSource(path, o); err != nil {
+				return stats, err
+			}
 		}
 	}
 	tmp := dst + ".part"
 	if err := o.FS.RemoveAll(tmp); err != nil { // of a merge that was cut short
 		return stats, ioError(err, "cannot merge into "+dst)
 	}
-	if err := m.run(tmp, o, progress); err != nil {
+	if err := m.run(tmp, o, fill); err != nil {
 		_ = o.FS.RemoveAll(tmp)
 		return stats, err
 	}
@@ -90,10 +99,6 @@ const mergeBatch = 1 << 20
 func (m *merger) addSource(path string, o Options) error {
 	o.ReadOnly = true
 	s, err := Open(path, o)
-	if errors.Is(err, ErrTokyoCabinet) {
-		return errorf(ErrTokyoCabinet, nil,
-			"cannot merge %s: it is a Tokyo Cabinet file of the original kumofs, which this version cannot read; copy its pairs over the memcached protocol instead", path)
-	}
 	if err != nil {
 		return fmt.Errorf("cannot merge %s: %w", path, err)
 	}
@@ -102,26 +107,15 @@ func (m *merger) addSource(path string, o Options) error {
 	return err
 }
 
-// run fills the store at tmp and takes its identity away.
-func (m *merger) run(tmp string, o Options, progress func(done, of int)) error {
+// run makes a store at tmp, has it filled, and takes its identity away.
+func (m *merger) run(tmp string, o Options, fill func() error) error {
 	o.ReadOnly, o.Fsync = false, false // Close syncs
 	var err error
 	if m.dst, err = Open(tmp, o); err != nil {
 		return err
 	}
 	m.batch = m.dst.NewBatch()
-	parts := m.partitions()
-	for i, part := range parts {
-		if err = m.partition(part); err != nil {
-			break
-		}
-		if progress != nil {
-			progress(i+1, len(parts))
-		}
-	}
-	if err == nil {
-		err = m.flush(0)
-	}
+	err = fill()
 	if err == nil {
 		err = ioError(m.dst.db.Flush(), "cannot merge")
 	}
@@ -131,8 +125,7 @@ func (m *merger) run(tmp string, o Options, progress func(done, of int)) error {
 	if err != nil {
 		return err
 	}
-	m.stats.Partitions = len(parts)
-	b := backupFile{Cluster: hexID(m.cluster()), Time: time.Now().UTC(), Partitions: len(parts)}
+	b := backupFile{Cluster: hexID(m.cluster()), Time: time.Now().UTC(), Partitions: m.stats.Partitions}
 	if err := writeBackupFile(m.dst, tmp, b); err != nil {
 		return err
 	}
@@ -141,6 +134,21 @@ func (m *merger) run(tmp string, o Options, progress func(done, of int)) error {
 		err = syncDir(o.FS, tmp)
 	}
 	return ioError(err, "cannot merge")
+}
+
+// mergeStores fills the store from the sources.
+func (m *merger) mergeStores(progress func(done, of int)) error {
+	parts := m.partitions()
+	m.stats.Partitions = len(parts)
+	for i, part := range parts {
+		if err := m.partition(part); err != nil {
+			return err
+		}
+		if progress != nil {
+			progress(i+1, len(parts))
+		}
+	}
+	return m.flush(0)
 }
 
 // cluster is the cluster that the sources agree on, or 0.
