@@ -120,6 +120,9 @@ func (r *Replica) reconcileRead(rd *Read, items []*item.Item, err error, fx *Eff
 		return
 	}
 	p.reading = false
+	if p.agreed {
+		return // it answered twice, and operations may have been ordered since
+	}
 	if err != nil {
 		return // asked again on a tick; the daemon reports its disk itself
 	}
@@ -141,6 +144,9 @@ func (r *Replica) reconcile(p *peer, values []wire.Value, fx *Effects) {
 func (r *Replica) stepReconcile(from clustermap.ServerID, m *wire.Message, fx *Effects) {
 	if r.role != roleBackup || !r.fromPrimary(from) {
 		return
+	}
+	if epochOf(r.last) == r.cfg.Epoch && seqOf(m.Version) < seqOf(r.last) {
+		return // late: the primary has ordered operations since, and we have them
 	}
 	for _, v := range m.Values {
 		r.write(fx, Write{Key: v.Key, Item: v.Item})

@@ -286,3 +286,66 @@ func TestAccusation(t *testing.T) {
 		t.Errorf("accused %v of those held dead", got)
 	}
 }
+
+// A member's ring that arrives twice makes the primary read its values twice.
+// The second reading may come back after it began to serve: its values are old then.
+func TestReconcileReadAfterAgreementIsNotSent(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	r.lose = func(p packet) bool { return p.msg.Kind == wire.KindAppend && p.to == C }
+	r.ask(A, set("k", "1"))
+	r.run()
+	r.crash(A)
+	r.pass(2 * LeaseLength)
+	var ring packet
+	r.lose = func(p packet) bool {
+		if p.msg.Kind == wire.KindRing {
+			ring = p
+		}
+		return false
+	}
+	r.lead(ids{B, C}, B, C)
+	r.hold = func(p packet) bool { return p.msg.Kind == wire.KindReconcileAck }
+	r.run()
+	b := r.hosts[B]
+	b.slowReads = true
+	r.wires = append(r.wires, ring)
+	r.run()
+	if len(b.reads) != 1 {
+		t.Fatal("the ring did not arrive twice")
+	}
+	r.release(true)
+	r.record()
+	r.leases()
+	r.ask(B, set("k", "2"))
+	r.run()
+	b.reads[0].Keys = slices.Clone(b.reads[0].Keys)
+	old := []*item.Item{{Version: 1, Value: []byte("1")}}
+	b.r.ReadDone(&b.reads[0], old, nil, &b.fx)
+	b.reads, b.slowReads = nil, false
+	r.run()
+	r.equal(B, C)
+}
+
+// A Reconcile that arrives after operations of its own epoch does not undo them.
+func TestLateReconcileIsNotTaken(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	r.lose = func(p packet) bool { return p.msg.Kind == wire.KindAppend && p.to == C }
+	r.ask(A, set("k", "1"))
+	r.run()
+	r.crash(A)
+	r.pass(2 * LeaseLength)
+	var late packet
+	r.lose = func(p packet) bool {
+		if p.msg.Kind == wire.KindReconcile {
+			late = p
+		}
+		return false
+	}
+	r.lead(ids{B, C}, B, C)
+	r.run()
+	r.record()
+	r.do(B, set("k", "2"))
+	r.wires = append(r.wires, late)
+	r.run()
+	r.equal(B, C)
+}

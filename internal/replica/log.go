@@ -41,6 +41,8 @@ type oplog struct {
 
 func seqOf(version uint64) uint64 { return version & (1<<clustermap.SeqBits - 1) }
 
+func epochOf(version uint64) uint32 { return uint32(version >> clustermap.SeqBits) }
+
 func versionOf(epoch uint32, seq uint64) uint64 { return uint64(epoch)<<clustermap.SeqBits | seq }
 
 // reset makes the log hold just the ring given: what is known after Reconcile
