@@ -109,6 +109,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer streams.Close()
+	if cfg.Text != "" {
+		if err := n.serveText(cfg.Text); err != nil {
+			return fmt.Errorf("cannot serve memcached on %s: %w", cfg.Text, err)
+		}
+	}
 	if err := n.openStore(); err != nil {
 		return err
 	}
@@ -131,11 +136,6 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n.loop.OnTurnEnd(n.endTurn)
 	n.loop.Post(n.tick)
 	n.loop.Post(n.askLeases)
-	if cfg.Text != "" {
-		if err := n.serveText(cfg.Text); err != nil {
-			return fmt.Errorf("cannot serve memcached on %s: %w", cfg.Text, err)
-		}
-	}
 
 	wg := &n.wg
 	wg.Go(func() { n.saveMaps(maps) })
