@@ -206,7 +206,7 @@ func (n *node) openStore() error {
 		return err
 	}
 	id := s.Identity()
-	n.store, n.self, n.cluster = s, id.ID, id.ClusterID
+	n.store, n.self, n.cluster, n.uncertain = s, id.ID, id.ClusterID, id.UncertainTail
 	if n.incarnation, err = s.StartIncarnation(); err == nil {
 		n.stored, err = s.Partitions()
 	}
