@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -215,4 +217,21 @@ func needRoot(t testing.TB, what string) {
 	if os.Getuid() != 0 {
 		t.Skipf("%s: not run: it needs root for %s", t.Name(), what)
 	}
+}
+
+// httpGet is the body of an answer of a daemon's HTTP, whatever its status.
+func httpGet(t testing.TB, addr, path string) string {
+	t.Helper()
+	client := http.Client{Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("http://" + addr + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
