@@ -53,6 +53,7 @@ type node struct {
 	commit  committer
 	reads   *readers
 	copies  *copier
+	sweep   sweeper
 	joins   map[replica.JoinWanted]struct{} // running
 	waiting []replica.JoinWanted            // wanted, in order
 	leasing []*replica.Replica              // answers wait for a lease

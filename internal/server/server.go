@@ -131,6 +131,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n.commit.init(n)
 	n.reads = newReaders(n)
 	n.copies = newCopier(n, cfg.ReplaceRate)
+	n.sweep.n = n
 	member, maps := n.newMember(listener.Addr(), streams.Addr().String())
 	n.report.send = func(r *control.Report) { member.Send(*r) }
 	n.loop.OnTurnEnd(n.endTurn)
@@ -147,6 +148,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		wg.Go(func() { n.copies.run(ctx) })
 	}
 	wg.Go(func() { n.serveStreams(ctx, streams) })
+	wg.Go(func() { n.sweep.run(ctx) })
 	web := &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelInfo)}
 	wg.Go(func() { _ = web.Serve(n.cfg.http) }) // ends with http.ErrServerClosed
