@@ -111,6 +111,7 @@ func (w *World) phases() {
 	w.after(second, w.operator)
 	w.runUntil(end)
 	w.faults = false
+	w.healed = end
 	w.tracef("--- the faults are over")
 	w.heal()
 	w.runUntil(end + serveBound)
@@ -189,7 +190,7 @@ func (w *World) operator() {
 			return
 		}
 	}
-	if w.faults {
+	if w.faults || w.now < w.healed+2*second {
 		return
 	}
 	for _, in := range m.Servers {

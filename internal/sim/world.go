@@ -31,6 +31,7 @@ type World struct {
 	net     network
 	// faults: things still go wrong.
 	faults bool
+	healed int64 // when the last fault ended
 	// served is the highest epoch in which each partition has answered anything.
 	served []uint32
 
