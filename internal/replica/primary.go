@@ -104,10 +104,10 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	r.tryReady(fx)
 }
 
-// stepDown ends this server's time as primary, which was in epoch from: what was
-// ordered is answered when its fate is known (handover), everything else was
-// surely not done.
-func (r *Replica) stepDown(from uint32, fx *Effects) {
+// stepDown ends this server's time as primary, the last configuration of which is
+// from: what was ordered is answered when its fate is known (handover), everything
+// else was surely not done.
+func (r *Replica) stepDown(from *clustermap.Partition, fx *Effects) {
 	q := r.pri
 	if q == nil {
 		return
