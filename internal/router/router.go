@@ -13,8 +13,10 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultTimeout        = 10 * time.Second
-	DefaultGrace          = 500 * time.Millisecond
+	DefaultTimeout = 10 * time.Second
+	// DefaultGrace lets a busy cluster finish a hand-over: the old primary answers
+	// when the new one's epoch is recorded.
+	DefaultGrace          = 2 * time.Second
 	DefaultMaxServerBytes = 64 << 20
 	DefaultMaxBytes       = 256 << 20
 )
