@@ -114,3 +114,22 @@ func TestHandOverBeforeAgreement(t *testing.T) {
 		}
 	}
 }
+
+// A primary that was replaced because it accused all others, and is listed as
+// joiner, learns what became of its writes too.
+func TestHandOverOfReplaced(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	r.lose = func(p packet) bool { return p.to == A && p.msg.Kind == wire.KindAppendAck }
+	ordered := r.ask(A, set("k", "1"))
+	r.run()
+	r.lose = nil
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) {
+		p.Replicas, p.Joining, p.Active = ids{B, C}, ids{A}, false
+	})
+	r.give()
+	r.run()
+	r.record()
+	if res := r.answered(A, ordered); res.Status != item.OK {
+		t.Errorf("it is answered %d", res.Status)
+	}
+}
