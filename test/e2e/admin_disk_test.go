@@ -75,6 +75,9 @@ func TestDiskFullUnderLoad(t *testing.T) {
 		{"by its own pairs", 24 << 20},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if test.keep > 0 && !*long {
+				t.Skip("left to -e2e.long")
+			}
 			opt := options(3)
 			opt.Dir = t.TempDir()
 			dir := filepath.Join(home(t, opt), "kumodb2")

@@ -1,0 +1,307 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kumofs/kumofs/test/e2e/harness"
+	"github.com/kumofs/kumofs/test/e2e/load"
+)
+
+// hosts are network namespaces on one bridge, each with a name, as four
+// machines on one switch. The test process stays in its own namespace, which is
+// on the switch too.
+type hosts struct {
+	t      *testing.T
+	prefix string
+	names  []string
+}
+
+func command(t *testing.T, argv ...string) error {
+	t.Helper()
+	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out)
+	}
+	return nil
+}
+
+func newHosts(t *testing.T, names ...string) *hosts {
+	t.Helper()
+	needRoot(t, "network namespaces")
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("not run: there is no ip(8)")
+	}
+	h := &hosts{t: t, prefix: fmt.Sprintf("kumo%d", os.Getpid()%10000), names: names}
+	if err := command(t, "ip", "netns", "add", h.ns("probe")); err != nil {
+		t.Skipf("not run: no network namespaces here: %v", err)
+	}
+	_ = command(t, "ip", "netns", "del", h.ns("probe"))
+	t.Cleanup(h.remove)
+	must := func(line string) {
+		t.Helper()
+		if err := command(t, strings.Fields(line)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must("ip link add " + h.prefix + "br type bridge")
+	must("ip addr add 10.77.77.254/24 dev " + h.prefix + "br")
+	must("ip link set " + h.prefix + "br up")
+	var table strings.Builder
+	table.WriteString("127.0.0.1 localhost\n")
+	for i, name := range names {
+		fmt.Fprintf(&table, "10.77.77.%d %s\n", i+1, name)
+	}
+	for i, name := range names {
+		ns := h.ns(name)
+		must("ip netns add " + ns)
+		must(fmt.Sprintf("ip link add %sv%d type veth peer name eth0 netns %s", h.prefix, i, ns))
+		must(fmt.Sprintf("ip link set %sv%d master %sbr up", h.prefix, i, h.prefix))
+		must(fmt.Sprintf("ip -n %s addr add 10.77.77.%d/24 dev eth0", ns, i+1))
+		must("ip -n " + ns + " link set eth0 up")
+		must("ip -n " + ns + " link set lo up")
+		// `ip netns exec` puts these in the place of /etc's.
+		dir := "/etc/netns/" + ns
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for file, text := range map[string]string{"hosts": table.String(), "resolv.conf": "", "nsswitch.conf": "hosts: files\n"} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return h
+}
+
+func (h *hosts) ns(name string) string { return h.prefix + name }
+
+func (h *hosts) remove() {
+	for _, name := range h.names {
+		_ = command(h.t, "ip", "netns", "del", h.ns(name)) // not made yet
+		_ = os.RemoveAll("/etc/netns/" + h.ns(name))
+	}
+	_ = command(h.t, "ip", "link", "del", h.prefix+"br")
+	_ = os.Remove("/etc/netns") // if it is empty
+	if out, err := exec.Command("ip", "netns", "list").Output(); err == nil && strings.Contains(string(out), h.prefix) {
+		h.t.Errorf("namespaces are left: %s", out)
+	}
+}
+
+// on is a command line that runs on a host.
+func (h *hosts) on(name string, argv ...string) []string {
+	return append([]string{"ip", "netns", "exec", h.ns(name)}, argv...)
+}
+
+// link cuts a host's cable or puts it back.
+func (h *hosts) link(i int, state string) {
+	h.t.Helper()
+	if err := command(h.t, "ip", "link", "set", fmt.Sprintf("%sv%d", h.prefix, i), state); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// deaf makes what a host sends to others vanish, or undoes it: packets to
+// them go to a hardware address that nobody has.
+func (h *hosts) deaf(from string, to []int, on bool) {
+	h.t.Helper()
+	for _, i := range to {
+		argv := []string{"ip", "-n", h.ns(from), "neigh", "replace", fmt.Sprintf("10.77.77.%d", i+1), "lladdr", "02:de:ad:00:00:01", "nud", "permanent", "dev", "eth0"}
+		if !on {
+			argv = []string{"ip", "-n", h.ns(from), "neigh", "del", fmt.Sprintf("10.77.77.%d", i+1), "dev", "eth0"}
+		}
+		if err := command(h.t, argv...); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// TestSixNodeForm is the README's cluster of machines by their names, each a
+// network namespace, with partitions of one server from the others.
+func TestSixNodeForm(t *testing.T) {
+	h := newHosts(t, "svr1", "svr2", "svr3", "cli1")
+	dir := t.TempDir()
+	prog := func(name string) string { return tool(t, name) }
+	mgr := start(t, dir, h.on("svr1", prog("kumo-manager"), "-v", "-l", "svr1")...)
+	var servers []*daemon
+	for _, s := range []string{"svr1", "svr2", "svr3"} {
+		servers = append(servers, start(t, dir, h.on(s, prog("kumo-server"), "-v", "-l", s, "-m", "svr1", "-s", filepath.Join(dir, "kumodb-"+s+".tch"))...))
+	}
+	gw := start(t, dir, h.on("cli1", prog("kumo-gateway"), "-v", "-m", "svr1", "-t", "11211")...)
+	for _, d := range append(servers, gw) {
+		d.says(15*time.Second, "connect success")
+	}
+	_ = mgr
+	ctl := func(args ...string) (string, error) {
+		code, out, stderr := run(t, 20*time.Second, dir, h.on("cli1", append([]string{prog("kumoctl"), "svr1"}, args...)...)...)
+		if code != 0 {
+			return out, fmt.Errorf("kumoctl svr1 %v: status %d: %s", args, code, stderr)
+		}
+		return out, nil
+	}
+	if out, err := ctl("attach", "--wait"); err != nil {
+		t.Fatal(out, err)
+	}
+	out, err := ctl("status")
+	if err != nil || !strings.Contains(out, "attached node:\n  10.77.77.1:19800  (active)\n  10.77.77.2:19800  (active)\n  10.77.77.3:19800  (active)\nnot attached node:\n") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	ready := func(what string) time.Duration {
+		t.Helper()
+		return harness.Until(t, 40*time.Second, what, func() error {
+			code, out, stderr := run(t, 10*time.Second, dir, h.on("cli1", prog("kumostat"), "-m", "svr1", "replstat")...)
+			if code != 0 || strings.Count(out, "ready") != 3 {
+				status, _ := ctl("status")
+				return fmt.Errorf("status %d: %s%s%s", code, out, stderr, status)
+			}
+			return nil
+		})
+	}
+	ready("three ready servers")
+	for _, s := range []string{"svr1", "svr2", "svr3"} {
+		if code, out, stderr := run(t, 10*time.Second, dir, h.on("cli1", prog("kumostat"), s, "replstat")...); code != 0 || strings.TrimSpace(out) != "ready" {
+			t.Errorf("kumostat %s: status %d, %s%s", s, code, out, stderr)
+		}
+	}
+	addr := "10.77.77.4:11211" // cli1, as its users reach it
+	l := load.New(t, load.Options{Addr: addr, Keys: 3000, Seed: *seed})
+	l.Fill()
+	l.Start()
+	l.Run(time.Second)
+
+	fault := func(name string, cut, mend func(), away time.Duration) {
+		l.Mark("%s", name)
+		cut()
+		// Clients go on while it lasts.
+		before := l.Ops()
+		took := harness.Until(t, 10*time.Second, "operations succeed although "+name, func() error {
+			if l.Ops() < before+500 {
+				return errors.New("none")
+			}
+			return nil
+		})
+		usable := tryEvery(t, addr, 400)
+		l.Run(max(0, away-took))
+		status, err := ctl("status")
+		t.Logf("%s: 500 operations were answered %v later, keys everywhere after %v", name, took.Round(time.Millisecond), usable.Round(time.Millisecond))
+		l.Mark("mended; 500 operations were answered %v after the cut, a key of everywhere after %v; status before: %q, %v",
+			took.Round(time.Millisecond), usable.Round(time.Millisecond), strings.Join(states(status), " "), err)
+		mend()
+		harness.Until(t, 20*time.Second, "the server is heard again", func() error {
+			s, err := ctl("status", "--verbose")
+			if err == nil && strings.Contains(s, "unreachable") {
+				err = errors.New(s)
+			}
+			return err
+		})
+		if s, _ := ctl("status"); strings.Contains(s, "(fault)") {
+			harness.Until(t, 10*time.Second, "attach", func() error { _, err := ctl("attach"); return err })
+		}
+		l.Mark("ready %v later", ready("ready after "+name).Round(time.Millisecond))
+	}
+	fault("svr3's cable is pulled", func() { h.link(2, "down") }, func() { h.link(2, "up") }, 5*time.Second)
+	fault("what svr2 sends vanishes", func() { h.deaf("svr2", []int{0, 2, 3}, true) }, func() { h.deaf("svr2", []int{0, 2, 3}, false) }, 5*time.Second)
+	if !*long {
+		finish(t, l, 5*clients, 11*time.Second, unknownWrite)
+		h.equal(dir)
+		return
+	}
+	fault("what svr3 sends to svr2 vanishes", func() { h.deaf("svr3", []int{1}, true) }, func() { h.deaf("svr3", []int{1}, false) }, 5*time.Second)
+	// No manager sees that one gateway cannot hear one server: what that leads
+	// fails after --timeout, until it is mended.
+	l.Mark("what svr3 sends to cli1 vanishes")
+	h.deaf("svr3", []int{3}, true)
+	l.Run(12 * time.Second)
+	h.deaf("svr3", []int{3}, false)
+	l.Mark("mended")
+	took := tryEvery(t, addr, 400)
+	l.Mark("keys everywhere %v later", took.Round(time.Millisecond))
+	ready("ready after what svr3 sends to cli1 vanished")
+	l.Run(time.Second)
+	finish(t, l, 10*clients, 11*time.Second, unknownWrite, "read: SERVER_ERROR timeout: the primary of partition N (N) did not answer for N s",
+		"read: SERVER_ERROR timeout: partition N has no reachable primary (N) for N s", "write: SERVER_ERROR timeout: the primary of partition N (N) did not answer for N s",
+		"write: SERVER_ERROR timeout: partition N has no reachable primary (N) for N s")
+	for i, d := range servers {
+		if code, ended := d.ended(0); ended {
+			t.Errorf("svr%d ended with status %d", i+1, code)
+		}
+	}
+	h.equal(dir)
+}
+
+// equal compares what the three servers hold.
+func (h *hosts) equal(dir string) {
+	t := h.t
+	t.Helper()
+	var first map[string]string
+	for _, s := range []string{"svr1", "svr2", "svr3"} {
+		code, out, stderr := run(t, 20*time.Second, dir, h.on("cli1", tool(t, "kumostat"), s, "checksum", "--json")...)
+		answer := map[string]map[string]string{}
+		if err := json.Unmarshal([]byte(out), &answer); code != 0 || err != nil {
+			t.Fatalf("kumostat %s checksum: %v %s", s, err, stderr)
+		}
+		sums := answer["checksum"]
+		for part, sum := range sums {
+			if strings.HasSuffix(sum, " 0") {
+				delete(sums, part) // nothing, whether the store knows the partition or not
+			}
+		}
+		if first == nil {
+			first = sums
+			t.Logf("%d partitions with pairs", len(first))
+		}
+		bad := 0
+		for part, sum := range first {
+			if sums[part] != sum {
+				if bad++; bad < 5 {
+					t.Errorf("partition %s: svr1 has %q, %s has %q", part, sum, s, sums[part])
+				}
+			}
+		}
+		if bad > 0 || len(sums) != len(first) {
+			t.Errorf("%s differs in %d partitions; it has %d, svr1 %d", s, bad, len(sums), len(first))
+		}
+	}
+}
+
+// states are the servers' lines of a status.
+func states(status string) (out []string) {
+	for line := range strings.SplitSeq(status, "\n") {
+		if f := strings.Fields(line); len(f) == 2 && strings.HasPrefix(f[1], "(") {
+			out = append(out, f[1])
+		}
+	}
+	return out
+}
+
+// tryEvery writes keys all over the partitions, each until it is stored.
+func tryEvery(t *testing.T, addr string, keys int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	var todo []load.Op
+	for i := range keys {
+		todo = append(todo, load.Op{Kind: load.Set, Key: fmt.Sprintf("every-%d", i), Value: "x"})
+	}
+	for len(todo) > 0 {
+		var again []load.Op
+		err := load.Pipeline(addr, todo, 30*time.Second, func(i int, r load.Result) {
+			if r.Status != load.Done {
+				if time.Since(began) > 12*time.Second {
+					t.Fatalf("%s: %v", todo[i].Key, r)
+				}
+				again = append(again, todo[i])
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		todo = again
+	}
+	return time.Since(began)
+}
