@@ -61,11 +61,9 @@ func (b *bulk) compare() {
 		for _, k := range b.c.Keys {
 			b.values = append(b.values, wire.Value{Key: k, Item: b.source.item(k)})
 		}
-		b.w.stats["copies of a tail"]++
 		b.next()
 		return
 	}
-	b.w.stats["copies by digest"]++
 	b.over(func() {
 		theirs := b.to.disk.snapshot(b.c.Replica.Part())
 		keys := map[string]struct{}{}

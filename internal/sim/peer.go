@@ -127,6 +127,12 @@ func (s *Server) sendPeer(id clustermap.ServerID, m *wire.Message) {
 			c = p.conn
 		}
 	}
+	switch m.Kind {
+	case wire.KindReconcile:
+		s.w.stats["rings mended"]++
+	case wire.KindJoinStart:
+		s.w.stats["joins: "+[]string{"equal", "tail", "digest"}[m.Mode]]++
+	}
 	if c != nil {
 		c.write(s.w, s, wire.AppendMessage(nil, m))
 	}

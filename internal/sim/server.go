@@ -197,6 +197,7 @@ func (s *Server) scheduleJoins() {
 // report tells the manager what the partitions have to say.
 func (s *Server) report() {
 	r := control.Report{Incarnation: s.disk.incarnation, Activated: s.fx.Activated, InSync: s.fx.InSync}
+	s.w.stats["accusations"] += len(s.fx.Accuse)
 	for _, a := range s.fx.Accuse {
 		s.w.tracef("%s accuses %s in partition %d epoch %d", s.name, s.w.names(a.Members), a.PE.P, a.PE.E)
 		r.Accuse = append(r.Accuse, control.Accusation{Accused: a.Members, Partitions: []control.PartitionEpoch{a.PE}})
