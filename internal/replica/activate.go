@@ -31,7 +31,7 @@ func (r *Replica) askRings(fx *Effects) {
 func (r *Replica) askRing(p *peer, fx *Effects) {
 	p.asked = r.node.Now
 	if p.waiting == 0 {
-		p.waiting = r.node.Now
+		p.waiting = r.node.Awake()
 	}
 	fx.send(p.id, wire.Message{Kind: wire.KindActivate, Partition: r.part, Epoch: r.cfg.Epoch, Version: r.last, Config: r.cfg})
 }
@@ -50,7 +50,7 @@ func (r *Replica) stepRing(p *peer, m *wire.Message, fx *Effects) {
 	if p.joining || p.agreed || p.reading || r.persisted != r.last {
 		return
 	}
-	p.waiting = r.node.Now
+	p.waiting = r.node.Awake()
 	if m.Version == r.last {
 		r.agree(p, fx)
 		return

@@ -349,3 +349,32 @@ func TestLateReconcileIsNotTaken(t *testing.T) {
 	r.run()
 	r.equal(B, C)
 }
+
+// A primary that stood still itself accuses nobody of the silence of that time;
+// a member that is heard but slow to store is waited for longer than a silent one.
+func TestAccusationIsFair(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	a := r.hosts[A]
+	a.node.Stalled += int64(5 * time.Second)
+	r.pass(5 * time.Second)
+	a.r.Tick(&a.fx) // before anything that came meanwhile is read
+	r.turn(a)
+	if len(a.accused) != 0 {
+		t.Fatalf("accused %v after standing still", a.accused)
+	}
+	r.lose = func(p packet) bool { return p.msg.Kind == wire.KindAppend && p.to == C }
+	r.leases()
+	r.ask(A, set("k", "1"))
+	for range 5 {
+		r.tick(500 * time.Millisecond)
+		if len(a.accused) != 0 {
+			t.Fatalf("accused %v although it is heard", a.accused)
+		}
+	}
+	for range 2 {
+		r.tick(500 * time.Millisecond)
+	}
+	if len(a.accused) == 0 || !slices.Equal(a.accused[0], ids{C}) {
+		t.Errorf("accused %v of not storing for 3.5 s", a.accused)
+	}
+}

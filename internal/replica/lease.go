@@ -51,9 +51,9 @@ func (l *Leases) Grant(from clustermap.ServerID, now int64) (mapVersion uint64) 
 }
 
 // Granted takes a grant by from of the request sent at sent (this server's
-// clock). It counts only if our map is at least as new as the granter's.
-func (l *Leases) Granted(from clustermap.ServerID, sent int64, mapVersion uint64, now int64) {
-	l.heard[from] = now
+// clock); awake is Node.Awake, for Silent. It counts only if our map is at least as new as the granter's.
+func (l *Leases) Granted(from clustermap.ServerID, sent int64, mapVersion uint64, awake int64) {
+	l.heard[from] = awake
 	if mapVersion > l.mapVersion {
 		return
 	}

@@ -87,7 +87,7 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	} else {
 		r.endJoins(fx)
 	}
-	now := r.node.Now
+	now := r.node.Awake()
 	q.peers, q.ready, q.active = nil, false, false
 	q.ackedEpoch = map[clustermap.ServerID]struct{}{}
 	q.since, q.reported, q.restarted = now, 0, v.LastPrimaryRestarted
@@ -281,7 +281,7 @@ func (r *Replica) order(e entry, req *wire.Request, status item.Status, fx *Effe
 			continue
 		}
 		if p.waiting == 0 {
-			p.waiting = r.node.Now
+			p.waiting = r.node.Awake()
 		}
 		r.sendEntry(p, &e, fx)
 	}
@@ -377,7 +377,7 @@ func (r *Replica) stepAppendAck(p *peer, m *wire.Message, fx *Effects) {
 	p.acked = seq
 	p.waiting = 0
 	if seq < seqOf(r.last) {
-		p.waiting = r.node.Now
+		p.waiting = r.node.Awake()
 	}
 	r.tryCount(p, fx)
 	r.tryCommit(fx)

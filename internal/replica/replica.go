@@ -44,9 +44,16 @@ type Node struct {
 	// clock in seconds, asked only by a primary that fixes or judges expiry (R11).
 	Now  int64
 	Unix int64
+	// Stalled is for how long, in nanoseconds, this server itself has stood still
+	// (suspended, stopped, starved) in all.
+	Stalled int64
 
 	joinIDs uint64
 }
+
+// Awake is Now without the time in which this server stood still: what the
+// silence of others is measured by.
+func (n *Node) Awake() int64 { return n.Now - n.Stalled }
 
 // Stored is what a store says about a partition when it is opened.
 type Stored struct {

@@ -22,7 +22,7 @@ func (r *Replica) Tick(fx *Effects) {
 		case p.joining:
 			r.tickJoin(p, fx)
 		}
-		if p.waiting != 0 && now-p.waiting > retryAfter && (p.agreed || p.join.live) && now-p.asked > retryAfter {
+		if p.waiting != 0 && r.node.Awake()-p.waiting > retryAfter && (p.agreed || p.join.live) && now-p.asked > retryAfter {
 			p.asked = now
 			r.resend(p, fx)
 		}
@@ -81,13 +81,18 @@ func (r *Replica) accuse(fx *Effects) {
 	fx.Accuse = append(fx.Accuse, Accusation{r.pe(), members})
 }
 
+// patience is how much longer than a silent member one is waited for that is
+// heard but has not stored what was sent to it: a busy disk is not a dead server.
+const patience = 3
+
 // silence is for how long the member has not done its part: it is not heard,
-// or an operation sent to it is not stored.
+// or an operation sent to it is not stored. It is measured in the time in which
+// this server itself ran: one that stood still has no right to accuse.
 func (r *Replica) silence(p *peer) int64 {
-	now := r.node.Now
+	now := r.node.Awake()
 	s := r.node.Leases.Silent(p.id, r.pri.since, now)
 	if p.waiting != 0 {
-		s = max(s, now-p.waiting)
+		s = max(s, (now-p.waiting)/patience)
 	}
 	return s
 }

@@ -154,7 +154,7 @@ func (c *dataConn) frame(kind wire.Kind, body []byte) error {
 		if err != nil {
 			return err
 		}
-		n.rn.Leases.Granted(c.from, l.Sent, l.MapVersion, n.rn.Now)
+		n.rn.Leases.Granted(c.from, l.Sent, l.MapVersion, n.rn.Awake())
 		n.granted = true
 		return nil
 	case kind == wire.KindLeaseRequest && c.peer == nil && c.from != 0:

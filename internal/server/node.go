@@ -19,6 +19,9 @@ import (
 const (
 	// tickInterval is how often primaries repeat and watch.
 	tickInterval = 100 * time.Millisecond
+	// stallStep is the longest time between two looks at the clock, in ns, that
+	// counts as having run: ticks come more often.
+	stallStep = int64(150 * time.Millisecond)
 	// maxJoins bounds the joins that this server, as primary, runs at a time.
 	maxJoins = 16
 )
@@ -112,7 +115,11 @@ func (v *values) Remove(part uint16, gen uint32, key string) {
 // touchClock reads the clocks for the core; called before anything that came in
 // is handed to it, and again before answers that need a lease are given (R5).
 func (n *node) touchClock() {
-	n.rn.Now = n.clock()
+	now := n.clock()
+	if d := now - n.rn.Now; n.rn.Now != 0 && d > stallStep {
+		n.rn.Stalled += d - stallStep
+	}
+	n.rn.Now = now
 	n.rn.Unix = time.Now().Unix()
 }
 
