@@ -21,6 +21,8 @@ type primary struct {
 	waitUntil  int64
 	restarted  bool
 	ackedEpoch map[clustermap.ServerID]struct{}
+	began      int64 // when this server became primary
+	idleCheck  int64 // when to look for idle sessions next
 	since      int64 // when the epoch was adopted
 	reported   int64 // when the activation was reported last
 
@@ -82,7 +84,7 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	q := r.pri
 	if q == nil {
 		r.gen++
-		q = &primary{inflight: map[string]*inflight{}, loading: map[string][]parked{}}
+		q = &primary{began: r.node.Now, inflight: map[string]*inflight{}, loading: map[string][]parked{}}
 		r.pri = q
 	} else {
 		r.endJoins(fx)
@@ -179,8 +181,12 @@ func park(req *wire.Request, t Token) parked {
 // execute orders or answers one command at an active primary.
 func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 	q := r.pri
-	if req.Op == item.OpFlush || req.Op == item.OpOpenSession {
+	switch req.Op {
+	case item.OpFlush:
 		r.executeFlush(req, t, fx)
+		return
+	case item.OpOpenSession:
+		r.openSession(req, t, fx)
 		return
 	}
 	r.startDueFlush(fx)
@@ -199,6 +205,7 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 
 // apply executes a command on the key's present item, nil for none.
 func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint64, fx *Effects) {
+	found := cur
 	if cur != nil && cur.Version < r.flush.Version {
 		cur = nil
 		if seqOf(r.flush.Version) > seqOf(depends) {
@@ -209,9 +216,12 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 	if expired {
 		cur = nil
 	}
+	if req.Session != 0 && r.onceMore(req, t, found, cur, depends, fx) {
+		return
+	}
 	version, ok := r.nextVersion()
 	if !ok {
-		r.answer(t, item.Result{Status: item.Failed, Message: fmt.Sprintf("partition %d has used up its sequence numbers", r.part)}, 0, true, fx)
+		r.fail(req, t, r.usedUp(), fx)
 		return
 	}
 	out := item.Execute(&req.Request, cur, r.node.Unix, version)
@@ -219,17 +229,21 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 	case out.Effect == item.Put:
 		it := out.New
 		it.Value = bytes.Clone(it.Value)
-		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, out.Result.Status, fx)
+		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, &out.Result, fx)
 		if req.Op == item.OpGetAndTouch {
 			out.Result.Item.Value = it.Value
 		}
 		r.answer(t, out.Result, version, false, fx)
 	case out.Effect == item.Remove:
-		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, out.Result.Status, fx)
+		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
 	case expired:
 		// R11: whoever finds an item expired deletes it, and answers after that has committed.
-		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, out.Result.Status, fx)
+		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
+		r.answer(t, out.Result, version, false, fx)
+	case req.Retry && req.Session != 0 && out.Result.Status != item.Failed:
+		// R8: an earlier try may come yet, and must then find that the write has failed.
+		r.order(entry{version: version}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
 	default:
 		r.answer(t, out.Result, depends, true, fx)
@@ -252,6 +266,10 @@ func (r *Replica) current(key []byte) (it *item.Item, depends uint64, known bool
 	return it, 0, known
 }
 
+func (r *Replica) usedUp() string {
+	return fmt.Sprintf("partition %d has used up its sequence numbers", r.part)
+}
+
 func (r *Replica) nextVersion() (uint64, bool) {
 	seq := seqOf(r.last) + 1
 	if seq >= 1<<clustermap.SeqBits-1 {
@@ -262,13 +280,16 @@ func (r *Replica) nextVersion() (uint64, bool) {
 
 // order puts an operation into the stream (R1): it is sent to the others and
 // written here, in parallel; it commits when all counted have stored it.
-func (r *Replica) order(e entry, req *wire.Request, status item.Status, fx *Effects) {
+// What req's session keeps of its result goes with it (R8).
+func (r *Replica) order(e entry, req *wire.Request, res *item.Result, fx *Effects) {
 	q := r.pri
-	e.prev, e.status = r.last, status
-	if req != nil {
+	e.prev = r.last
+	if req != nil && req.Session != 0 {
 		e.session, e.number, e.lowest = req.Session, req.Number, req.Lowest
+		e.status, e.answer = res.Status, answerOf(req.Op, res)
 	}
 	r.last = e.version
+	r.sessions.take(&e, r.node.Now)
 	r.log.push(e)
 	switch e.effect {
 	case wire.EffectPut:
@@ -303,7 +324,7 @@ func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {
 	fx.send(p.id, wire.Message{
 		Kind: wire.KindAppend, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id,
 		Version: e.version, Prev: e.prev, Committed: r.log.committed,
-		Effect: e.effect, Status: e.status, Session: e.session, Number: e.number, Lowest: e.lowest,
+		Effect: e.effect, Status: e.status, Session: e.session, Number: e.number, Lowest: e.lowest, Answer: e.answer,
 		Key: e.key, Item: e.item, Flush: e.flush,
 	})
 }
@@ -449,8 +470,8 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 	}
 	delete(q.loading, key)
 	if err != nil {
-		for _, p := range list {
-			r.answer(p.token, item.Result{Status: item.Failed, Message: "cannot read the store: " + err.Error()}, 0, true, fx)
+		for i := range list {
+			r.fail(&list[i].req, list[i].token, "cannot read the store: "+err.Error(), fx)
 		}
 		return
 	}

@@ -236,6 +236,7 @@ func AppendMessage(dst []byte, m *Message) []byte {
 		dst = binary.AppendUvarint(dst, m.Session)
 		dst = binary.AppendUvarint(dst, uint64(m.Number))
 		dst = binary.AppendUvarint(dst, uint64(m.Lowest))
+		dst = binary.AppendUvarint(dst, m.Answer)
 		dst = appendString(dst, m.Key)
 		if m.Effect == EffectPut {
 			dst = item.AppendRecord(dst, m.Item) // to the end of the frame
@@ -256,6 +257,7 @@ func AppendMessage(dst []byte, m *Message) []byte {
 		dst = le.AppendUint64(dst, m.Committed)
 		dst = appendFlush(dst, m.Flush)
 		dst = appendRing(dst, m.Ring)
+		dst = appendSessions(dst, m.Sessions)
 		dst = appendValues(dst, m.Values)
 	case KindJoinState:
 		dst = binary.AppendUvarint(dst, m.JoinID)
@@ -266,6 +268,7 @@ func AppendMessage(dst []byte, m *Message) []byte {
 		dst = append(dst, byte(m.Mode))
 		dst = appendFlush(dst, m.Flush)
 		dst = appendRing(dst, m.Ring)
+		dst = appendSessions(dst, m.Sessions)
 	}
 	return end(dst, at)
 }
@@ -279,7 +282,7 @@ func DecodeMessage(k Kind, b []byte, m *Message) error {
 		m.JoinID = d.uvarint()
 		m.Prev, m.Committed = d.u64(), d.u64()
 		m.Effect, m.Status = Effect(d.byte()), item.Status(d.byte())
-		m.Session, m.Number, m.Lowest = d.uvarint(), uint32(d.uvarint()), uint32(d.uvarint())
+		m.Session, m.Number, m.Lowest, m.Answer = d.uvarint(), uint32(d.uvarint()), uint32(d.uvarint()), d.uvarint()
 		m.Key = d.str()
 		switch m.Effect {
 		case EffectPut:
@@ -287,7 +290,7 @@ func DecodeMessage(k Kind, b []byte, m *Message) error {
 			d.b = nil
 		case EffectFlush:
 			m.Flush = d.flush()
-		case EffectNone, EffectRemove:
+		case EffectNone, EffectRemove, EffectOpen, EffectEnd:
 		default:
 			d.fail("effect")
 		}
@@ -305,6 +308,7 @@ func DecodeMessage(k Kind, b []byte, m *Message) error {
 		m.Committed = d.u64()
 		m.Flush = d.flush()
 		m.Ring = d.ring()
+		m.Sessions = d.sessions()
 		m.Values = d.values()
 	case KindJoinState:
 		m.JoinID = d.uvarint()
@@ -315,6 +319,7 @@ func DecodeMessage(k Kind, b []byte, m *Message) error {
 		m.Mode = JoinMode(d.byte())
 		m.Flush = d.flush()
 		m.Ring = d.ring()
+		m.Sessions = d.sessions()
 	case KindReconcileAck, KindEpochAck:
 	default:
 		d.fail("kind")
