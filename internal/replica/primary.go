@@ -333,8 +333,8 @@ func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {
 func (r *Replica) answer(t Token, res item.Result, depends uint64, local bool, fx *Effects) {
 	q := r.pri
 	q.waits = append(q.waits, wait{depends: depends, local: local, token: t, result: res})
-	if local {
-		r.pend(fx)
+	if local || seqOf(depends) <= seqOf(r.log.committed) {
+		r.pend(fx) // no commit will
 	}
 }
 

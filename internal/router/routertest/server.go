@@ -19,6 +19,8 @@ type Store struct {
 	Log     []string // keys of the writes done, in order
 	// Sessions are replicated as the items are.
 	Sessions map[uint64]*Session
+	// OnExecute, if set, is told of every request of a session that is executed.
+	OnExecute func(r *wire.Request)
 }
 
 // Session is one session's results (R8).
@@ -52,6 +54,9 @@ func (s *Store) Do(r *wire.Request) (item.Result, bool) {
 	}
 	if res, ok := se.Results[r.Number]; ok {
 		return res, true
+	}
+	if s.OnExecute != nil {
+		s.OnExecute(r)
 	}
 	res := s.Execute(&r.Request)
 	if res.Status == item.OK || r.Retry {
