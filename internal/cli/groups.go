@@ -118,6 +118,7 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	f.Ignored("f", "offer-tmp", true, "copies are streamed, not written to files")
 	f.Ignored("S", "replicate-set-retry", true, "replication does not give up by count")
 	f.Ignored("D", "replicate-delete-retry", true, "replication does not give up by count")
+	f.Ignored("M", "replace-memory-limit", true, "copies are streamed, and what waits is bounded")
 	for _, g := range [][2]string{{"gN", "garbage-min-time"}, {"gX", "garbage-max-time"}, {"gS", "garbage-mem-limit"}} {
 		f.Ignored(g[0], g[1], true, "deletes leave no garbage behind")
 	}

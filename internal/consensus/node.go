@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -66,7 +67,9 @@ func Open(cfg Config) (n *Node, err error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = time.Second
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+	// Not those above it: with a file system that is not mounted this would be
+	// a blank manager.
+	if err := os.Mkdir(cfg.Dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	store, err := raftboltdb.New(raftboltdb.Options{

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -75,30 +74,5 @@ func TestMuxTellsConnectionsApart(t *testing.T) {
 	m.Close()
 	if _, err := links.Accept(); err == nil {
 		t.Error("a route outlives its port")
-	}
-}
-
-func TestClientSaysWhatIsWrong(t *testing.T) {
-	l := listen(t)
-	addr := l.Addr().String()
-	l.Close()
-	_, err := NewManagerClient(addr).Status(context.Background())
-	want := "cannot reach manager " + addr + ": connection refused; is kumo-manager running there?"
-	if err == nil || err.Error() != want {
-		t.Errorf("got  %v\nwant %s", err, want)
-	}
-	l = listen(t)
-	defer l.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	defer cancel()
-	if _, err := NewServerClient(l.Addr().String()).Stat(ctx, "pid"); err == nil || !strings.Contains(err.Error(), "no answer in time") {
-		t.Errorf("a silent server: %v", err)
-	}
-	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusConflict)
-		io.WriteString(w, `{"error":"refused: because"}`)
-	}))
-	if _, err := NewManagerClient(l.Addr().String()).Command(context.Background(), CommandRequest{Command: "detach"}); err == nil || err.Error() != "refused: because" {
-		t.Errorf("an error answer: %v", err)
 	}
 }

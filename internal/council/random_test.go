@@ -17,9 +17,9 @@ var (
 // changes managers and gives commands; then faults stop, and the cluster must
 // come to rest with every copy where it is planned and nothing lost.
 func TestRandom(t *testing.T) {
-	seeds := 60
+	seeds := 25
 	if testing.Short() {
-		seeds = 10
+		seeds = 5
 	}
 	if *seedsFlag > 0 {
 		seeds = *seedsFlag

@@ -22,6 +22,7 @@ import (
 	"github.com/kumofs/kumofs/internal/gateway"
 	"github.com/kumofs/kumofs/internal/manager"
 	"github.com/kumofs/kumofs/internal/server"
+	"github.com/kumofs/kumofs/internal/tools"
 )
 
 // Config of a local cluster.
@@ -188,7 +189,7 @@ func (c *cluster) start(text string, stores []string) error {
 // attach waits until all servers are known, attaches those that are new, and
 // waits until every partition is served.
 func (c *cluster) attach(mgr string, servers int) error {
-	client := control.NewManagerClient(mgr)
+	client := tools.NewClient("manager", mgr)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(c.ctx, settleLimit)
 	defer cancel()

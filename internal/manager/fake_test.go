@@ -12,6 +12,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/tools"
 )
 
 // fakeServer behaves as a server's replicas do towards the manager: it activates
@@ -179,7 +180,7 @@ type fixture struct {
 	addr string
 	stop context.CancelFunc
 	done chan error
-	c    *control.Client
+	c    *tools.Client
 }
 
 func newFixture(t *testing.T, cfg Config) *fixture {
@@ -197,7 +198,7 @@ func newFixture(t *testing.T, cfg Config) *fixture {
 	}
 	x.cfg.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	x.cfg.Listen = x.addr
-	x.c = control.NewManagerClient(x.addr)
+	x.c = tools.NewClient("manager", x.addr)
 	x.start()
 	t.Cleanup(x.end)
 	return x

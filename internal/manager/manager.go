@@ -56,7 +56,9 @@ type Config struct {
 }
 
 const (
-	tickEvery   = 50 * time.Millisecond
+	tickEvery = 50 * time.Millisecond
+	// awayAfter: when the clock was not read for so long, the rest is left out.
+	awayAfter   = 4 * tickEvery
 	proposeWait = 10 * time.Second
 	// electionTimeout suits a single voter: nobody else can be leading.
 	electionTimeout = 150 * time.Millisecond
@@ -86,6 +88,8 @@ type Manager struct {
 	progress progress
 	beat     time.Duration
 	beatAt   time.Time
+	lastRead time.Duration                  // when the clock was read last, since start
+	away     time.Duration                  // what the clock has left out
 	refusals map[clustermap.ServerID]string // said already
 	leadSeq  int
 	idle     bool // what came changes nothing that cannot wait for a tick
@@ -200,8 +204,15 @@ func (m *Manager) open() error {
 	return err
 }
 
-// now is the council's clock.
-func (m *Manager) now() int64 { return time.Since(m.start).Milliseconds() }
+// now is the council's clock. It stands still while this process does (stopped,
+// starved, the machine suspended), so that its own absence is nobody's silence.
+// It is read at every tick.
+func (m *Manager) now() int64 {
+	t := time.Since(m.start)
+	m.away += max(0, t-m.lastRead-awayAfter)
+	m.lastRead = t
+	return (t - m.away).Milliseconds()
+}
 
 // post hands f to the loop. It may wait for the loop, which never waits for others.
 func (m *Manager) post(f func()) bool {

@@ -151,12 +151,15 @@ func TestWholeClusterKilled(t *testing.T) {
 	for _, f := range all {
 		f.start()
 	}
-	x.settled(3)
-	for _, a := range x.status().Attached {
-		if a.State != "active" {
-			t.Errorf("%s is %s", a.Addr, a.State)
+	x.eventually("all active", func() bool {
+		for _, a := range x.status().Attached {
+			if a.State != "active" || !a.Reachable {
+				return false
+			}
 		}
-	}
+		return true
+	})
+	x.settled(3)
 }
 
 func TestRefusals(t *testing.T) {

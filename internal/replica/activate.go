@@ -25,7 +25,7 @@ func (r *Replica) askRings(fx *Effects) {
 	lp := r.cfg.LastPrimary
 	if lp != 0 && lp != r.node.Self && q.peer(lp) == nil && !r.cfg.Active {
 		// A hand-over asks the old primary first, also if it leaves (R5).
-		fx.send(lp, wire.Message{Kind: wire.KindEpochQuery, Partition: r.part, Epoch: r.cfg.Epoch, Config: r.cfg})
+		fx.send(lp, wire.Message{Kind: wire.KindEpochQuery, Partition: r.part, Epoch: r.cfg.Epoch, Version: r.last, Config: r.cfg})
 	}
 }
 

@@ -18,8 +18,8 @@ const (
 
 // onceMore decides at the moment of execution whether a write of a session is to
 // be executed. If not, it is dealt with and onceMore is true: the write was done
-// already, or must not be. found is the key's item, whatever its expiry; cur is
-// nil if that has expired or was flushed.
+// already, or must not be. found is the key's item; cur is the same, but nil if
+// that has expired or was flushed.
 func (r *Replica) onceMore(req *wire.Request, t Token, found, cur *item.Item, depends uint64, fx *Effects) bool {
 	s := r.sessions.find(req.Session)
 	if s == nil {
@@ -54,8 +54,8 @@ func (r *Replica) onceMore(req *wire.Request, t Token, found, cur *item.Item, de
 	case cur != nil:
 		res.Item = *cur
 		r.answer(t, res, r.later(done.Version, depends), true, fx)
-	case found != nil && r.deleteExpired(req.Key, found, fx):
-		r.answer(t, item.Result{Status: item.NotFound}, r.last, false, fx) // R11
+	case found != nil && r.deleteGone(req.Key, fx):
+		r.answer(t, item.Result{Status: item.NotFound}, r.last, false, fx)
 	default:
 		r.answer(t, item.Result{Status: item.NotFound}, r.later(done.Version, depends), true, fx)
 	}
@@ -69,11 +69,11 @@ func (r *Replica) later(a, b uint64) uint64 {
 	return a
 }
 
-// deleteExpired orders the removal of an item that was found expired, for a
-// request that is not itself in the stream.
-func (r *Replica) deleteExpired(key []byte, found *item.Item, fx *Effects) bool {
+// deleteGone orders the removal of an item that was found expired or flushed
+// (R11), for a request that is not itself in the stream.
+func (r *Replica) deleteGone(key []byte, fx *Effects) bool {
 	version, ok := r.nextVersion()
-	if !ok || found.Version < r.flush.Version {
+	if !ok {
 		return false
 	}
 	r.order(entry{version: version, key: string(key), effect: wire.EffectRemove}, nil, nil, fx)

@@ -106,21 +106,16 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	r.tryReady(fx)
 }
 
-// stepDown ends this server's time as primary: what was ordered has an unknown
-// fate (R8), everything else was surely not done.
-func (r *Replica) stepDown(fx *Effects) {
+// stepDown ends this server's time as primary, which was in epoch from: what was
+// ordered is answered when its fate is known (handover), everything else was
+// surely not done.
+func (r *Replica) stepDown(from uint32, fx *Effects) {
 	q := r.pri
 	if q == nil {
 		return
 	}
 	r.pri = nil
-	for _, w := range q.waits {
-		if w.local {
-			r.refuse(w.token, wire.NakWrongEpoch, fx)
-		} else {
-			fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: item.Result{Status: item.FateUnknown}})
-		}
-	}
+	r.handOver(q, from, fx)
 	for _, p := range q.parked {
 		r.refuse(p.token, wire.NakWrongEpoch, fx)
 	}
@@ -206,14 +201,10 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 // apply executes a command on the key's present item, nil for none.
 func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint64, fx *Effects) {
 	found := cur
-	if cur != nil && cur.Version < r.flush.Version {
-		cur = nil
-		if seqOf(r.flush.Version) > seqOf(depends) {
-			depends = r.flush.Version // the flush itself may be in flight (R2)
-		}
-	}
-	expired := cur != nil && cur.Expired(r.node.Unix)
-	if expired {
+	// Flushed or expired: a miss, and whoever finds it deletes it (R11). Asking
+	// for such a key is also how the daemon sweeps.
+	gone := cur != nil && (cur.Version < r.flush.Version || cur.Expired(r.node.Unix))
+	if gone {
 		cur = nil
 	}
 	if req.Session != 0 && r.onceMore(req, t, found, cur, depends, fx) {
@@ -237,8 +228,8 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 	case out.Effect == item.Remove:
 		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
-	case expired:
-		// R11: whoever finds an item expired deletes it, and answers after that has committed.
+	case gone:
+		// A delete in flight, answered after it commits: so no clock matters to P1.
 		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
 	case req.Retry && req.Session != 0 && out.Result.Status != item.Failed:

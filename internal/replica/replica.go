@@ -90,9 +90,10 @@ type Replica struct {
 	queue  []ticketed
 	dirty  bool
 
-	pri  *primary
-	join joiner
-	gen  uint32
+	pri    *primary
+	handed handover
+	join   joiner
+	gen    uint32
 }
 
 // ticketed is what happens when the writes up to ticket are persisted.
@@ -260,13 +261,19 @@ func (r *Replica) Adopt(v View, fx *Effects) {
 			r.pri.active = r.pri.active && c.Active
 			r.tryActivate(fx)
 		}
+		r.settle(fx)
 		return
+	}
+	from := r.cfg.Epoch
+	if c.Epoch > from {
+		r.fateUnknown(fx)
 	}
 	r.cfg = *c
 	r.role = newRole
 	r.join = joiner{}
 	if newRole != rolePrimary {
-		r.stepDown(fx)
+		r.stepDown(from, fx)
+		r.settle(fx)
 		return
 	}
 	r.takeOver(v, fx)
@@ -281,6 +288,9 @@ func (r *Replica) Step(from clustermap.ServerID, m *wire.Message, fx *Effects) {
 			// the sender's map gives this run its role.
 			r.Adopt(View{Config: m.Config, Member: true}, fx)
 		}
+	}
+	if (m.Kind == wire.KindActivate || m.Kind == wire.KindEpochQuery) && m.Epoch == r.cfg.Epoch && r.fromPrimary(from) {
+		r.successor(m.Version, fx)
 	}
 	if m.Kind == wire.KindEpochQuery {
 		if r.cfg.Epoch >= m.Epoch {

@@ -430,7 +430,9 @@ func TestStepDownWithDuplicates(t *testing.T) {
 	_, failed := g.first(incr("missing"))
 	r.run()
 	r.lose = nil
-	r.lead(ids{B, A}, A)
+	r.lead(ids{B}, B)
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) { p.Joining = ids{A} })
+	r.give(A) // over an epoch that it has not seen
 	for _, id := range []uint32{one, two} {
 		if res := g.answer(id); res.Status != item.FateUnknown {
 			t.Errorf("%+v", res)

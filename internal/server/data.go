@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
@@ -78,10 +79,8 @@ func (c *dataConn) OnData(lc loop.Conn, b []byte) int {
 	n := c.n
 	used := 0
 	if !c.opened {
-		if len(b) < len(wire.Magic) {
-			if isPrefix(string(b), wire.Magic) || isPrefix(string(b), "GET ") || isPrefix(string(b), "POST") {
-				return 0
-			}
+		if len(b) < len(wire.Magic) && (isPrefix(string(b), wire.Magic) || b[0] >= 'A' && b[0] <= 'Z') {
+			return 0 // too little to tell
 		}
 		if len(b) >= len(wire.Magic) && string(b[:len(wire.Magic)]) == wire.Magic {
 			c.opened = true
@@ -122,7 +121,7 @@ func isPrefix(part, whole string) bool { return len(part) <= len(whole) && whole
 
 // handOver gives a connection that speaks HTTP to the HTTP server.
 func (c *dataConn) handOver(b []byte) {
-	if !isHTTP(b) {
+	if !control.IsHTTP(b) {
 		c.n.log.Warn("closing a connection that speaks neither kumofs nor HTTP", "addr", c.conn.RemoteAddr())
 		c.conn.Close()
 		return
@@ -134,15 +133,6 @@ func (c *dataConn) handOver(b []byte) {
 	}
 	c.n.counters.connections.Add(-1)
 	c.n.cfg.http.give(nc)
-}
-
-func isHTTP(b []byte) bool {
-	for _, m := range []string{"GET ", "POST ", "HEAD ", "PUT ", "DELETE ", "OPTIONS "} {
-		if len(b) >= len(m) && string(b[:len(m)]) == m {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *dataConn) frame(kind wire.Kind, body []byte) error {

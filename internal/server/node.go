@@ -44,6 +44,8 @@ type node struct {
 	stored   map[uint16]store.Bookkeeping
 	cmap     *clustermap.Map
 	member   bool
+	// uncertain: the store's tail may have been lost with the machine's power.
+	uncertain bool
 
 	peers   map[clustermap.ServerID]*peer
 	inbound map[clustermap.ServerID]*dataConn
@@ -51,6 +53,7 @@ type node struct {
 	commit  committer
 	reads   *readers
 	copies  *copier
+	sweep   sweeper
 	joins   map[replica.JoinWanted]struct{} // running
 	waiting []replica.JoinWanted            // wanted, in order
 	leasing []*replica.Replica              // answers wait for a lease
@@ -156,9 +159,31 @@ func (n *node) adopt(m *clustermap.Map) {
 		r.Adopt(v, &n.fx)
 	}
 	n.dropMoved()
+	n.clearUncertain()
 	if n.mapSink != nil {
 		n.mapSink(m)
 	}
+}
+
+// clearUncertain: when every partition of this server was joined or resumed
+// since it started, nothing of its tail is missing any more (R9).
+func (n *node) clearUncertain() {
+	if !n.uncertain || !n.member {
+		return
+	}
+	for i, r := range n.replicas {
+		c := &n.cmap.Partitions[i]
+		if r.Unfinished() || clustermap.Contains(c.Joining, n.self) ||
+			clustermap.Contains(c.LastKnown, n.self) && !(c.Active && clustermap.Contains(c.Replicas, n.self)) {
+			return
+		}
+	}
+	n.uncertain = false
+	n.wg.Go(func() {
+		if err := n.store.ClearUncertainTail(); err != nil && n.ctx.Err() == nil {
+			n.log.Warn("cannot note that the store is complete again", "err", err)
+		}
+	})
 }
 
 // dropMoved removes what this server holds of partitions that have moved away

@@ -109,6 +109,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer streams.Close()
+	if cfg.Text != "" {
+		if err := n.serveText(cfg.Text); err != nil {
+			return fmt.Errorf("cannot serve memcached on %s: %w", cfg.Text, err)
+		}
+	}
 	if err := n.openStore(); err != nil {
 		return err
 	}
@@ -126,16 +131,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n.commit.init(n)
 	n.reads = newReaders(n)
 	n.copies = newCopier(n, cfg.ReplaceRate)
+	n.sweep.n = n
 	member, maps := n.newMember(listener.Addr(), streams.Addr().String())
 	n.report.send = func(r *control.Report) { member.Send(*r) }
 	n.loop.OnTurnEnd(n.endTurn)
 	n.loop.Post(n.tick)
 	n.loop.Post(n.askLeases)
-	if cfg.Text != "" {
-		if err := n.serveText(cfg.Text); err != nil {
-			return fmt.Errorf("cannot serve memcached on %s: %w", cfg.Text, err)
-		}
-	}
 
 	wg := &n.wg
 	wg.Go(func() { n.saveMaps(maps) })
@@ -147,6 +148,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		wg.Go(func() { n.copies.run(ctx) })
 	}
 	wg.Go(func() { n.serveStreams(ctx, streams) })
+	wg.Go(func() { n.sweep.run(ctx) })
 	web := &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelInfo)}
 	wg.Go(func() { _ = web.Serve(n.cfg.http) }) // ends with http.ErrServerClosed
@@ -206,7 +208,7 @@ func (n *node) openStore() error {
 		return err
 	}
 	id := s.Identity()
-	n.store, n.self, n.cluster = s, id.ID, id.ClusterID
+	n.store, n.self, n.cluster, n.uncertain = s, id.ID, id.ClusterID, id.UncertainTail
 	if n.incarnation, err = s.StartIncarnation(); err == nil {
 		n.stored, err = s.Partitions()
 	}

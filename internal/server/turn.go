@@ -67,6 +67,7 @@ func (n *node) persist() {
 	b := n.commit.batch
 	for i := range fx.Writes {
 		w := &fx.Writes[i]
+		n.sweep.wrote(w)
 		switch {
 		case w.IsFlush:
 			b.SetFlushed(w.Partition, w.Flush.Version, w.Flush.At)

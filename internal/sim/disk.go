@@ -150,12 +150,18 @@ func (s *Server) commit() {
 // the answer comes some time after that.
 func (s *Server) read(rd replica.Read) {
 	w, part := s.w, rd.Replica.Part()
-	w.afterOn(s, w.often(0, 2*millisecond, 300*millisecond, 0.03), func() {
+	wait := func() int64 {
+		if s.disk.slowUntil > w.now && w.chance(0.3) {
+			return w.between(10*millisecond, 2*second)
+		}
+		return w.often(0, 2*millisecond, 300*millisecond, 0.03)
+	}
+	w.afterOn(s, wait(), func() {
 		items := make([]*item.Item, len(rd.Keys))
 		for i, k := range rd.Keys {
 			items[i] = s.disk.part(part).item(k)
 		}
-		w.afterOn(s, w.often(0, 2*millisecond, 300*millisecond, 0.03), func() {
+		w.afterOn(s, wait(), func() {
 			s.turn(func() { rd.Replica.ReadDone(&rd, items, nil, &s.fx) })
 		})
 	})

@@ -52,12 +52,18 @@ func (w *World) fault(until int64) {
 		w.count("slow network")
 		w.net.slow = w.rng.Float64() * 0.1
 		w.after(w.between(100*millisecond, second), func() { w.net.slow = 0 })
-	case x < 92:
+	case x < 88:
 		w.reassign()
+	case x < 92:
+		w.handOver()
 	case x < 96:
-		// Fault servers leave the cluster; the operator attaches them again when they are back.
-		w.count("detach")
-		w.manager.command("detach")
+		// Fault servers leave the cluster; the operator attaches them again when
+		// they are back. Not where disks are lost: what is detached may be the
+		// last copy, and the managers may not have noticed yet.
+		if !w.opt.Destroy {
+			w.count("detach")
+			w.manager.command("detach")
+		}
 	default:
 		w.destroy(s)
 	}
@@ -208,6 +214,39 @@ func (w *World) reassign() {
 	p.Assigned = active[:min(3, len(active))]
 	d := &clustermap.Delta{Base: m.m.Version, Partitions: []clustermap.PartitionChange{{Index: uint16(i), OldEpoch: p.Epoch, New: p}}}
 	m.apply(d)
+}
+
+// handOver has another replica lead, and cuts the old primary off from those
+// who would tell it, while it still holds leases and gateways reach it (R5).
+func (w *World) handOver() {
+	m := w.manager
+	if m.down() || m.inflight != nil || len(m.m.Partitions) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(m.m.Partitions))
+	p := m.m.Partitions[i]
+	if !p.Active || len(p.Replicas) < 2 {
+		return
+	}
+	w.count("hand-over behind a cut")
+	n := 1 + w.rng.IntN(len(p.Replicas)-1)
+	old, lead := w.server(p.Replicas[0]), w.server(p.Replicas[n])
+	stays := w.chance(0.5)
+	list := []clustermap.ServerID{lead.id}
+	for _, id := range p.Replicas {
+		if id != lead.id && (stays || id != old.id) {
+			list = append(list, id)
+		}
+	}
+	w.cutFor(w.between(50*millisecond, 1500*millisecond), func(set func(a, b int)) {
+		set(placeManager, old.index)
+		set(lead.index, old.index)
+		if w.chance(0.5) {
+			set(old.index, lead.index)
+		}
+	})
+	p.Epoch, p.Replicas, p.Joining, p.Active, p.Assigned = p.Epoch+1, list, nil, false, list
+	m.apply(&clustermap.Delta{Base: m.m.Version, Partitions: []clustermap.PartitionChange{{Index: uint16(i), OldEpoch: p.Epoch - 1, New: p}}})
 }
 
 // destroy crashes a server and its disk is lost; a new one takes its place.

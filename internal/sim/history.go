@@ -63,6 +63,16 @@ func (h *history) add(c *call, res item.Result, how outcome) {
 	case how == unknown:
 		w.stats["outcome unknown"]++
 	}
+	if c.req.Op == item.OpGetAndTouch && how == answered && c.retry {
+		// The touch is done once; its value may have been read anew later (R8).
+		touch := *c
+		touch.req.Op, touch.retry = item.OpTouch, false
+		h.add(&touch, item.Result{}, unknown)
+		read := *c
+		read.req = item.Request{Op: item.OpGet, Key: c.req.Key}
+		h.add(&read, res, answered)
+		return
+	}
 	op := porcupine.Operation{ClientId: c.client, Call: c.began, Return: w.now,
 		Input:  input{c.req, float64(c.began) / 1e9, float64(w.now) / 1e9},
 		Output: output{res, how == unknown}}

@@ -52,6 +52,7 @@ func Run(opt Options) Result {
 	w.net = network{cut: map[[2]int]bool{}, pipes: map[[2]int]int64{}, chaos: w.opt.Chaos}
 	w.hist = newHistory(w)
 	w.served = make([]uint32, 1<<w.rng.IntN(3))
+	w.began, w.resumed = make([]int64, len(w.served)), make([]int64, len(w.served))
 	w.manager = newManager(w, len(w.served))
 	servers := 4 + w.rng.IntN(2)
 	for i := range servers {
@@ -111,6 +112,7 @@ func (w *World) phases() {
 	w.after(second, w.operator)
 	w.runUntil(end)
 	w.faults = false
+	w.healed = end
 	w.tracef("--- the faults are over")
 	w.heal()
 	w.runUntil(end + serveBound)
@@ -189,7 +191,7 @@ func (w *World) operator() {
 			return
 		}
 	}
-	if w.faults {
+	if w.faults || w.now < w.healed+2*second {
 		return
 	}
 	for _, in := range m.Servers {

@@ -15,6 +15,7 @@ var (
 	seeds  = flag.Int("sim.seeds", 0, "how many seeds to run; 0: as many as fit in -sim.time")
 	first  = flag.Uint64("sim.seed", 1, "the first seed")
 	trace  = flag.Bool("sim.trace", false, "show what happens in the first seed")
+	most   = flag.Int("sim.failures", 3, "stop after so many seeds that fail")
 	budget = flag.Duration("sim.time", 20*time.Second, "how long to run when -sim.seeds is not given")
 )
 
@@ -24,9 +25,9 @@ var (
 func TestCluster(t *testing.T) {
 	total := map[string]int{}
 	began := time.Now()
-	n := 0
+	n, bad := 0, 0
 	for seed := *first; ; seed++ {
-		if *seeds > 0 && n >= *seeds || *seeds == 0 && time.Since(began) > *budget {
+		if bad >= *most || *seeds > 0 && n >= *seeds || *seeds == 0 && time.Since(began) > *budget {
 			break
 		}
 		opt := Options{Seed: seed}
@@ -37,6 +38,9 @@ func TestCluster(t *testing.T) {
 		n++
 		for k, v := range r.Stats {
 			total[k] += v
+		}
+		if len(r.Failures) > 0 {
+			bad++
 		}
 		for _, f := range r.Failures {
 			t.Errorf("seed %d: %s\n\treplay: go test ./internal/sim -run TestCluster -sim.seed=%d -sim.seeds=1 -sim.trace", seed, f, seed)

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"fmt"
+
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/kumofs/kumofs/internal/item"
 )
@@ -16,7 +18,7 @@ type Batch struct {
 	puts  int
 }
 
-// MaxBatch bounds a batch in bytes. Batches larger than half a memtable cost
+// MaxBatch bounds a batch in bytes: Commit refuses a larger one. Batches larger than half a memtable cost
 // more than their parts: keep them below a few MiB.
 const MaxBatch = 1 << 30
 
@@ -104,7 +106,7 @@ func (b *Batch) Reset() {
 // time share one write. The batch may be Reset afterwards.
 //
 // ErrDiskFull with Store.Failed() == nil means that nothing was done. After any
-// other error nothing may be assumed: the batch may be there, now or after the
+// error with Store.Failed() != nil nothing may be assumed: the batch may be there, now or after the
 // store is opened again. When the disk fills up within the reserve (other users
 // of the disk took it), a Commit in flight blocks until there is space again or
 // the store is closed.
@@ -117,6 +119,9 @@ func (s *Store) Commit(b *Batch) error {
 	}
 	if b.b.Empty() {
 		return nil
+	}
+	if b.b.Len() > MaxBatch {
+		return fmt.Errorf("a batch of %d bytes is too large (the limit is %d)", b.b.Len(), MaxBatch)
 	}
 	room := s.space.room(b.b.Len())
 	if room == nearly || room == low && b.puts > 0 || s.guard.full() {

@@ -194,8 +194,8 @@ type Message struct {
 	// JoinID ties everything of one join together: 0 when it is not about a
 	// joiner (Append*, Join*).
 	JoinID uint64
-	// Version: Append: the operation's. Acks: the last stored. Ring, Reconcile,
-	// JoinState, JoinStart: position. JoinEnd: what the snapshot may contain up to.
+	// Version: Append: the operation's. Acks: the last stored. Activate, EpochQuery,
+	// Ring, Reconcile, JoinState, JoinStart: position. JoinEnd: what the snapshot may contain up to.
 	Version uint64
 	// Prev is the version of the operation before (Append).
 	Prev uint64

@@ -66,18 +66,26 @@ func TestManagerAway(t *testing.T) {
 			l.Run(away)
 			l.Mark("manager back")
 			test.back(c.Manager)
+			faults := map[string]time.Duration{}
 			stop := watch(c, func(s *control.Status) {
 				for _, n := range s.Attached {
-					if n.State != "active" {
-						t.Errorf("%v: %s is %s", l.Now(), n.Addr, n.State)
+					if n.State != "active" && faults[n.Addr] == 0 {
+						faults[n.Addr] = l.Now()
 					}
 				}
 			})
-			c.WaitReady(20 * time.Second)
+			if took, err := c.PollReady(20 * time.Second); err != nil {
+				t.Errorf("not ready %v after the manager was back: %v", took, err)
+			}
 			l.Mark("ready")
 			l.Run(3 * time.Second)
-			stop()
-			finish(t, l, 0, time.Second)
+			if looks := stop(); looks == 0 {
+				t.Error("the status was never seen")
+			}
+			for addr, at := range faults {
+				t.Errorf("%s became fault at %v", addr, at)
+			}
+			finish(t, l, 0, stallBar)
 		})
 	}
 }

@@ -110,12 +110,14 @@ func TestPausedServer(t *testing.T) {
 		l.Observe(ops[i], r, call, l.Now()) // judged with the histories: "old" would be stale
 	}
 	answers := map[string]int{}
+	raw.SetReadDeadline(time.Now().Add(20 * time.Second))
 	rd := bufio.NewReader(raw)
 	for range viaWire {
 		kind, r := answer(t, rd)
 		answers[kind]++
-		if kind == "hit" || kind == "stored" {
+		if kind != "refused" {
 			t.Errorf("%s answered a request of an epoch that was over: %s %s", p.Name, kind, r)
+			break
 		}
 	}
 	t.Logf("answers of the resumed server to %d requests of old epochs: %v", len(viaWire), answers)

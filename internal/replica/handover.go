@@ -1,0 +1,68 @@
+package replica
+
+import (
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// handover are the writes that this server had ordered as an active primary and
+// could not answer before the next epoch gave the partition to another. Every
+// member's log was a prefix of this one's, so the new primary's position tells
+// which of them it has: when its epoch is recorded Active those are done and the
+// others never will be. Where that cannot be learned their fate is unknown (R8).
+type handover struct {
+	epoch uint32 // in which this server was primary
+	waits []wait
+	// position is the new primary's when it began; 0: not told yet.
+	position uint64
+}
+
+// handOver keeps q's ordered writes for settle. from is the epoch that has ended.
+func (r *Replica) handOver(q *primary, from uint32, fx *Effects) {
+	r.handed = handover{epoch: from}
+	for _, w := range q.waits {
+		if w.local {
+			r.refuse(w.token, wire.NakWrongEpoch, fx)
+		} else {
+			r.handed.waits = append(r.handed.waits, w)
+		}
+	}
+	if !q.active || r.cfg.Epoch != from+1 {
+		r.fateUnknown(fx) // the new primary may not have been a member of ours
+	}
+}
+
+// successor takes the new primary's position from a message of this epoch.
+func (r *Replica) successor(position uint64, fx *Effects) {
+	if len(r.handed.waits) > 0 && r.handed.position == 0 {
+		r.handed.position = position
+		r.settle(fx)
+	}
+}
+
+// settle answers what was handed over, once the new epoch is recorded.
+func (r *Replica) settle(fx *Effects) {
+	h := &r.handed
+	if len(h.waits) == 0 || !r.cfg.Active {
+		return
+	}
+	if h.position == 0 || epochOf(h.position) > h.epoch {
+		r.fateUnknown(fx)
+		return
+	}
+	for _, w := range h.waits {
+		if w.depends <= h.position {
+			fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: w.result})
+		} else {
+			r.refuse(w.token, wire.NakWrongEpoch, fx)
+		}
+	}
+	r.handed = handover{}
+}
+
+func (r *Replica) fateUnknown(fx *Effects) {
+	for _, w := range r.handed.waits {
+		fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: item.Result{Status: item.FateUnknown}})
+	}
+	r.handed = handover{}
+}

@@ -1,0 +1,151 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// Sweeping gives back the space of items that expired or were flushed and that
+// nobody asks for (R11). The primary of a partition looks through it now and
+// then and asks for such keys itself: whoever finds an expired item deletes it.
+const (
+	// sweepPause is between two partitions, and sweepShare how many times longer
+	// than the look itself a pause is: sweeping costs at most 1/20 of a core.
+	// sweepRest is between two rounds through all partitions.
+	sweepPause = 2 * time.Millisecond
+	sweepShare = 20
+	sweepRest  = 10 * time.Second
+	// sweepKeys bounds what one look removes.
+	sweepKeys = 1000
+)
+
+// sweeper belongs to the loop but for run.
+type sweeper struct {
+	n *node
+	// due are the partitions that may hold something with an expiry time, or
+	// flushed: all of them at the start, as nobody knows.
+	due  []bool
+	next int
+}
+
+// sweepJob is one partition to look through.
+type sweepJob struct {
+	part    uint16
+	flushed uint64
+	now     int64
+}
+
+// wrote notes what may have to be swept later.
+func (s *sweeper) wrote(w *replica.Write) {
+	if (w.IsFlush || w.Item != nil && w.Item.Exptime != 0) && int(w.Partition) < len(s.due) {
+		s.due[w.Partition] = true
+	}
+}
+
+// pick is the next partition of the round that this server serves and that is due.
+func (s *sweeper) pick() (job sweepJob, ok bool) {
+	n := s.n
+	if len(s.due) != len(n.replicas) {
+		s.due = make([]bool, len(n.replicas))
+		for i := range s.due {
+			s.due[i] = true
+		}
+	}
+	for s.next < len(s.due) {
+		i := s.next
+		s.next++
+		if s.due[i] && n.replicas[i].Serving() {
+			s.due[i] = false // set again by a write meanwhile, or by what the look finds
+			return sweepJob{part: uint16(i), flushed: n.replicas[i].Flush().Version, now: time.Now().Unix()}, true
+		}
+	}
+	s.next = 0
+	return job, false
+}
+
+// run sweeps until ctx is done.
+func (s *sweeper) run(ctx context.Context) {
+	pause := sweepPause
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		var job sweepJob
+		var ok bool
+		if s.n.onLoop(ctx, func() { job, ok = s.pick() }) != nil {
+			return
+		}
+		if !ok { // the round is over
+			pause = sweepRest
+			continue
+		}
+		began := time.Now()
+		keys, more, err := s.look(&job)
+		if err != nil && ctx.Err() == nil {
+			s.n.log.Warn("cannot look for expired items", "partition", job.part, "err", err)
+			more = true
+		}
+		pause = max(sweepPause, sweepShare*time.Since(began))
+		if s.n.onLoop(ctx, func() { s.remove(&job, keys, more) }) != nil {
+			return
+		}
+	}
+}
+
+// look finds what is to be removed; more: there is more, or will be.
+func (s *sweeper) look(job *sweepJob) (keys []string, more bool, err error) {
+	sn := s.n.store.Snapshot()
+	defer sn.Close()
+	it := sn.Iter(job.part, nil)
+	for it.Next() {
+		rec, err := it.Record()
+		if err != nil {
+			_ = it.Close() // the first error says more
+			return keys, true, err
+		}
+		i, err := item.ParseRecord(rec)
+		if err != nil {
+			_ = it.Close()
+			return keys, true, err
+		}
+		switch {
+		case i.Version < job.flushed || i.Expired(job.now):
+			if keys = append(keys, string(it.Key())); len(keys) == sweepKeys {
+				return keys, true, it.Close()
+			}
+		case i.Exptime != 0:
+			more = true
+		}
+	}
+	return keys, more, it.Close()
+}
+
+func (s *sweeper) remove(job *sweepJob, keys []string, more bool) {
+	n := s.n
+	if int(job.part) >= len(s.due) {
+		return
+	}
+	s.due[job.part] = s.due[job.part] || more
+	r := n.replicas[job.part]
+	if !r.Serving() {
+		s.due[job.part] = true
+		return
+	}
+	n.touchClock()
+	for _, key := range keys {
+		req := wire.Request{Partition: job.part, Epoch: r.Config().Epoch, Request: item.Request{Op: item.OpGet, Key: []byte(key)}}
+		r.Request(&req, replica.Token{Owner: nobody{}}, &n.fx)
+	}
+}
+
+// nobody is told nothing.
+type nobody struct{}
+
+func (nobody) Reply(*wire.Reply) {}
+func (nobody) Nak(*wire.Nak)     {}
