@@ -44,6 +44,7 @@ type call struct {
 	try      uint32
 	at       *Server // where the last try went; nil: none is out
 	run      uint64
+	epoch    uint32
 	done     func()
 
 	// session and number are of a write from its first try on; retry: a try of it
@@ -60,6 +61,16 @@ func newGateway(w *World, n int) *gateway {
 func (g *gateway) learn(m *clustermap.Map) {
 	if g.cmap == nil || m.Version > g.cmap.Version {
 		g.cmap = m
+		g.reroute()
+	}
+}
+
+// reroute has every call follow its partition at once: the old primary may hang.
+func (g *gateway) reroute() {
+	for _, c := range append([]*call(nil), g.calls...) {
+		if c.at != nil && g.config(c.part).Epoch != c.epoch && g.config(c.part).Primary() != c.at.id {
+			c.lost()
+		}
 	}
 }
 
@@ -172,7 +183,18 @@ func (c *call) send() {
 		c.later() // the port refuses
 		return
 	}
-	c.at, c.run = s, s.run
+	c.at, c.run, c.epoch = s, s.run, cfg.Epoch
+	if w.faults && w.chance(0.02) {
+		// The connection breaks; what is on its way is read by the server, some time.
+		w.stats["requests late"]++
+		w.afterOn(s, w.often(0, 50*millisecond, 2*second, 0.3), func() { s.request(frame, c) })
+		w.after(w.between(0, 10*millisecond), func() {
+			if c.try == try && c.at != nil {
+				c.lost()
+			}
+		})
+		return
+	}
 	w.send(g.place, s.index, s, func() { s.request(frame, c) })
 	w.after(w.often(20*millisecond, 500*millisecond, 3*second, 0.7), func() {
 		if c.try == try && c.at != nil {
@@ -243,6 +265,15 @@ func (c *call) answer(s *Server, r *replica.Reply) {
 				return
 			}
 			c.later()
+		})
+		return
+	}
+	if w.faults && w.chance(0.02) {
+		w.stats["answers lost"]++
+		w.after(w.between(0, 10*millisecond), func() {
+			if c.try == try && c.at != nil {
+				c.lost()
+			}
 		})
 		return
 	}

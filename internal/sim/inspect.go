@@ -111,7 +111,7 @@ func (w *World) atRest() bool {
 		if !p.Active || len(p.Joining) > 0 || !clustermap.SameSet(p.Replicas, p.Assigned) || p.Replicas[0] != p.Assigned[0] {
 			return false
 		}
-		if s := w.server(p.Replicas[0]); !s.up || !s.replicas[i].Serving() {
+		if s := w.server(p.Replicas[0]); !s.up || s.replicas == nil || !s.replicas[i].Serving() {
 			return false
 		}
 	}

@@ -23,6 +23,8 @@ type Options struct {
 	Calm float64
 	// Destroy: disks may be lost.
 	Destroy bool
+	// Single: one fault at a time, of one server; no outcome may be unknown.
+	Single bool
 	// Chaos: frames between servers are lost, repeated and reordered.
 	Chaos bool
 }
@@ -78,6 +80,9 @@ func (w *World) draw(opt Options) Options {
 	opt.Calm = 0.3 * w.rng.Float64()
 	opt.Destroy = w.chance(0.25)
 	opt.Chaos = w.chance(0.2)
+	if opt.Single = w.chance(0.15); opt.Single {
+		opt.Destroy, opt.Chaos = false, false
+	}
 	return opt
 }
 
@@ -108,7 +113,11 @@ func (w *World) phases() {
 		}
 	}
 	w.faults = true
-	w.after(200*millisecond, func() { w.fault(end) })
+	if w.opt.Single {
+		w.after(200*millisecond, func() { w.singleFault(end) })
+	} else {
+		w.after(200*millisecond, func() { w.fault(end) })
+	}
 	w.after(second, w.operator)
 	w.runUntil(end)
 	w.faults = false
