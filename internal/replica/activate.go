@@ -23,8 +23,9 @@ func (r *Replica) askRings(fx *Effects) {
 		}
 	}
 	lp := r.cfg.LastPrimary
-	if lp != 0 && lp != r.node.Self && q.peer(lp) == nil && !r.cfg.Active {
-		// A hand-over asks the old primary first, also if it leaves (R5).
+	if p := q.peer(lp); lp != 0 && lp != r.node.Self && (p == nil || p.joining) && !r.cfg.Active {
+		// A hand-over asks the old primary first, also if it leaves or is to join
+		// again (R5). It learns from this what became of its last writes too.
 		fx.send(lp, wire.Message{Kind: wire.KindEpochQuery, Partition: r.part, Epoch: r.cfg.Epoch, Version: r.last, Config: r.cfg})
 	}
 }

@@ -15,8 +15,8 @@
 //	R7 return         join.go joinMode, Chunk; log.go covers
 //	R8 exactly once   sessions.go, once.go
 //	R9 accusation     watch.go
-//	R10 epoch checks  primary.go Request, every message handler
-//	R11 expiry, flush primary.go execute, flush.go
+//	R10 epoch checks  execute.go Request, every message handler
+//	R11 expiry, flush execute.go apply, flush.go
 //
 // The law of order: nothing in an Effects depends on the writes of the same
 // Effects being durable. What does (an acknowledgement, a commit) is produced

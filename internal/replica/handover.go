@@ -1,25 +1,28 @@
 package replica
 
 import (
+	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
-// handover are the writes that this server had ordered as an active primary and
-// could not answer before the next epoch gave the partition to another. Every
-// member's log was a prefix of this one's, so the new primary's position tells
+// handover are the writes that this server had ordered as primary and could not
+// answer before the next epoch gave the partition to another. In an epoch that
+// the map shows Active under this primary, agreed or not yet, every member's log
+// is a prefix of this one's (R1, R4), so the new primary's position tells
 // which of them it has: when its epoch is recorded Active those are done and the
 // others never will be. Where that cannot be learned their fate is unknown (R8).
 type handover struct {
-	epoch uint32 // in which this server was primary
+	epoch uint32 // the last in which this server was primary
 	waits []wait
 	// position is the new primary's when it began; 0: not told yet.
 	position uint64
 }
 
-// handOver keeps q's ordered writes for settle. from is the epoch that has ended.
-func (r *Replica) handOver(q *primary, from uint32, fx *Effects) {
-	r.handed = handover{epoch: from}
+// handOver keeps q's ordered writes for settle. from is the configuration that
+// has ended.
+func (r *Replica) handOver(q *primary, from *clustermap.Partition, fx *Effects) {
+	r.handed = handover{epoch: from.Epoch}
 	for _, w := range q.waits {
 		if w.local {
 			r.refuse(w.token, wire.NakWrongEpoch, fx)
@@ -27,8 +30,8 @@ func (r *Replica) handOver(q *primary, from uint32, fx *Effects) {
 			r.handed.waits = append(r.handed.waits, w)
 		}
 	}
-	if !q.active || r.cfg.Epoch != from+1 {
-		r.fateUnknown(fx) // the new primary may not have been a member of ours
+	if !from.Active || r.cfg.Epoch != from.Epoch+1 {
+		r.fateUnknown(fx) // others may have ordered operations before or since
 	}
 }
 

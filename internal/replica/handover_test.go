@@ -3,6 +3,7 @@ package replica
 import (
 	"testing"
 
+	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -72,6 +73,63 @@ func TestHandOverUnseen(t *testing.T) {
 	r.give(A)
 	r.run()
 	if res := r.answered(A, ordered); res.Status != item.FateUnknown {
+		t.Errorf("it is answered %d", res.Status)
+	}
+}
+
+// The same where the old primary had not yet agreed with its members in an epoch
+// that keeps Active (a joiner has become a replica) when it is told to hand over.
+func TestHandOverBeforeAgreement(t *testing.T) {
+	for _, has := range []bool{true, false} {
+		r := newRig(t, A, B, C).active()
+		r.do(A, set("k", "0"))
+		r.lose = func(p packet) bool {
+			return p.from == B && p.to == A && p.msg.Kind == wire.KindAppendAck ||
+				!has && p.to == B && p.msg.Kind == wire.KindAppend
+		}
+		ordered := r.ask(A, set("k", "1"))
+		r.run()
+		r.lose = nil
+		r.change(func(_ *clustermap.Map, p *clustermap.Partition) { p.Replicas, p.LastKnown = ids{A, B}, ids{A, B} }) // keeps Active
+		r.hold = func(p packet) bool { return p.from == B && p.to == A }
+		r.give()
+		r.run()
+		if r.hosts[A].r.Serving() {
+			t.Fatal("it serves without agreement")
+		}
+		r.lead(ids{B, A})
+		r.release(true)
+		r.record()
+		r.leases()
+		if has {
+			if res := r.answered(A, ordered); res.Status != item.OK {
+				t.Errorf("the write is answered %d", res.Status)
+			}
+		} else {
+			r.refused(A, ordered, wire.NakWrongEpoch)
+		}
+		want := map[bool]string{true: "1", false: "0"}[has]
+		if got := string(r.do(B, get("k")).Item.Value); got != want {
+			t.Errorf("the new primary has %q, want %q", got, want)
+		}
+	}
+}
+
+// A primary that was replaced because it accused all others, and is listed as
+// joiner, learns what became of its writes too.
+func TestHandOverOfReplaced(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	r.lose = func(p packet) bool { return p.to == A && p.msg.Kind == wire.KindAppendAck }
+	ordered := r.ask(A, set("k", "1"))
+	r.run()
+	r.lose = nil
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) {
+		p.Replicas, p.Joining, p.Active = ids{B, C}, ids{A}, false
+	})
+	r.give()
+	r.run()
+	r.record()
+	if res := r.answered(A, ordered); res.Status != item.OK {
 		t.Errorf("it is answered %d", res.Status)
 	}
 }

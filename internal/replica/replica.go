@@ -264,15 +264,15 @@ func (r *Replica) Adopt(v View, fx *Effects) {
 		r.settle(fx)
 		return
 	}
-	from := r.cfg.Epoch
-	if c.Epoch > from {
+	from := r.cfg
+	if c.Epoch > from.Epoch {
 		r.fateUnknown(fx)
 	}
 	r.cfg = *c
 	r.role = newRole
 	r.join = joiner{}
 	if newRole != rolePrimary {
-		r.stepDown(from, fx)
+		r.stepDown(&from, fx)
 		r.settle(fx)
 		return
 	}

@@ -37,8 +37,15 @@ type committer struct {
 	full time.Time
 }
 
-// diskFullRetry is how often a batch that found no room is tried again.
-const diskFullRetry = 200 * time.Millisecond
+const (
+	// diskFullRetry is how often a batch that found no room is tried again.
+	diskFullRetry = 200 * time.Millisecond
+	// diskFullAlone: by then others have taken the partitions over, if there are
+	// others with space. After it this server goes on as well as it can: what it
+	// has ordered goes into the store's reserve, puts fail with the reason, and
+	// deletes are taken, which make room.
+	diskFullAlone = 2 * time.Second
+)
 
 func (c *committer) init(n *node) {
 	c.n = n
@@ -68,6 +75,9 @@ func (c *committer) held() bool {
 
 // start commits what there is, unless a commit is under way: then done starts the next.
 func (c *committer) start() {
+	if !c.busy {
+		c.checkSpace() // a tick is a turn too
+	}
 	if c.busy || c.batch.Len() == 0 {
 		if !c.busy && len(c.after) > 0 {
 			for _, fn := range c.after {
@@ -92,6 +102,7 @@ func (c *committer) start() {
 func (c *committer) run() {
 	for b := range c.jobs {
 		err := c.n.store.Commit(b)
+		began := time.Now()
 		for errors.Is(err, store.ErrDiskFull) && c.n.store.Failed() == nil && c.n.ctx.Err() == nil {
 			// Nothing was done. Others take over meanwhile (R9: a disk error is an
 			// accusation of oneself); when there is room again this goes on where it was.
@@ -100,7 +111,11 @@ func (c *committer) run() {
 			case <-c.n.ctx.Done():
 			case <-time.After(diskFullRetry):
 			}
-			err = c.n.store.Commit(b)
+			if time.Since(began) < diskFullAlone {
+				err = c.n.store.Commit(b)
+			} else {
+				err = c.n.store.CommitReserve(b)
+			}
 		}
 		c.n.loop.Post(func() { c.done(err) })
 	}
@@ -122,10 +137,7 @@ func (c *committer) done(err error) {
 		}
 		return
 	}
-	if !c.full.IsZero() {
-		n.log.Warn("disk has space again", "store", n.store.Path(), "after", time.Since(c.full).Round(time.Millisecond))
-		c.full = time.Time{}
-	}
+	c.checkSpace()
 	c.spare.Reset()
 	c.busy = false
 	n.touchClock()
@@ -142,5 +154,18 @@ func (c *committer) done(err error) {
 	// endTurn of this turn starts the next batch.
 }
 
+// checkSpace notices that a full disk has space again.
+func (c *committer) checkSpace() {
+	if c.full.IsZero() || c.n.store.Full() {
+		return
+	}
+	c.n.log.Warn("disk has space again", "store", c.n.store.Path(), "after", time.Since(c.full).Round(time.Millisecond))
+	c.full = time.Time{}
+}
+
 // isFull tells whether puts would wait for space.
 func (c *committer) isFull() bool { return !c.full.IsZero() }
+
+// alone tells whether the disk has been full for so long that nobody with space
+// can have been there to take over what this server still leads.
+func (c *committer) alone() bool { return c.isFull() && time.Since(c.full) >= diskFullAlone }

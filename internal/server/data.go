@@ -219,10 +219,17 @@ func (n *node) request(req *wire.Request, to sink) {
 	default:
 		n.counters.sets.Add(1)
 	}
-	if n.commit.isFull() && req.Op != item.OpGet {
-		// It was not ordered, and will not be: the partition moves to a server with space.
-		to.Nak(&wire.Nak{ID: req.ID, Index: req.Partition, Reason: wire.NakNotReady})
-		return
+	if n.commit.isFull() && req.Op != item.OpGet && n.replicas[req.Partition].Serving() {
+		switch {
+		case !n.commit.alone():
+			// It was not ordered, and will not be: the partition moves to a server with space.
+			to.Nak(&wire.Nak{ID: req.ID, Index: req.Partition, Reason: wire.NakNotReady})
+			return
+		case req.Op != item.OpDelete && req.Op != item.OpFlush && req.Op != item.OpOpenSession:
+			to.Reply(&wire.Reply{ID: req.ID, Result: item.Result{Status: item.Failed,
+				Message: "disk full on " + n.cfg.Listen + ", and no other server can take over: nothing was written; deletes and gets are taken"}})
+			return
+		}
 	}
 	n.replicas[req.Partition].Request(req, replica.Token{Owner: to, ID: req.ID}, &n.fx)
 }

@@ -17,6 +17,12 @@ type disk struct {
 	parts       map[uint16]*partStore
 	destroyed   bool
 
+	// synced is what survives the loss of power, unsynced what came since.
+	synced   map[uint16]*partStore
+	unsynced []change
+	// uncertain: power was lost, and the tail with it (R9), until mended.
+	uncertain bool
+
 	filling, writing *batch
 	// slowUntil: until then a commit takes long.
 	slowUntil int64
@@ -41,6 +47,7 @@ type change struct {
 	record []byte // nil: removed
 	wipe   bool   // all of the partition
 	stored *replica.Stored
+	ends   bool // the last of its batch
 }
 
 type ref struct {
@@ -49,24 +56,36 @@ type ref struct {
 }
 
 func newDisk(id clustermap.ServerID) *disk {
-	return &disk{id: id, parts: map[uint16]*partStore{}, filling: &batch{}}
+	return &disk{id: id, parts: map[uint16]*partStore{}, synced: map[uint16]*partStore{}, filling: &batch{}}
 }
 
-func (d *disk) part(p uint16) *partStore {
-	s := d.parts[p]
+func (d *disk) part(p uint16) *partStore { return partOf(d.parts, p) }
+
+func partOf(parts map[uint16]*partStore, p uint16) *partStore {
+	s := parts[p]
 	if s == nil {
 		s = &partStore{records: map[string][]byte{}}
-		d.parts[p] = s
+		parts[p] = s
 	}
 	return s
 }
 
-func (d *disk) apply(b *batch) {
-	for _, c := range b.changes {
-		s := d.part(c.part)
+// apply commits a batch. It is synced some time later.
+func (d *disk) apply(w *World, b *batch) {
+	applyTo(d.parts, b.changes)
+	d.unsynced = append(d.unsynced, b.changes...)
+	if w.chance(0.1) {
+		applyTo(d.synced, d.unsynced)
+		d.unsynced = nil
+	}
+}
+
+func applyTo(parts map[uint16]*partStore, list []change) {
+	for _, c := range list {
+		s := partOf(parts, c.part)
 		switch {
 		case c.wipe:
-			delete(d.parts, c.part)
+			delete(parts, c.part)
 		case c.stored != nil:
 			s.stored = *c.stored
 		case c.record == nil:
@@ -75,6 +94,24 @@ func (d *disk) apply(b *batch) {
 			s.records[c.key] = c.record
 		}
 	}
+}
+
+// losePower loses what was not synced: all batches after some point.
+func (d *disk) losePower(w *World) {
+	n := w.rng.IntN(len(d.unsynced) + 1)
+	for n > 0 && n < len(d.unsynced) && !d.unsynced[n-1].ends {
+		n-- // a batch is there as a whole or not at all
+	}
+	applyTo(d.synced, d.unsynced[:n])
+	if n < len(d.unsynced) {
+		w.stats["batches' changes lost with power"] += len(d.unsynced) - n
+	}
+	d.unsynced = nil
+	d.parts = map[uint16]*partStore{}
+	for p, s := range d.synced {
+		d.parts[p] = &partStore{records: maps.Clone(s.records), stored: s.stored}
+	}
+	d.uncertain = true
 }
 
 // item reads one key.
@@ -109,7 +146,7 @@ func (d *disk) empty() bool {
 // through, without anyone having been told.
 func (d *disk) crash(w *World) {
 	if d.writing != nil && w.chance(0.5) {
-		d.apply(d.writing)
+		d.apply(w, d.writing)
 	}
 	d.writing, d.filling = nil, &batch{}
 }
@@ -121,6 +158,9 @@ func (s *Server) commit() {
 		return
 	}
 	b := d.filling
+	if n := len(b.changes); n > 0 {
+		b.changes[n-1].ends = true
+	}
 	d.writing, d.filling = b, &batch{}
 	took := s.w.often(50*microsecond, 2*millisecond, 20*millisecond, 0.05)
 	if d.slowUntil > s.w.now {
@@ -132,7 +172,7 @@ func (s *Server) commit() {
 		if d.writing != b {
 			return // crashed meanwhile
 		}
-		d.apply(b)
+		d.apply(s.w, b)
 		b.changes = nil
 		s.w.afterOn(s, s.w.between(0, 200*microsecond), func() {
 			d.writing = nil

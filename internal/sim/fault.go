@@ -64,8 +64,10 @@ func (w *World) fault(until int64) {
 			w.count("detach")
 			w.manager.command("detach")
 		}
-	default:
+	case w.opt.Destroy:
 		w.destroy(s)
+	default:
+		w.losePower(s)
 	}
 }
 
@@ -228,9 +230,12 @@ func (w *World) handOver() {
 	if !p.Active || len(p.Replicas) < 2 {
 		return
 	}
-	w.count("hand-over behind a cut")
 	n := 1 + w.rng.IntN(len(p.Replicas)-1)
 	old, lead := w.server(p.Replicas[0]), w.server(p.Replicas[n])
+	if !lead.up {
+		return // the managers lead over to servers that live
+	}
+	w.count("hand-over behind a cut")
 	stays := w.chance(0.5)
 	list := []clustermap.ServerID{lead.id}
 	for _, id := range p.Replicas {
@@ -249,28 +254,50 @@ func (w *World) handOver() {
 	m.apply(&clustermap.Delta{Base: m.m.Version, Partitions: []clustermap.PartitionChange{{Index: uint16(i), OldEpoch: p.Epoch - 1, New: p}}})
 }
 
-// destroy crashes a server and its disk is lost; a new one takes its place.
-// Only if each partition's last configuration keeps a disk: what P2 promises.
-// The present replicas count as such too: their activation's report may be on
-// its way.
-func (w *World) destroy(s *Server) {
-	if !w.opt.Destroy || w.manager.inflight != nil {
-		return
+// spare tells whether each partition's last configuration has another store with
+// all that was acknowledged: what P2 promises to keep then. The present replicas
+// count as such too: their activation's report may be on its way.
+func (w *World) spare(s *Server) bool {
+	if w.manager.inflight != nil {
+		return false
 	}
 	keeps := func(list []clustermap.ServerID) bool {
 		return !clustermap.Contains(list, s.id) || slices.ContainsFunc(list, func(id clustermap.ServerID) bool {
 			o := w.server(id)
-			return o != s && !o.disk.destroyed
+			return o != s && !o.disk.destroyed && !o.disk.uncertain
 		})
 	}
 	for i := range w.manager.m.Partitions {
 		if p := &w.manager.m.Partitions[i]; !keeps(p.LastKnown) || !keeps(p.Replicas) {
-			return
+			return false
 		}
 	}
-	w.count("disk lost")
-	s.crash()
-	s.disk.destroyed = true
-	n := w.newServer(s.addr)
-	w.after(w.between(100*millisecond, 3*second), n.start)
+	return true
+}
+
+// destroy crashes a server and its disk is lost; a new one takes its place.
+func (w *World) destroy(s *Server) {
+	if !s.disk.destroyed && w.spare(s) {
+		w.count("disk lost")
+		s.crash()
+		s.disk.destroyed = true
+		n := w.newServer(s.addr)
+		w.after(w.between(100*millisecond, 3*second), n.start)
+	}
+}
+
+// losePower crashes a server's machine: its tail is lost. A store that waits for
+// others because of that waits for ever if their disks are lost, so one run has
+// either the one or the other.
+func (w *World) losePower(s *Server) {
+	if s.up && w.spare(s) {
+		w.count("power lost")
+		run := s.run
+		s.crash()
+		s.disk.losePower(w)
+		if w.chance(0.5) {
+			w.after(20*millisecond, func() { w.manager.broken(s, run) })
+		}
+		w.after(w.often(200*millisecond, second, 5*second, 0.5), s.start)
+	}
 }

@@ -176,7 +176,7 @@ func (s *Server) beat() {
 func (s *Server) registration() council.Registration {
 	reg := council.Registration{Hello: control.Hello{
 		Role: control.RoleServer, ID: s.id, ClusterID: s.disk.cluster, Addr: s.addr, StreamAddr: s.addr + "0",
-		Incarnation: s.disk.incarnation, RunID: s.run, HasData: !s.disk.empty(),
+		Incarnation: s.disk.incarnation, RunID: s.run, HasData: !s.disk.empty(), Uncertain: s.disk.uncertain,
 	}}
 	if s.replicas == nil {
 		for p, ps := range s.disk.parts {

@@ -251,7 +251,23 @@ func (s *Server) adopt(m *clustermap.Map) {
 			r.Adopt(v, &s.fx)
 		}
 		s.dropMoved()
+		s.disk.uncertain = s.disk.uncertain && !s.mended()
 	})
+}
+
+// mended tells whether no partition could be resumed from this store as it was
+// when power was lost (R9): it is a replica again wherever it was.
+func (s *Server) mended() bool {
+	if !s.member {
+		return false
+	}
+	for i := range s.cmap.Partitions {
+		p := &s.cmap.Partitions[i]
+		if clustermap.Contains(p.LastKnown, s.id) && !(p.Active && clustermap.Contains(p.Replicas, s.id)) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Server) makeReplicas(n int) {

@@ -110,7 +110,23 @@ func (b *Batch) Reset() {
 // store is opened again. When the disk fills up within the reserve (other users
 // of the disk took it), a Commit in flight blocks until there is space again or
 // the store is closed.
-func (s *Store) Commit(b *Batch) error {
+func (s *Store) Commit(b *Batch) error { return s.commit(b, false) }
+
+// CommitReserve is Commit that puts into the reserve too, down to half of it;
+// deletes need the rest: for what has been promised and nobody else can take.
+func (s *Store) CommitReserve(b *Batch) error { return s.commit(b, true) }
+
+// Full tells whether puts are refused for want of space. It may ask the disk.
+// As long as it is asked, what was deleted finds its way out.
+func (s *Store) Full() bool {
+	room := s.space.room(0)
+	if room != roomy && s.space.flushDue() && s.usable() == nil {
+		_, _ = s.db.AsyncFlush() // it fails only with the store
+	}
+	return room != roomy || s.guard.full()
+}
+
+func (s *Store) commit(b *Batch, reserve bool) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
@@ -124,7 +140,7 @@ func (s *Store) Commit(b *Batch) error {
 		return fmt.Errorf("a batch of %d bytes is too large (the limit is %d)", b.b.Len(), MaxBatch)
 	}
 	room := s.space.room(b.b.Len())
-	if room == nearly || room == low && b.puts > 0 || s.guard.full() {
+	if room == nearly || room == low && b.puts > 0 && !(reserve && s.space.fits(b.b.Len())) || s.guard.full() {
 		return s.diskFull()
 	}
 	err := s.db.Apply(b.b, pebble.Sync)

@@ -80,10 +80,7 @@ func (sp *space) ask(must bool) vfs.DiskUsage {
 		return vfs.DiskUsage{}
 	}
 	sp.usage = u
-	reserve := sp.reserve
-	if reserve == 0 {
-		reserve = min(defaultReserve, u.TotalBytes/20)
-	}
+	reserve := sp.reserved(u)
 	enough := reserve
 	if sp.level.Load() != roomy {
 		enough += reserve / 4
@@ -97,6 +94,20 @@ func (sp *space) ask(must bool) vfs.DiskUsage {
 		sp.level.Store(nearly)
 	}
 	return u
+}
+
+func (sp *space) reserved(u vfs.DiskUsage) uint64 {
+	if sp.reserve != 0 {
+		return sp.reserve
+	}
+	return min(defaultReserve, u.TotalBytes/20)
+}
+
+// fits tells whether a batch leaves half of the reserve, when it is in the log
+// and in a table.
+func (sp *space) fits(size int) bool {
+	u := sp.ask(true)
+	return u.AvailBytes >= sp.reserved(u)/2+2*uint64(size)
 }
 
 // flushDue says yes once in spaceFlush.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -154,4 +155,131 @@ func bulk(addr string, stop <-chan struct{}) string {
 		answers[fmt.Sprintf("%v %s", r.Status, r.Error)]++
 		worst = max(worst, time.Since(began))
 	}
+}
+
+// TestDiskFullEverywhere: where nobody can take over, writes fail with the
+// reason, reads go on, deletes make room.
+func TestDiskFullEverywhere(t *testing.T) {
+	opt := options(1)
+	opt.Dir = t.TempDir()
+	opt.GatewayArgs = []string{"--timeout", "2"}
+	dir := filepath.Join(home(t, opt), "kumodb1")
+	tmpfs(t, dir, 1400) // so large that the store keeps its whole reserve of 64 MiB
+	c := harness.Start(t, opt)
+	ballast(t, dir, 450<<20)
+	mc := dialRaw(t, c.Gateway.Addr)
+	value := make([]byte, 50<<10) // does not compress
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for i := range value {
+		value[i] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"[rnd.IntN(64)]
+	}
+	set := func(i int) string { return mc.ask(fmt.Sprintf("set k%d 0 0 %d\r\n%s\r\n", i, len(value), value)) }
+	n := 0
+	for ; set(n) == "STORED"; n++ {
+		if n > 10_000 {
+			t.Fatal("its disk does not fill")
+		}
+	}
+	time.Sleep(3 * time.Second) // as long as others might take over
+	began := time.Now()
+	line := set(n)
+	t.Logf("%d values of 50 KiB in 450 MiB, then after %v: %s", n, time.Since(began).Round(time.Millisecond), line)
+	if !strings.HasPrefix(line, "SERVER_ERROR ") || !strings.Contains(line, "disk full") {
+		t.Errorf("a set on a full disk: %q", line)
+	}
+	if !strings.Contains(c.Servers[0].Log(), "disk full") {
+		t.Errorf("its log: %s", c.Servers[0].Tail(10))
+	}
+	var keys []string
+	for i := range n {
+		keys = append(keys, fmt.Sprintf("k%d", i))
+	}
+	read := func() {
+		t.Helper()
+		for len(keys) > 0 {
+			k := keys[:min(10, len(keys))]
+			keys = keys[len(k):]
+			got := mc.getAll(k)
+			for _, k := range k {
+				if got[k].value != string(value) {
+					t.Fatalf("%s: %d bytes", k, len(got[k].value))
+				}
+			}
+		}
+	}
+	all := keys
+	read()
+	began = time.Now()
+	keys = all
+	for i := range n / 2 {
+		harness.Until(t, 30*time.Second, "a delete", func() error {
+			if line := mc.ask(fmt.Sprintf("delete k%d\r\n", i)); line != "DELETED" && line != "NOT_FOUND" {
+				return errors.New(line)
+			}
+			return nil
+		})
+	}
+	harness.Until(t, 30*time.Second, "sets are taken again", func() error {
+		if line := set(n); line != "STORED" {
+			return errors.New(line)
+		}
+		return nil
+	})
+	t.Logf("half of them deleted: a set is taken again after %v", time.Since(began).Round(time.Millisecond))
+	keys = all[n/2:]
+	read()
+	c.Servers[0].Restart(0)
+	harness.Until(t, 15*time.Second, "it serves again", func() error {
+		if line := mc.ask("get k1\r\n"); line != "END" {
+			return errors.New(line)
+		}
+		return nil
+	})
+	keys = all[n/2:]
+	read()
+}
+
+// TestManagerDiskFull: a manager that cannot record changes says so; what is
+// recorded stays, and it goes on when there is space.
+func TestManagerDiskFull(t *testing.T) {
+	opt := options(3)
+	opt.Dir = t.TempDir()
+	state := filepath.Join(opt.Dir, "state")
+	tmpfs(t, state, 16)
+	opt.ManagerArgs = []string{"-s", state}
+	c := harness.Start(t, opt)
+	l := fill(t, c, 2000)
+	file, n := ballast(t, state, 0)
+	l.Mark("%d MiB: the manager's disk is full", n>>20)
+	// Changes until one does not fit.
+	var err error
+	for i := 0; i < 5000 && err == nil; i++ {
+		_, err = c.TryCtl([]string{"enable-auto-replace", "disable-auto-replace"}[i%2])
+	}
+	if err == nil {
+		t.Fatal("the manager's state fits into a full disk")
+	}
+	t.Logf("kumoctl: %v", err)
+	l.Run(time.Second)
+	if c.Manager.PID() == 0 {
+		t.Log("the manager ended")
+	}
+	t.Logf("manager: %s", c.Manager.Tail(5))
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if c.Manager.PID() == 0 {
+		c.Manager.Start()
+	}
+	harness.Until(t, 20*time.Second, "changes are recorded again", func() error {
+		if _, err := c.TryCtl("enable-auto-replace"); err != nil {
+			return err
+		}
+		_, err := c.TryCtl("disable-auto-replace")
+		return err
+	})
+	c.Manager.Restart(0)
+	c.WaitReady(30 * time.Second)
+	finish(t, l, 0, time.Second)
+	c.CheckCopies()
 }

@@ -87,7 +87,8 @@ func TestNemesis(t *testing.T) {
 		})
 	}
 	l.Mark("heal")
-	_, err := harness.Poll(30*time.Second, func() error {
+	// A server whose joins have failed often waits up to 30 s before the next.
+	_, err := harness.Poll(60*time.Second, func() error {
 		c.TryCtl("attach")
 		_, err := c.PollReady(3 * time.Second)
 		return err

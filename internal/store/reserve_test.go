@@ -1,0 +1,60 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// What has been ordered when the disk is found full can go into the reserve,
+// and never into its last half.
+func TestCommitReserve(t *testing.T) {
+	s := mustOpen(t, tmpfs(t, 64<<20)+"/s", Options{Logger: quiet{}, MemTableSize: 1 << 20, ReserveBytes: 16 << 20, tablePause: 10 * time.Millisecond})
+	rng := rand.New(rand.NewPCG(1, 2))
+	buf := make([]byte, 20_000)
+	n := 0
+	put := func(commit func(*Batch) error) error {
+		for i := range buf {
+			buf[i] = byte(rng.Uint32())
+		}
+		b := s.NewBatch()
+		n++
+		b.PutItem(1, fmt.Appendf(nil, "k%08d", n), testItem(uint64(n), string(buf)))
+		return commit(b)
+	}
+	var err error
+	for err == nil {
+		if s.Full() {
+			break
+		}
+		err = put(s.Commit)
+	}
+	if err != nil && !errors.Is(err, ErrDiskFull) || !s.Full() {
+		t.Fatalf("after %d puts: %v, full %v", n, err, s.Full())
+	}
+	before := n
+	for err = nil; err == nil && n < before+10_000; {
+		err = put(s.CommitReserve)
+	}
+	if !errors.Is(err, ErrDiskFull) || s.Failed() != nil {
+		t.Fatalf("after %d puts into the reserve: %v, %v", n-before, err, s.Failed())
+	}
+	if n-before < 10 {
+		t.Errorf("only %d puts found room in a reserve of 16 MiB", n-before)
+	}
+	b := s.NewBatch()
+	b.Delete(1, []byte("k00000001"))
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		// Tables being written may take the rest of the reserve for a moment.
+		if err = s.Commit(b); err == nil || time.Now().After(end) {
+			break
+		}
+	}
+	if err != nil {
+		t.Errorf("a delete: %v", err)
+	}
+	t.Logf("%d puts, %d more into the reserve", before, n-before)
+	mustClose(t, s)
+}
