@@ -208,7 +208,11 @@ func (c *call) later() {
 	c.at = nil
 	try := c.try
 	w := c.g.w
-	w.after(w.between(10*millisecond, 100*millisecond), func() {
+	delay := w.between(10*millisecond, 100*millisecond)
+	if c.retry && !w.opt.Single && w.chance(0.1) {
+		delay = w.between(0, 4*second) // much may happen between two tries
+	}
+	w.after(delay, func() {
 		if c.try != try {
 			return
 		}
