@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/item"
@@ -55,30 +57,30 @@ func (r *Replica) stepRing(p *peer, m *wire.Message, fx *Effects) {
 		r.agree(p, fx)
 		return
 	}
-	keys, gap := r.ringDifference(m)
+	keys, sessions, gap := r.ringDifference(m)
 	if gap {
 		// It misses operations that this log does not hold any more: it comes back as a joiner (R7).
 		fx.Accuse = append(fx.Accuse, Accusation{r.pe(), []clustermap.ServerID{p.id}})
 		return
 	}
 	if len(keys) == 0 {
-		r.reconcile(p, nil, fx)
+		r.reconcile(p, nil, sessions, fx)
 		return
 	}
 	p.reading = true
-	fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Peer: p.id, Keys: keys, gen: r.gen})
+	fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Peer: p.id, Keys: keys, sessions: sessions, gen: r.gen})
 }
 
-// ringDifference lists every key touched by an operation that only one of the
-// two replicas has (R4). gap: the other one misses more than can be told.
-func (r *Replica) ringDifference(m *wire.Message) (keys []string, gap bool) {
+// ringDifference lists every key and session touched by an operation that only
+// one of the two replicas has (R4). gap: the other one misses more than can be told.
+func (r *Replica) ringDifference(m *wire.Message) (keys []string, sessions []uint64, gap bool) {
 	if seqOf(m.Version) < seqOf(r.log.committed) {
 		first := seqOf(r.last) + 1
 		if len(r.log.entries) > 0 {
 			first = seqOf(r.log.entries[0].version)
 		}
 		if seqOf(m.Version)+1 < first {
-			return nil, true
+			return nil, nil, true
 		}
 	}
 	mine := make(map[uint64]struct{}, len(r.log.entries))
@@ -90,7 +92,10 @@ func (r *Replica) ringDifference(m *wire.Message) (keys []string, gap bool) {
 		theirs[m.Ring[i].Version] = struct{}{}
 	}
 	seen := map[string]struct{}{}
-	add := func(effect wire.Effect, key string) {
+	add := func(effect wire.Effect, key string, session uint64) {
+		if session != 0 && !slices.Contains(sessions, session) {
+			sessions = append(sessions, session)
+		}
 		if effect != wire.EffectPut && effect != wire.EffectRemove {
 			return // the flush record goes with every Reconcile
 		}
@@ -102,16 +107,16 @@ func (r *Replica) ringDifference(m *wire.Message) (keys []string, gap bool) {
 	for i := range r.log.entries {
 		e := &r.log.entries[i]
 		if _, ok := theirs[e.version]; !ok && seqOf(e.version) > seqOf(m.Committed) {
-			add(e.effect, e.key)
+			add(e.effect, e.key, e.session)
 		}
 	}
 	for i := range m.Ring {
 		e := &m.Ring[i]
 		if _, ok := mine[e.Version]; !ok && seqOf(e.Version) > seqOf(r.log.committed) {
-			add(e.Effect, e.Key)
+			add(e.Effect, e.Key, e.Session)
 		}
 	}
-	return keys, false
+	return keys, sessions, false
 }
 
 // reconcileRead brings this primary's present values for a member's Reconcile.
@@ -131,17 +136,19 @@ func (r *Replica) reconcileRead(rd *Read, items []*item.Item, err error, fx *Eff
 	for i, it := range items {
 		values[i] = wire.Value{Key: rd.Keys[i], Item: it}
 	}
-	r.reconcile(p, values, fx)
+	r.reconcile(p, values, rd.sessions, fx)
 }
 
-func (r *Replica) reconcile(p *peer, values []wire.Value, fx *Effects) {
+func (r *Replica) reconcile(p *peer, values []wire.Value, sessions []uint64, fx *Effects) {
 	fx.send(p.id, wire.Message{
 		Kind: wire.KindReconcile, Partition: r.part, Epoch: r.cfg.Epoch,
 		Version: r.last, Committed: r.log.committed, Flush: r.flush, Ring: r.log.ring(), Values: values,
+		Sessions: r.sessions.states(sessions),
 	})
 }
 
-// stepReconcile stores the primary's values, ring and position in one batch.
+// stepReconcile stores the primary's values, ring and position in one batch, and
+// takes its sessions.
 func (r *Replica) stepReconcile(from clustermap.ServerID, m *wire.Message, fx *Effects) {
 	if r.role != roleBackup || !r.fromPrimary(from) {
 		return
@@ -156,6 +163,7 @@ func (r *Replica) stepReconcile(from clustermap.ServerID, m *wire.Message, fx *E
 		r.flush = m.Flush
 		r.write(fx, Write{IsFlush: true, Flush: m.Flush})
 	}
+	r.sessions.replace(m.Sessions)
 	r.last = m.Version
 	r.log.reset(m.Version, len(m.Ring) == 0, m.Committed, m.Ring)
 	r.touch(fx)

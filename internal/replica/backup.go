@@ -44,10 +44,13 @@ func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effe
 		r.flush = m.Flush
 		r.write(fx, Write{IsFlush: true, Flush: m.Flush})
 	}
-	r.log.push(entry{
+	e := entry{
 		version: m.Version, prev: m.Prev, key: m.Key, effect: m.Effect,
-		status: m.Status, session: m.Session, number: m.Number, lowest: m.Lowest,
-	})
+		status: m.Status, session: m.Session, number: m.Number, lowest: m.Lowest, answer: m.Answer, item: m.Item,
+	}
+	r.sessions.take(&e, r.node.Now)
+	e.item = nil // only a primary keeps it
+	r.log.push(e)
 	r.log.commit(m.Committed, seqOf(m.Version))
 	r.afterPersist(fx, wire.KindAppendAck, from, m.JoinID)
 }

@@ -1,5 +1,5 @@
 // Package replica is the replication protocol of one partition: DESIGN.md §4,
-// rules R1-R7 and R10-R11, as a value. A Replica takes messages, requests,
+// rules R1-R8 and R10-R11, as a value. A Replica takes messages, requests,
 // completions and ticks and appends what is to be done to an Effects. It does
 // no I/O, reads no clock and starts no goroutine, so the same code runs in
 // kumo-server and in the simulator.
@@ -13,9 +13,10 @@
 //	R5 leases         lease.go, primary.go leased, activate.go mustWait
 //	R6 joining        join.go
 //	R7 return         join.go joinMode, Chunk; log.go covers
+//	R8 exactly once   sessions.go, once.go
 //	R9 accusation     watch.go
-//	R10 epoch checks  primary.go Request, every message handler
-//	R11 expiry, flush primary.go execute, flush.go
+//	R10 epoch checks  execute.go Request, every message handler
+//	R11 expiry, flush execute.go apply, flush.go
 //
 // The law of order: nothing in an Effects depends on the writes of the same
 // Effects being durable. What does (an acknowledgement, a commit) is produced

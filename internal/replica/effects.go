@@ -46,7 +46,8 @@ type Read struct {
 	Peer clustermap.ServerID
 	Keys []string
 
-	gen uint32 // of whose time as primary this is
+	sessions []uint64 // that the Reconcile carries
+	gen      uint32   // of whose time as primary this is
 }
 
 // Copy asks for the snapshot of a join to be sent to a joiner (R6, R7). The

@@ -1,8 +1,6 @@
 package replica
 
 import (
-	"fmt"
-
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -10,8 +8,7 @@ import (
 // executeFlush orders a flush of the partition (R11): a write of one record.
 // Items of a version below it are misses from then on.
 func (r *Replica) executeFlush(req *wire.Request, t Token, fx *Effects) {
-	if req.Op == item.OpOpenSession {
-		r.answer(t, item.Result{Status: item.Failed, Message: "sessions are not served by this version"}, 0, true, fx)
+	if req.Session != 0 && r.onceMore(req, t, nil, nil, 0, fx) {
 		return
 	}
 	at := int64(0)
@@ -20,10 +17,10 @@ func (r *Replica) executeFlush(req *wire.Request, t Token, fx *Effects) {
 	}
 	version, ok := r.orderFlush(at, req, fx)
 	if !ok {
-		r.answer(t, item.Result{Status: item.Failed, Message: fmt.Sprintf("partition %d has used up its sequence numbers", r.part)}, 0, true, fx)
+		r.fail(req, t, r.usedUp(), fx)
 		return
 	}
-	r.answer(t, item.Result{Status: item.OK}, version, false, fx)
+	r.answer(t, item.Result{Status: item.OK, Item: item.Item{Version: version}}, version, false, fx)
 }
 
 // orderFlush orders the record of a flush that is due at at (Unix seconds), or
@@ -38,7 +35,7 @@ func (r *Replica) orderFlush(at int64, req *wire.Request, fx *Effects) (uint64, 
 		f = wire.Flush{Version: r.flush.Version, At: at}
 	}
 	r.flush = f
-	r.order(entry{version: version, effect: wire.EffectFlush, flush: f}, req, item.OK, fx)
+	r.order(entry{version: version, effect: wire.EffectFlush, flush: f}, req, &item.Result{Status: item.OK}, fx)
 	return version, true
 }
 

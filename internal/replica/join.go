@@ -12,7 +12,7 @@ import (
 //	primary                         joiner
 //	JoinHello(id)              ->
 //	                           <-   JoinState(position)
-//	JoinStart(ring, mode)      ->   from here on it takes live operations
+//	JoinStart(ring, sessions)  ->   from here on it takes live operations
 //	                           <-   JoinStarted, when its store is marked unfinished
 //	snapshot, by the daemons' bulk copy (Copy, Chunk)
 //	JoinEnd(upTo)              ->
@@ -148,10 +148,11 @@ func (r *Replica) stepJoinState(p *peer, m *wire.Message, fx *Effects) {
 	fx.send(p.id, wire.Message{
 		Kind: wire.KindJoinStart, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id,
 		Version: r.last, Committed: r.log.committed, Mode: p.join.mode, Flush: r.flush, Ring: r.log.ring(),
+		Sessions: r.sessions.states(r.sessions.ids()),
 	})
 }
 
-// stepJoinStart takes the ring; live operations follow on this connection.
+// stepJoinStart takes the ring and the session table; live operations follow on this connection.
 func (r *Replica) stepJoinStart(from clustermap.ServerID, m *wire.Message, fx *Effects) {
 	if r.role != roleJoiner || !r.fromPrimary(from) || r.join.id != m.JoinID || r.join.live {
 		return
@@ -162,6 +163,8 @@ func (r *Replica) stepJoinStart(from clustermap.ServerID, m *wire.Message, fx *E
 		r.write(fx, Write{IsFlush: true, Flush: m.Flush})
 	}
 	r.last = m.Version
+	r.sessions = sessions{}
+	r.sessions.replace(m.Sessions)
 	if m.Mode == wire.JoinEqual {
 		r.log.reset(m.Version, len(m.Ring) == 0, m.Committed, m.Ring)
 		r.touch(fx)

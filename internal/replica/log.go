@@ -17,9 +17,10 @@ type entry struct {
 	key     string
 	effect  wire.Effect
 	status  item.Status
-	session uint64
+	session uint64 // whose result this is, or that it opens or ends (R8)
 	number  uint32
 	lowest  uint32
+	answer  uint64 // what the session keeps of the result (answerOf)
 	// item and flush are the operation's content: kept at the primary until all have it.
 	item  *item.Item
 	flush wire.Flush

@@ -1,9 +1,6 @@
 package replica
 
 import (
-	"bytes"
-	"fmt"
-
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/wire"
@@ -21,6 +18,8 @@ type primary struct {
 	waitUntil  int64
 	restarted  bool
 	ackedEpoch map[clustermap.ServerID]struct{}
+	began      int64 // when this server became primary
+	idleCheck  int64 // when to look for idle sessions next
 	since      int64 // when the epoch was adopted
 	reported   int64 // when the activation was reported last
 
@@ -82,7 +81,7 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	q := r.pri
 	if q == nil {
 		r.gen++
-		q = &primary{inflight: map[string]*inflight{}, loading: map[string][]parked{}}
+		q = &primary{began: r.node.Now, inflight: map[string]*inflight{}, loading: map[string][]parked{}}
 		r.pri = q
 	} else {
 		r.endJoins(fx)
@@ -135,131 +134,18 @@ func (r *Replica) refuse(t Token, why wire.NakReason, fx *Effects) {
 	fx.Replies = append(fx.Replies, Reply{Token: t, Nak: nak})
 }
 
-// Request takes a command (R10: a write only at equal epoch). req's key and
-// value are borrowed for the call.
-func (r *Replica) Request(req *wire.Request, t Token, fx *Effects) {
-	q := r.pri
-	switch {
-	case req.Epoch > r.cfg.Epoch:
-		r.refuse(t, wire.NakNotReady, fx) // the map that makes us know is on its way
-		return
-	case q == nil, req.Epoch < r.cfg.Epoch && !(q.active && req.Op == item.OpGet):
-		r.refuse(t, wire.NakWrongEpoch, fx)
-		return
-	case !q.active:
-		if len(q.parked) >= maxParked {
-			r.refuse(t, wire.NakNotReady, fx)
-			return
-		}
-		q.parked = append(q.parked, park(req, t))
-		return
-	}
-	if len(q.loading) > 0 {
-		if list, ok := q.loading[string(req.Key)]; ok {
-			// Requests of one key are executed in the order in which they came.
-			q.loading[string(req.Key)] = append(list, park(req, t))
-			return
-		}
-	}
-	r.execute(req, t, fx)
-}
-
-func park(req *wire.Request, t Token) parked {
-	p := parked{req: *req, token: t}
-	p.req.Key = bytes.Clone(req.Key)
-	p.req.Value = bytes.Clone(req.Value)
-	return p
-}
-
-// execute orders or answers one command at an active primary.
-func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
-	q := r.pri
-	if req.Op == item.OpFlush || req.Op == item.OpOpenSession {
-		r.executeFlush(req, t, fx)
-		return
-	}
-	r.startDueFlush(fx)
-	cur, depends, known := r.current(req.Key)
-	if !known {
-		if req.Op != item.OpSet {
-			key := string(req.Key)
-			q.loading[key] = []parked{park(req, t)}
-			fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Keys: []string{key}, gen: r.gen})
-			return
-		}
-		cur = nil // a set asks for nothing
-	}
-	r.apply(req, t, cur, depends, fx)
-}
-
-// apply executes a command on the key's present item, nil for none.
-func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint64, fx *Effects) {
-	// Flushed or expired: a miss, and whoever finds it deletes it (R11). Asking
-	// for such a key is also how the daemon sweeps.
-	gone := cur != nil && (cur.Version < r.flush.Version || cur.Expired(r.node.Unix))
-	if gone {
-		cur = nil
-	}
-	version, ok := r.nextVersion()
-	if !ok {
-		r.answer(t, item.Result{Status: item.Failed, Message: fmt.Sprintf("partition %d has used up its sequence numbers", r.part)}, 0, true, fx)
-		return
-	}
-	out := item.Execute(&req.Request, cur, r.node.Unix, version)
-	switch {
-	case out.Effect == item.Put:
-		it := out.New
-		it.Value = bytes.Clone(it.Value)
-		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, out.Result.Status, fx)
-		if req.Op == item.OpGetAndTouch {
-			out.Result.Item.Value = it.Value
-		}
-		r.answer(t, out.Result, version, false, fx)
-	case out.Effect == item.Remove:
-		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, out.Result.Status, fx)
-		r.answer(t, out.Result, version, false, fx)
-	case gone:
-		// A delete in flight, answered after it commits: so no clock matters to P1.
-		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, out.Result.Status, fx)
-		r.answer(t, out.Result, version, false, fx)
-	default:
-		r.answer(t, out.Result, depends, true, fx)
-	}
-}
-
-// current is the key's newest item, committed or not; depends is the version of
-// the uncommitted operation that made it so (R2). known is false when it must be read.
-func (r *Replica) current(key []byte) (it *item.Item, depends uint64, known bool) {
-	q := r.pri
-	if len(q.inflight) > 0 {
-		if f, ok := q.inflight[string(key)]; ok {
-			return f.item, f.version, true
-		}
-	}
-	if r.last == uint64(r.part)<<20 {
-		return nil, 0, true // nothing was ever written here
-	}
-	it, known = r.node.Values.Get(r.part, r.gen, key)
-	return it, 0, known
-}
-
-func (r *Replica) nextVersion() (uint64, bool) {
-	seq := seqOf(r.last) + 1
-	if seq >= 1<<clustermap.SeqBits-1 {
-		return 0, false
-	}
-	return versionOf(r.cfg.Epoch, seq), true
-}
-
 // order puts an operation into the stream (R1): it is sent to the others and
 // written here, in parallel; it commits when all counted have stored it.
-func (r *Replica) order(e entry, req *wire.Request, status item.Status, fx *Effects) {
+// What req's session keeps of its result goes with it (R8).
+func (r *Replica) order(e entry, req *wire.Request, res *item.Result, fx *Effects) {
 	q := r.pri
-	e.prev, e.status = r.last, status
-	if req != nil {
+	e.prev = r.last
+	if req != nil && req.Session != 0 {
 		e.session, e.number, e.lowest = req.Session, req.Number, req.Lowest
+		e.status, e.answer = res.Status, answerOf(req.Op, res)
 	}
 	r.last = e.version
+	r.sessions.take(&e, r.node.Now)
 	r.log.push(e)
 	switch e.effect {
 	case wire.EffectPut:
@@ -294,7 +180,7 @@ func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {
 	fx.send(p.id, wire.Message{
 		Kind: wire.KindAppend, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id,
 		Version: e.version, Prev: e.prev, Committed: r.log.committed,
-		Effect: e.effect, Status: e.status, Session: e.session, Number: e.number, Lowest: e.lowest,
+		Effect: e.effect, Status: e.status, Session: e.session, Number: e.number, Lowest: e.lowest, Answer: e.answer,
 		Key: e.key, Item: e.item, Flush: e.flush,
 	})
 }
@@ -303,8 +189,8 @@ func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {
 func (r *Replica) answer(t Token, res item.Result, depends uint64, local bool, fx *Effects) {
 	q := r.pri
 	q.waits = append(q.waits, wait{depends: depends, local: local, token: t, result: res})
-	if local {
-		r.pend(fx)
+	if local || seqOf(depends) <= seqOf(r.log.committed) {
+		r.pend(fx) // no commit will
 	}
 }
 
@@ -419,47 +305,5 @@ func (r *Replica) tryCommit(fx *Effects) {
 	}
 	if len(q.waits) > 0 {
 		r.pend(fx)
-	}
-}
-
-// ReadDone brings what a Read asked for: items in the order of its keys, nil
-// for those that do not exist. An error fails the requests that waited for it.
-func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects) {
-	q := r.pri
-	if q == nil || rd.gen != r.gen {
-		return // an earlier time as primary asked: others may have written since
-	}
-	if rd.Peer != 0 {
-		r.reconcileRead(rd, items, err, fx)
-		return
-	}
-	key := rd.Keys[0]
-	list, ok := q.loading[key]
-	if !ok {
-		return
-	}
-	delete(q.loading, key)
-	if err != nil {
-		for _, p := range list {
-			r.answer(p.token, item.Result{Status: item.Failed, Message: "cannot read the store: " + err.Error()}, 0, true, fx)
-		}
-		return
-	}
-	if items[0] != nil {
-		r.node.Values.Put(r.part, r.gen, key, items[0])
-	}
-	for i := range list {
-		p := &list[i]
-		if !q.active {
-			q.parked = append(q.parked, *p)
-			continue
-		}
-		// Only requests of this list can have changed the key since it was read,
-		// and their operations are in flight.
-		cur, depends := items[0], uint64(0)
-		if f, ok := q.inflight[key]; ok {
-			cur, depends = f.item, f.version
-		}
-		r.apply(&p.req, p.token, cur, depends, fx)
 	}
 }

@@ -88,6 +88,7 @@ type Replica struct {
 	unfinished bool
 	flush      wire.Flush
 	log        oplog
+	sessions   sessions
 
 	// ticket counts groups of writes, those up to stored are in the store; queue
 	// is what waits for the rest.
@@ -121,6 +122,7 @@ func New(part uint16, node *Node, st Stored) *Replica {
 	r.persisted = r.last
 	// What a store holds after a restart counts as committed: the ring is in
 	// memory, and a restarted replica is never kept (R3) or resumes alone (R9).
+	// So is the session table.
 	r.log.reset(r.last, !st.Unfinished, r.last, nil)
 	return r
 }
@@ -365,6 +367,7 @@ func (r *Replica) Forget() bool {
 	r.unfinished = false
 	r.flush = wire.Flush{}
 	r.log.reset(r.last, true, r.last, nil)
+	r.sessions = sessions{}
 	r.gen++
 	return true
 }

@@ -28,6 +28,7 @@ func (r *Replica) Tick(fx *Effects) {
 		}
 	}
 	r.startDueFlush(fx)
+	r.endIdleSessions(fx)
 	r.tryActivate(fx)
 	r.tryCommit(fx)
 	r.accuse(fx)

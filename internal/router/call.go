@@ -10,6 +10,7 @@ type callState uint8
 const (
 	finished callState = iota
 	chained
+	waiting
 	queued
 	sent
 	local
@@ -19,7 +20,9 @@ const (
 // call is one command from Do to Done. Calls are pooled; each keeps its key and
 // value in a buffer of its own, for retries.
 type call struct {
-	req   wire.Request // Key and Value lie in buf
+	// req's Key and Value lie in buf. Retry is set when a try of a write may have
+	// been done, and stays set.
+	req   wire.Request
 	buf   []byte
 	done  Completion
 	state callState
@@ -27,7 +30,7 @@ type call struct {
 
 	refusals uint8 // tells how long to be parked
 	deadline int64
-	wake     int64 // when it leaves its parking, or its grace ends
+	wake     int64 // when it leaves its parking
 	sentAt   int64
 
 	link *link // state sent: its slot there
@@ -35,7 +38,8 @@ type call struct {
 	try  *localTry // state local
 
 	byDeadline node // in Router.outstanding
-	place      node // queued: link.queue; parked: parking; sent: nowhere, or the grace list; chained: nowhere, or runnable
+	place      node // waiting: session.waiting; queued: link.queue; parked: parking, or runnable; else nowhere
+	bySession  node // in session.numbered
 
 	stream Stream // 0: no order
 	hash   uint64
@@ -53,7 +57,7 @@ func (r *Router) newCall(req *item.Request, done Completion) *call {
 	c := r.freeCall
 	if c == nil {
 		c = &call{}
-		c.byDeadline.call, c.place.call = c, c
+		c.byDeadline.call, c.place.call, c.bySession.call = c, c, c
 	} else {
 		r.freeCall, c.nextFree = c.nextFree, nil
 	}
@@ -81,7 +85,7 @@ func (r *Router) free(c *call) {
 		buf = nil
 	}
 	*c = call{buf: buf, nextFree: r.freeCall}
-	c.byDeadline.call, c.place.call = c, c
+	c.byDeadline.call, c.place.call, c.bySession.call = c, c, c
 	r.freeCall = c
 	r.stats.Outstanding--
 }
@@ -92,6 +96,10 @@ func (c *call) size() int { return len(c.req.Key) + len(c.req.Value) + callOverh
 const callOverhead = 64
 
 func (c *call) isRead() bool { return c.req.Op == item.OpGet }
+
+// isWrite tells whether c must take effect once: everything but a read and the
+// opening of a session, which do no harm twice.
+func (c *call) isWrite() bool { return c.req.Op != item.OpGet && c.req.Op != item.OpOpenSession }
 
 // node is a place in a ring; the ring's head is a node without a call.
 type node struct {

@@ -25,7 +25,6 @@ func TestBrokenConnection(t *testing.T) {
 			return hangUps >= 0
 		}
 	})
-	g.begin(0, item.OpSet, "k", "v").want(t, item.FateUnknown, "")
 	g.begin(0, item.OpSet, "k", "w").want(t, item.OK, "") // over a new connection
 	g.on(func() { hangUps = 1 })
 	g.begin(0, item.OpGet, "k", "").want(t, item.OK, "w") // a read is sent again
@@ -85,56 +84,6 @@ func TestTimeout(t *testing.T) {
 	msg(g.begin(0, item.OpSet, "k", "v"), item.Failed, "(b:1) was not ready for 0.1 s")
 }
 
-func TestMoveFromHangingPrimary(t *testing.T) {
-	g := newRig(t, router.Options{Grace: 150 * time.Millisecond})
-	g.setMap(1, 1, g.a)
-	var held []*routertest.Try
-	g.on(func() {
-		g.a.Script = func(try *routertest.Try) bool { held = append(held, try); return true }
-	})
-	get := g.begin(0, item.OpGet, "g", "")
-	set := g.begin(0, item.OpSet, "s", "v")
-	late := g.begin(0, item.OpSet, "late", "v")
-	get.unanswered(t)
-	start := time.Now()
-	g.setMap(2, 2, g.b)
-	get.want(t, item.NotFound, "") // from the new primary, at once
-	if d := time.Since(start); d > 100*time.Millisecond {
-		t.Errorf("the read took %v", d)
-	}
-	g.on(func() {
-		held[0].Answer(item.Result{Status: item.OK}) // the old try's answer is not heeded
-		held[2].Execute()                            // within the grace it is
-	})
-	late.want(t, item.OK, "")
-	set.want(t, item.FateUnknown, "")
-	if d := time.Since(start); d < 100*time.Millisecond || d > time.Second {
-		t.Errorf("the write's fate was called unknown after %v", d)
-	}
-	g.on(func() { held[1].Execute() }) // too late for anyone
-	g.setMap(3, 3, g.a)
-	g.on(func() { g.a.Script = nil })
-	g.begin(0, item.OpGet, "s", "").want(t, item.OK, "v")
-}
-
-func TestFateUnknownFromServer(t *testing.T) {
-	g := newRig(t, router.Options{})
-	g.setMap(1, 1, g.a)
-	unknown := 2
-	g.on(func() {
-		g.a.Script = func(try *routertest.Try) bool {
-			unknown--
-			if unknown >= 0 {
-				try.Answer(item.Result{Status: item.FateUnknown})
-			}
-			return unknown >= 0
-		}
-	})
-	g.begin(0, item.OpGet, "k", "").want(t, item.NotFound, "")
-	g.on(func() { unknown = 1 })
-	g.begin(0, item.OpDelete, "k", "").want(t, item.FateUnknown, "")
-}
-
 // What waited behind a command that times out goes on after it, or ends with it.
 func TestTimeoutInChain(t *testing.T) {
 	g := newRig(t, router.Options{Timeout: 150 * time.Millisecond})
@@ -155,7 +104,7 @@ func TestTimeoutInChain(t *testing.T) {
 
 // No command is lost or answered twice when everything goes wrong at once.
 func TestChaos(t *testing.T) {
-	g := newRig(t, router.Options{Timeout: 2 * time.Second, Grace: 20 * time.Millisecond})
+	g := newRig(t, router.Options{Timeout: 2 * time.Second})
 	g.setMap(1, 1, g.a)
 	n := 0
 	script := func(try *routertest.Try) bool {
@@ -191,9 +140,8 @@ func TestChaos(t *testing.T) {
 	for _, p := range all {
 		p.wait(t)
 	}
-	g.on(func() {
-		if s := g.r.Stats(); s.Outstanding != 0 || s.Bytes != 0 {
-			t.Errorf("left over: %+v", s)
-		}
+	eventually(t, func() (ok bool) { // a session may still be being opened
+		g.on(func() { s := g.r.Stats(); ok = s.Outstanding == 0 && s.Bytes == 0 })
+		return ok
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
-	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -43,6 +42,7 @@ type link struct {
 	full  bool   // bytes exceed MaxServerBytes
 
 	heard int64 // when something came last
+	since int64 // since when at least one call has been waiting here
 	reply wire.Reply
 	nak   wire.Nak
 }
@@ -90,10 +90,15 @@ func (l *link) send(c *call) {
 		l.free = l.slots[i].next
 	}
 	l.slots[i] = slot{call: c, size: c.size(), next: inUse}
+	if l.live == 0 {
+		l.since = r.clock()
+		r.armWatch()
+	}
 	l.live++
 	l.bytes += c.size()
 	c.state, c.link, c.slot, c.sentAt = sent, l, i, r.clock()
 	c.req.ID = uint32(i)
+	r.setLowest(c)
 	r.writing = &c.req
 	l.conn.Append(r.appendRequest)
 	r.stats.Sent++
@@ -231,7 +236,8 @@ func (l *link) leaveServer() {
 	s.retryAt = s.r.clock() + int64(s.backoff)
 }
 
-// OnClose: the fate of what was sent is unknown; the rest surely was not done.
+// OnClose: what was sent may have been done, and is sent again as a retry (R8);
+// the rest surely was not done.
 func (l *link) OnClose(_ loop.Conn, err error) {
 	s, r := l.server, l.server.r
 	if err == loop.ErrStopped {
@@ -259,11 +265,8 @@ func (l *link) OnClose(_ loop.Conn, err error) {
 		}
 		c.link = nil
 		c.place.unlink()
-		if c.isRead() {
-			r.dispatch(c)
-		} else {
-			r.finish(c, &item.Result{Status: item.FateUnknown})
-		}
+		c.req.Retry = c.isWrite()
+		r.dispatch(c)
 	}
 	l.slots = nil
 }

@@ -34,6 +34,7 @@ func (r *Router) submit(c *call) {
 	t.call = c
 	c.state, c.try = local, t
 	r.stats.Local++
+	r.setLowest(c)
 	r.backend.Submit(&c.req, t)
 }
 

@@ -56,10 +56,9 @@ func (r *Router) initParking() {
 	for i := range r.parking {
 		r.initTimed(&r.parking[i], parkDelays[i], r.dispatch)
 	}
-	r.initTimed(&r.graceList, r.opt.Grace, r.giveUp)
 }
 
-// park keeps c, which surely was not done, to be sent again a little later.
+// park keeps c to be sent again a little later.
 func (r *Router) park(c *call) {
 	if r.stopped {
 		r.fail(c, "the gateway is shutting down")
@@ -98,13 +97,6 @@ func (r *Router) dispatchAll(list *node) {
 	}
 }
 
-// giveUp ends a write at a server that is no longer the primary and has had its
-// time to answer.
-func (r *Router) giveUp(c *call) {
-	r.abandon(c)
-	r.finish(c, &item.Result{Status: item.FateUnknown})
-}
-
 // armDeadline sees to a timer for the first deadline. All commands have the same
 // timeout, so they are in order, and a timer that comes early is set again.
 func (r *Router) armDeadline() {
@@ -128,8 +120,7 @@ func (r *Router) expire() {
 
 func (r *Router) timeout(c *call) {
 	r.stats.Timeouts++
-	maybe := (c.state == sent || c.state == local) && !c.isRead()
-	if maybe {
+	if c.isWrite() && (c.req.Retry || c.state == sent || c.state == local) {
 		r.abandon(c)
 		r.finish(c, &item.Result{Status: item.FateUnknown})
 		return
@@ -157,6 +148,8 @@ func (r *Router) why(c *call) string {
 		return fmt.Sprintf("timeout: the primary of partition %d (this server) did not answer %s", p, after)
 	case rt.server == nil:
 		return fmt.Sprintf("timeout: partition %d has no primary %s", p, after)
+	case c.state == waiting && rt.server.link != nil && rt.server.link.open:
+		return fmt.Sprintf("timeout: the primary of partition %d (%s) opened no session %s", p, rt.server.addr, after)
 	case rt.server.link != nil && rt.server.link.open:
 		return fmt.Sprintf("timeout: the primary of partition %d (%s) was not ready %s", p, rt.server.addr, after)
 	}

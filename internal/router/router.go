@@ -13,10 +13,8 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultTimeout = 10 * time.Second
-	// DefaultGrace lets a busy cluster finish a hand-over: the old primary answers
-	// when the new one's epoch is recorded.
-	DefaultGrace          = 2 * time.Second
+	DefaultTimeout        = 10 * time.Second
+	DefaultSilence        = 3 * time.Second
 	DefaultMaxServerBytes = 64 << 20
 	DefaultMaxBytes       = 256 << 20
 )
@@ -25,9 +23,9 @@ const (
 type Options struct {
 	// Timeout bounds a command, its retries included.
 	Timeout time.Duration
-	// Grace is how long a server that is no longer the primary has for the
-	// answer to a write sent to it, before the write's fate is called unknown.
-	Grace time.Duration
+	// Silence is for how long a server may say nothing while an answer is awaited,
+	// before its connection is given up and what was sent is sent again.
+	Silence time.Duration
 	// Backend takes the partitions of which this process is primary, if any.
 	Backend Backend
 	// MaxServerBytes of requests at one server, MaxBytes in all: beyond it
@@ -55,14 +53,16 @@ type Router struct {
 	backend Backend
 	stats   Stats
 
-	m       *clustermap.Map
-	routes  []route
-	servers map[clustermap.ServerID]*server
+	m      *clustermap.Map
+	routes []route
+	// sessions are those of the routes' partitions.
+	sessions []session
+	servers  map[clustermap.ServerID]*server
 
 	outstanding node // all calls, the first deadline first
 	deadlineSet bool
+	watching    bool
 	parking     [len(parkDelays)]parking
-	graceList   timedList
 	runnable    node // chained calls that may go now
 	running     bool
 
@@ -90,7 +90,7 @@ type Router struct {
 // New makes a router on l. Call it before l runs, or on the loop.
 func New(l loop.Loop, opt Options) *Router {
 	setDefault(&opt.Timeout, DefaultTimeout)
-	setDefault(&opt.Grace, DefaultGrace)
+	setDefault(&opt.Silence, DefaultSilence)
 	setDefault(&opt.MaxServerBytes, DefaultMaxServerBytes)
 	setDefault(&opt.MaxBytes, DefaultMaxBytes)
 	if opt.Log == nil {
@@ -170,6 +170,7 @@ func (r *Router) dispatch(c *call) {
 	switch {
 	case r.stopped:
 		r.fail(c, "the gateway is shutting down")
+	case c.req.Number == 0 && c.isWrite() && !r.number(c):
 	case r.backend != nil && r.backend.Local(c.req.Partition):
 		r.submit(c)
 	case rt.server == nil:
@@ -190,7 +191,7 @@ func (r *Router) finish(c *call, res *item.Result) {
 	if r.over {
 		r.checkLoad()
 	}
-	if res.Status >= item.Failed {
+	if res.Status >= item.Failed && c.req.Op != item.OpOpenSession {
 		r.stats.Failed++
 		if res.Status == item.FateUnknown {
 			r.stats.Unknown++
@@ -198,16 +199,22 @@ func (r *Router) finish(c *call, res *item.Result) {
 	}
 	done := c.done
 	c.state = finished
+	r.unnumber(c)
 	done.Done(res)
 	r.free(c) // after Done: a Backend's result may share memory with the request
 	r.run()
 }
 
+// fail ends c without an answer: not done, unless a try of it may have been.
 func (r *Router) fail(c *call, message string) {
+	if c.req.Retry {
+		r.finish(c, &item.Result{Status: item.FateUnknown})
+		return
+	}
 	r.finish(c, &item.Result{Status: item.Failed, Message: message})
 }
 
-// run dispatches the calls that leave made runnable. Only the outermost finish
+// run dispatches the calls that leave and release made runnable. Only the outermost finish
 // does it, so that a long chain is a loop and not a recursion.
 func (r *Router) run() {
 	if r.running || r.runnable.empty() {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
 )
 
 // route is where a partition is: the newest of what the map and the servers'
@@ -28,8 +29,12 @@ func (r *Router) SetMap(m *clustermap.Map) {
 	if m == nil || (r.m != nil && r.m.ClusterID == m.ClusterID && m.Version <= r.m.Version) {
 		return
 	}
+	var again, lost node
+	again.init()
+	lost.init()
 	if r.m == nil || r.m.ClusterID != m.ClusterID || len(r.routes) != len(m.Partitions) {
 		r.routes = make([]route, len(m.Partitions)) // epochs of another cluster mean nothing
+		r.forgetSessions(len(m.Partitions), &again, &lost)
 	}
 	r.m = m
 	r.setServers(m)
@@ -42,6 +47,11 @@ func (r *Router) SetMap(m *clustermap.Map) {
 		}
 	}
 	r.reroute()
+	r.dispatchAll(&again)
+	for c := lost.first(); c != nil; c = lost.first() {
+		c.place.unlink()
+		r.finish(c, &item.Result{Status: item.FateUnknown})
+	}
 }
 
 // setServers brings the table of servers up to the map.
@@ -66,16 +76,16 @@ func (r *Router) setServers(m *clustermap.Map) {
 }
 
 // drop closes the connection to a server that is no longer, or no longer there,
-// after the time that writes sent to it have for their answers.
+// once what was sent to it has been sent elsewhere.
 func (r *Router) drop(s *server) {
 	if l := s.link; l != nil {
-		r.loop.After(r.opt.Grace, l.shut)
+		r.loop.Post(l.shut)
 	}
 }
 
-// reroute looks at every call after the routes have changed. A read follows its
-// partition at once, for its old primary may hang; so does everything that was
-// not sent yet. A write stays where it was sent: it must not be done twice.
+// reroute looks at every call after the routes have changed. All follow their
+// partition at once, for its old primary may hang; a write that was sent there,
+// as a retry (R8).
 func (r *Router) reroute() {
 	var again node
 	again.init()
@@ -88,13 +98,11 @@ func (r *Router) reroute() {
 		if rt.epoch == c.req.Epoch || rt.server == c.link.server {
 			continue
 		}
-		switch {
-		case c.state == queued || c.isRead():
-			r.abandon(c)
-			again.push(&c.place)
-		case c.place.next == nil: // not in its grace already
-			r.addTimed(&r.graceList, c)
+		if c.state == sent && c.isWrite() {
+			c.req.Retry = true
 		}
+		r.abandon(c)
+		again.push(&c.place)
 	}
 	r.dispatchAll(&again)
 	r.unpark(func(c *call) bool {

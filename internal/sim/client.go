@@ -19,15 +19,16 @@ const (
 
 func itoa(v uint64) string { return strconv.FormatUint(v, 10) }
 
-// gateway is one kumo-gateway and the clients behind it. It has no sessions (R8
-// is not in the core yet): a write whose answer is lost has an unknown outcome.
+// gateway is one kumo-gateway and the clients behind it: it does with sessions
+// (R8) what internal/router does.
 type gateway struct {
 	w     *World
 	place int
 	cmap  *clustermap.Map
 	// newer are configurations that refusals brought.
-	newer map[uint16]clustermap.Partition
-	calls []*call // outstanding, in the order of their beginning
+	newer    map[uint16]clustermap.Partition
+	calls    []*call // outstanding, in the order of their beginning
+	sessions map[uint16]*session
 	// uniques are what its clients read last, for cas.
 	uniques map[string]uint64
 }
@@ -43,16 +44,33 @@ type call struct {
 	try      uint32
 	at       *Server // where the last try went; nil: none is out
 	run      uint64
+	epoch    uint32
 	done     func()
+
+	// session and number are of a write from its first try on; retry: a try of it
+	// may have been done.
+	session uint64
+	number  uint32
+	retry   bool
 }
 
 func newGateway(w *World, n int) *gateway {
-	return &gateway{w: w, place: placeGateway + n, newer: map[uint16]clustermap.Partition{}, uniques: map[string]uint64{}}
+	return &gateway{w: w, place: placeGateway + n, newer: map[uint16]clustermap.Partition{}, sessions: map[uint16]*session{}, uniques: map[string]uint64{}}
 }
 
 func (g *gateway) learn(m *clustermap.Map) {
 	if g.cmap == nil || m.Version > g.cmap.Version {
 		g.cmap = m
+		g.reroute()
+	}
+}
+
+// reroute has every call follow its partition at once: the old primary may hang.
+func (g *gateway) reroute() {
+	for _, c := range append([]*call(nil), g.calls...) {
+		if c.at != nil && g.config(c.part).Epoch != c.epoch && g.config(c.part).Primary() != c.at.id {
+			c.lost()
+		}
 	}
 }
 
@@ -140,7 +158,16 @@ func (c *call) send() {
 	c.at = nil
 	try := c.try
 	if w.now > c.deadline {
-		c.end(item.Result{}, notDone)
+		if c.retry {
+			w.stats["outcome unknown: time is over"]++
+			c.end(item.Result{}, unknown)
+		} else {
+			c.end(item.Result{}, notDone)
+		}
+		return
+	}
+	if c.isWrite() && !c.enter() {
+		c.later()
 		return
 	}
 	cfg := g.config(c.part)
@@ -149,15 +176,27 @@ func (c *call) send() {
 		return
 	}
 	s := w.server(cfg.Primary())
-	q := wire.Request{ID: try, Partition: c.part, Epoch: cfg.Epoch, Request: c.req}
+	q := wire.Request{ID: try, Partition: c.part, Epoch: cfg.Epoch, Request: c.req,
+		Session: c.session, Number: c.number, Lowest: c.lowest(), Retry: c.retry}
 	frame := wire.AppendRequest(nil, &q)
 	if !s.up {
 		c.later() // the port refuses
 		return
 	}
-	c.at, c.run = s, s.run
+	c.at, c.run, c.epoch = s, s.run, cfg.Epoch
+	if w.faults && w.chance(0.02) {
+		// The connection breaks; what is on its way is read by the server, some time.
+		w.stats["requests late"]++
+		w.afterOn(s, w.often(0, 50*millisecond, 2*second, 0.3), func() { s.request(frame, c) })
+		w.after(w.between(0, 10*millisecond), func() {
+			if c.try == try && c.at != nil {
+				c.lost()
+			}
+		})
+		return
+	}
 	w.send(g.place, s.index, s, func() { s.request(frame, c) })
-	w.after(w.between(second, 3*second), func() {
+	w.after(w.often(20*millisecond, 500*millisecond, 3*second, 0.7), func() {
 		if c.try == try && c.at != nil {
 			c.lost()
 		}
@@ -169,7 +208,11 @@ func (c *call) later() {
 	c.at = nil
 	try := c.try
 	w := c.g.w
-	w.after(w.between(10*millisecond, 100*millisecond), func() {
+	delay := w.between(10*millisecond, 100*millisecond)
+	if c.retry && !w.opt.Single && w.chance(0.1) {
+		delay = w.between(0, 4*second) // much may happen between two tries
+	}
+	w.after(delay, func() {
 		if c.try != try {
 			return
 		}
@@ -215,6 +258,10 @@ func (c *call) answer(s *Server, r *replica.Reply) {
 				return
 			}
 			w.stats["refusals"]++
+			if nak.Reason == wire.NakUnknownSession {
+				c.sessionUnknown(s)
+				return
+			}
 			old := g.config(c.part)
 			if p := nak.Partition; p.Epoch > old.Epoch {
 				g.newer[c.part] = p
@@ -222,6 +269,15 @@ func (c *call) answer(s *Server, r *replica.Reply) {
 				return
 			}
 			c.later()
+		})
+		return
+	}
+	if w.faults && w.chance(0.02) {
+		w.stats["answers lost"]++
+		w.after(w.between(0, 10*millisecond), func() {
+			if c.try == try && c.at != nil {
+				c.lost()
+			}
 		})
 		return
 	}
@@ -259,14 +315,10 @@ func (g *gateway) serverGone(s *Server) {
 	}
 }
 
-// lost: the try's answer will not come. A get is tried again, a write may or
-// may not have been done.
+// lost: the try's answer will not come. What is tried again is a retry.
 func (c *call) lost() {
-	if c.req.Op == item.OpGet {
-		c.later()
-		return
-	}
-	c.end(item.Result{}, unknown)
+	c.retry = c.isWrite()
+	c.later()
 }
 
 func (c *call) end(res item.Result, how outcome) {
@@ -281,6 +333,10 @@ func (c *call) end(res item.Result, how outcome) {
 	}
 	if how == answered && res.Status == item.OK && (c.req.Op == item.OpGet || c.req.Op == item.OpGetAndTouch) {
 		g.uniques[string(c.req.Key)] = res.Item.CAS()
+	}
+	if c.req.Op == item.OpOpenSession {
+		g.opened(c, res, how)
+		return
 	}
 	g.w.hist.add(c, res, how)
 	c.done()

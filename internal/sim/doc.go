@@ -10,6 +10,7 @@
 //   - nothing is answered from a store in an epoch older than one that has served;
 //   - all replicas hold the same at every activation and when all is at rest;
 //   - every step of the cluster map is valid, and none that the managers propose is refused;
+//   - a client's outcome is unknown only where R8 allows it, and never after a single fault;
 //   - after the last fault every partition serves again within a bound, and has all its copies.
 //
 // The files:
@@ -21,7 +22,9 @@
 //	copy.go     the bulk copy of a join
 //	manager.go  the managers as one register with outages and changes of leader
 //	client.go   gateways and the clients behind them
+//	session.go  their sessions
 //	fault.go    what goes wrong
+//	single.go   one thing at a time
 //	history.go  what clients saw, and the model of one key
 //	inspect.go  checks that look into the servers
 //	run.go      one run from a seed

@@ -54,6 +54,9 @@ func (h *history) add(c *call, res item.Result, how outcome) {
 	if w.trace != nil {
 		w.tracef("client %d: %s from %.3f: %s", c.client, describe(&c.req), float64(c.began)/1e6, result(res, how))
 	}
+	if w.opt.Single && how != answered {
+		w.fail("client %d: %s of p%d from %.3f: %s, after a single fault", c.client, describe(&c.req), c.part, float64(c.began)/1e6, result(res, how))
+	}
 	switch {
 	case how == notDone:
 		w.stats["surely not done"]++
@@ -63,6 +66,21 @@ func (h *history) add(c *call, res item.Result, how outcome) {
 	case how == unknown:
 		w.stats["outcome unknown"]++
 	}
+	if c.req.Op == item.OpGetAndTouch && how == answered && c.retry {
+		// The touch is done once; its value may have been read anew later (R8).
+		touch := *c
+		touch.req.Op = item.OpTouch
+		h.note(&touch, item.Result{}, unknown)
+		read := *c
+		read.req = item.Request{Op: item.OpGet, Key: c.req.Key}
+		h.note(&read, res, answered)
+		return
+	}
+	h.note(c, res, how)
+}
+
+func (h *history) note(c *call, res item.Result, how outcome) {
+	w := h.w
 	op := porcupine.Operation{ClientId: c.client, Call: c.began, Return: w.now,
 		Input:  input{c.req, float64(c.began) / 1e9, float64(w.now) / 1e9},
 		Output: output{res, how == unknown}}

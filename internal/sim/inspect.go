@@ -14,9 +14,24 @@ func (s *Server) inspect() {
 		if e := r.Config().Epoch; r.Serving() && s.checked[i] != e {
 			s.checked[i] = e
 			s.w.stats["activations"]++
+			s.noteResume(i)
 			s.w.tracef("%s serves p%d in epoch %d", s.name, i, e)
 			s.w.compareReplicas(s, r)
 		}
+	}
+}
+
+// noteResume notes that a partition is served from a store alone: by a run of a
+// server that began after the partition first served, and was not filled by a join (R9).
+func (s *Server) noteResume(p int) {
+	w := s.w
+	if w.began[p] == 0 {
+		w.began[p] = w.now
+	}
+	if s.started > w.began[p] && !s.joined[p] {
+		w.resumed[p] = w.now
+		s.joined[p] = true // its table is as good as any from now on
+		w.stats["resumes"]++
 	}
 }
 
@@ -75,6 +90,9 @@ func (w *World) inspectReplies(s *Server, r *replica.Replica, replies []replica.
 		case item.NotFound, item.NotStored, item.Exists, item.NonNumeric:
 			local = true
 		}
+		if c.retry {
+			local = false // a recorded failure stays what it was
+		}
 		if len(c.req.Key) > 0 && c.req.Key[0] == 't' {
 			local = false // it may have been expired, which is a write
 		}
@@ -93,7 +111,7 @@ func (w *World) atRest() bool {
 		if !p.Active || len(p.Joining) > 0 || !clustermap.SameSet(p.Replicas, p.Assigned) || p.Replicas[0] != p.Assigned[0] {
 			return false
 		}
-		if s := w.server(p.Replicas[0]); !s.up || !s.replicas[i].Serving() {
+		if s := w.server(p.Replicas[0]); !s.up || s.replicas == nil || !s.replicas[i].Serving() {
 			return false
 		}
 	}

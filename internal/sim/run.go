@@ -23,6 +23,8 @@ type Options struct {
 	Calm float64
 	// Destroy: disks may be lost.
 	Destroy bool
+	// Single: one fault at a time, of one server; no outcome may be unknown.
+	Single bool
 	// Chaos: frames between servers are lost, repeated and reordered.
 	Chaos bool
 }
@@ -52,6 +54,7 @@ func Run(opt Options) Result {
 	w.net = network{cut: map[[2]int]bool{}, pipes: map[[2]int]int64{}, chaos: w.opt.Chaos}
 	w.hist = newHistory(w)
 	w.served = make([]uint32, 1<<w.rng.IntN(3))
+	w.began, w.resumed = make([]int64, len(w.served)), make([]int64, len(w.served))
 	w.manager = newManager(w, len(w.served))
 	servers := 4 + w.rng.IntN(2)
 	for i := range servers {
@@ -77,6 +80,9 @@ func (w *World) draw(opt Options) Options {
 	opt.Calm = 0.3 * w.rng.Float64()
 	opt.Destroy = w.chance(0.25)
 	opt.Chaos = w.chance(0.2)
+	if opt.Single = w.chance(0.15); opt.Single {
+		opt.Destroy, opt.Chaos = false, false
+	}
 	return opt
 }
 
@@ -107,7 +113,11 @@ func (w *World) phases() {
 		}
 	}
 	w.faults = true
-	w.after(200*millisecond, func() { w.fault(end) })
+	if w.opt.Single {
+		w.after(200*millisecond, func() { w.singleFault(end) })
+	} else {
+		w.after(200*millisecond, func() { w.fault(end) })
+	}
 	w.after(second, w.operator)
 	w.runUntil(end)
 	w.faults = false

@@ -51,6 +51,10 @@ type Server struct {
 	granted  bool
 	// checked is the epoch in which each partition's activation was inspected.
 	checked []uint32
+	// started is when this run began; joined are the partitions that it was given
+	// by a join, session table and all.
+	started int64
+	joined  map[int]bool
 	// term is the manager's term that this run is registered in.
 	term int
 }
@@ -80,6 +84,7 @@ func (s *Server) start() {
 	s.up, s.pausedUntil = true, 0
 	s.run++
 	s.disk.incarnation++
+	s.started, s.joined = w.now, map[int]bool{}
 	s.fx = replica.Effects{}
 	s.cache = newCache(w)
 	s.replicas, s.cmap, s.member = nil, nil, false
@@ -141,6 +146,9 @@ func (s *Server) endTurn() {
 	s.scheduleJoins()
 	s.persist()
 	for i := range fx.Sends {
+		if k := fx.Sends[i].Msg.Kind; k == wire.KindJoinStarted || k == wire.KindJoinDone {
+			s.joined[int(fx.Sends[i].Msg.Partition)] = true
+		}
 		s.sendPeer(fx.Sends[i].To, &fx.Sends[i].Msg)
 	}
 	for i := range fx.Replies {

@@ -30,10 +30,14 @@ type World struct {
 	hist    *history
 	net     network
 	// faults: things still go wrong.
-	faults bool
-	healed int64 // when the last fault ended
+	faults    bool
+	busyUntil int64 // when the only fault is over (Single)
+	healed    int64 // when the last fault ended
 	// served is the highest epoch in which each partition has answered anything.
 	served []uint32
+	// began is when each partition served first, resumed when it last lost its
+	// session table.
+	began, resumed []int64
 
 	failures []string
 	stats    map[string]int

@@ -49,7 +49,7 @@ func (m maker) partition() clustermap.Partition {
 
 func (m maker) ring() (ring []RingEntry) {
 	for range m.IntN(4) {
-		ring = append(ring, RingEntry{Version: m.Uint64(), Session: m.Uint64(), Effect: Effect(m.IntN(4)), Key: string(m.bytes(20))})
+		ring = append(ring, RingEntry{Version: m.Uint64(), Session: m.Uint64(), Effect: Effect(m.IntN(6)), Key: string(m.bytes(20))})
 	}
 	return ring
 }
@@ -65,6 +65,20 @@ func (m maker) values() (values []Value) {
 	return values
 }
 
+func (m maker) sessions() (list []Session) {
+	for range m.IntN(4) {
+		s := Session{ID: m.Uint64(), Gone: m.IntN(4) == 0, Lowest: m.Uint32()}
+		for range m.IntN(4) {
+			s.Results = append(s.Results, SessionResult{
+				Version: m.Uint64(), Answer: m.Uint64(), Exptime: m.Int64(),
+				Flags: m.Uint32(), Number: m.Uint32(), Status: item.Status(m.IntN(9)),
+			})
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
 // message is one of kind k with every field that the kind has.
 func (m maker) message(k Kind) Message {
 	out := Message{Kind: k, Partition: uint16(m.Uint32()), Epoch: m.Uint32(), Version: m.Uint64()}
@@ -76,8 +90,9 @@ func (m maker) message(k Kind) Message {
 	case KindAppend:
 		out.Prev, out.Committed = m.Uint64(), m.Uint64()
 		out.Status, out.Session, out.Number, out.Lowest = item.Status(m.IntN(9)), m.Uint64(), m.Uint32(), m.Uint32()
+		out.Answer = m.Uint64() >> m.IntN(64)
 		out.Key = string(m.bytes(300))
-		switch out.Effect = Effect(m.IntN(4)); out.Effect {
+		switch out.Effect = Effect(m.IntN(6)); out.Effect {
 		case EffectPut:
 			out.Item = m.item()
 		case EffectFlush:
@@ -89,10 +104,12 @@ func (m maker) message(k Kind) Message {
 		out.Committed, out.Ring = m.Uint64(), m.ring()
 	case KindReconcile:
 		out.Committed, out.Flush, out.Ring, out.Values = m.Uint64(), m.flush(), m.ring(), m.values()
+		out.Sessions = m.sessions()
 	case KindJoinState:
 		out.Unfinished = m.IntN(2) == 0
 	case KindJoinStart:
 		out.Committed, out.Mode, out.Flush, out.Ring = m.Uint64(), JoinMode(m.IntN(3)), m.flush(), m.ring()
+		out.Sessions = m.sessions()
 	}
 	return out
 }
@@ -212,15 +229,17 @@ func TestFrame(t *testing.T) {
 
 // A count in a corrupt frame must not make the decoder allocate for it.
 func TestHugeCountsAreRefused(t *testing.T) {
-	b := make([]byte, 14+8)
-	b = binary.AppendUvarint(b, 1<<40)
 	var m Message
-	allocs := testing.AllocsPerRun(10, func() {
-		if err := DecodeMessage(KindRing, b, &m); !errors.Is(err, ErrCorrupt) {
-			t.Fatalf("taken: %v", err)
+	for kind, fixed := range map[Kind]int{KindRing: 14 + 8, KindReconcile: 14 + 8 + 16 + 1} {
+		b := make([]byte, fixed) // Reconcile: an empty ring, then the sessions
+		b = binary.AppendUvarint(b, 1<<40)
+		allocs := testing.AllocsPerRun(10, func() {
+			if err := DecodeMessage(kind, b, &m); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("taken: %v", err)
+			}
+		})
+		if allocs > 10 {
+			t.Errorf("kind %d: %v allocations", kind, allocs)
 		}
-	})
-	if allocs > 10 {
-		t.Errorf("%v allocations", allocs)
 	}
 }

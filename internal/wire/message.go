@@ -121,12 +121,15 @@ const (
 	EffectNone   Effect = iota // nothing but its session's result (R8)
 	EffectPut                  // the key has Item
 	EffectRemove               // the key is gone
-	EffectFlush                // the partition's flush record is Item.Version, Item.Exptime (R11)
+	EffectFlush                // the partition's flush record is Flush (R11)
+	EffectOpen                 // opens the session whose ID is this operation's version (R8)
+	EffectEnd                  // ends the session Session (R8)
 )
 
 // RingEntry is one operation not yet known committed (R4).
 type RingEntry struct {
 	Version uint64
+	// Session that the operation touched, by its result, by opening or by ending it; 0: none.
 	Session uint64
 	Effect  Effect
 	Key     string
@@ -137,6 +140,32 @@ type Value struct {
 	Key string
 	// Item is nil for a key that does not exist.
 	Item *item.Item
+}
+
+// MaxOutstanding is how far a session's numbers may be ahead of its lowest
+// outstanding one (R8): it bounds what replicas keep.
+const MaxOutstanding = 1024
+
+// Session is the state of one session (R8): in Reconcile and JoinStart.
+type Session struct {
+	ID uint64
+	// Gone: there is no such session.
+	Gone    bool
+	Lowest  uint32
+	Results []SessionResult
+}
+
+// SessionResult is what a write of a session was answered: enough for the same
+// answer to a retry, but for a value that was read (R8).
+type SessionResult struct {
+	// Version is the operation's.
+	Version uint64
+	// Answer is the new number of incr and decr, of others the item's Unique.
+	Answer  uint64
+	Exptime int64
+	Flags   uint32
+	Number  uint32 // of the write in its session
+	Status  item.Status
 }
 
 // Flush is a partition's flush record (R11): items of a version below Version
@@ -178,15 +207,19 @@ type Message struct {
 	Session uint64
 	Number  uint32
 	Lowest  uint32
-	// Status is the operation's answer, which the session table keeps (R8).
+	// Status and Answer are what the session table keeps of the operation's
+	// result besides its version and its item (R8).
 	Status item.Status
+	Answer uint64
 	Key    string
 	Item   *item.Item
 
-	Ring   []RingEntry // Ring, Reconcile, JoinStart
-	Values []Value     // Reconcile
-	Flush  Flush       // Reconcile, JoinStart
-	Mode   JoinMode    // JoinStart
+	Ring []RingEntry // Ring, Reconcile, JoinStart
+	// Sessions: Reconcile: those touched by operations that differ; JoinStart: all.
+	Sessions []Session
+	Values   []Value  // Reconcile
+	Flush    Flush    // Reconcile, JoinStart
+	Mode     JoinMode // JoinStart
 	// Unfinished: the joiner's store has no position (JoinState).
 	Unfinished bool
 	// Config is the configuration of Epoch: Activate, EpochQuery, JoinHello.

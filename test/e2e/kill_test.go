@@ -23,7 +23,7 @@ func TestKillOneServer(t *testing.T) {
 	p.Kill9()
 	usable := everyPartition(t, c, l)
 	l.Run(size(4*time.Second, 10*time.Second))
-	finish(t, l, clients, stallBar, unknownWrite)
+	finish(t, l, clients, stallBar)
 	t.Logf("every partition was written and read %v after the kill", usable)
 	if s := harness.Node(c.Status(), p).State; s != "fault" {
 		t.Errorf("the killed server is %s, not fault", s)
@@ -44,7 +44,7 @@ func TestKillTwoServersAtOnce(t *testing.T) {
 	harness.Kill9(p, q)
 	usable := everyPartition(t, c, l)
 	l.Run(size(4*time.Second, 10*time.Second))
-	finish(t, l, 2*clients, stallBar, unknownWrite)
+	finish(t, l, 2*clients, stallBar)
 	t.Logf("every partition was written and read %v after the kill", usable)
 }
 

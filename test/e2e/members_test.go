@@ -111,7 +111,7 @@ func TestDetachDeadServers(t *testing.T) {
 		}
 		c.WaitReady(20 * time.Second)
 	}
-	finish(t, l, 2*clients, stallBar, unknownWrite)
+	finish(t, l, 2*clients, stallBar)
 	balanced(t, c)
 	copiesOfAll(t, c)
 }

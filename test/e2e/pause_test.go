@@ -151,7 +151,7 @@ func TestPausedServer(t *testing.T) {
 	c.WaitReady(20 * time.Second)
 	l.Mark("ready")
 	l.Run(time.Second)
-	finish(t, l, clients, stallBar, unknownWrite)
+	finish(t, l, clients, stallBar)
 	c.CheckCopies()
 }
 

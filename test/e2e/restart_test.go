@@ -71,7 +71,7 @@ func TestKillAndStartAtOnce(t *testing.T) {
 	for _, f := range faults {
 		t.Error(f)
 	}
-	finish(t, l, rounds*clients, stallBar, unknownWrite)
+	finish(t, l, rounds*clients, stallBar)
 	c.CheckCopies()
 	if s := c.Status(); s.Short != 0 {
 		t.Errorf("%d partitions are short of copies", s.Short)

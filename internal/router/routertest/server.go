@@ -17,10 +17,57 @@ type Store struct {
 	Version uint64
 	Now     int64
 	Log     []string // keys of the writes done, in order
+	// Sessions are replicated as the items are.
+	Sessions map[uint64]*Session
+	// OnExecute, if set, is told of every request of a session that is executed.
+	OnExecute func(r *wire.Request)
+}
+
+// Session is one session's results (R8).
+type Session struct {
+	Partition uint16
+	Lowest    uint32
+	Results   map[uint32]item.Result
 }
 
 // NewStore is an empty one.
-func NewStore() *Store { return &Store{Items: map[string]*item.Item{}, Version: 1 << 40, Now: 1000} }
+func NewStore() *Store {
+	return &Store{Items: map[string]*item.Item{}, Version: 1 << 40, Now: 1000, Sessions: map[uint64]*Session{}}
+}
+
+// Do does one request exactly once. False: its session is unknown.
+func (s *Store) Do(r *wire.Request) (item.Result, bool) {
+	if r.Op == item.OpOpenSession {
+		s.Version++
+		s.Sessions[s.Version] = &Session{Partition: r.Partition, Results: map[uint32]item.Result{}}
+		return item.Result{Status: item.OK, Item: item.Item{Version: s.Version}}, true
+	}
+	if r.Session == 0 {
+		return s.Execute(&r.Request), true
+	}
+	se := s.Sessions[r.Session]
+	if se == nil || se.Partition != r.Partition {
+		return item.Result{}, false
+	}
+	if r.Number < max(se.Lowest, r.Lowest) || r.Number-r.Lowest >= wire.MaxOutstanding {
+		return item.Result{Status: item.FateUnknown}, true
+	}
+	if res, ok := se.Results[r.Number]; ok {
+		return res, true
+	}
+	if s.OnExecute != nil {
+		s.OnExecute(r)
+	}
+	res := s.Execute(&r.Request)
+	if res.Status == item.OK || r.Retry {
+		res.Item.Value = bytes.Clone(res.Item.Value)
+		se.Results[r.Number] = res
+		for ; se.Lowest < r.Lowest; se.Lowest++ {
+			delete(se.Results, se.Lowest)
+		}
+	}
+	return res, true
+}
 
 // Execute does one request.
 func (s *Store) Execute(r *item.Request) item.Result {
@@ -52,10 +99,13 @@ type Server struct {
 	ID    clustermap.ServerID
 	Addr  string
 	Store *Store
-	// Script, if set, sees every request first; true: it has dealt with it, or will.
-	Script func(t *Try) bool
-	// Tries counts the requests that came.
+	// Script, if set, sees every request first; true: it has dealt with it, or
+	// will. Openings of sessions only if ScriptOpens.
+	Script      func(t *Try) bool
+	ScriptOpens bool
+	// Tries counts the requests that came, openings of sessions apart.
 	Tries int
+	Opens int
 
 	listener loop.Listener
 	conns    map[*conn]bool
@@ -70,9 +120,17 @@ type Try struct {
 
 // Execute does it and answers.
 func (t *Try) Execute() {
-	rep := wire.Reply{ID: t.Req.ID, Result: t.Server.Store.Execute(&t.Req.Request)}
+	res, ok := t.Do()
+	if !ok {
+		t.Nak(wire.NakUnknownSession, clustermap.Partition{})
+		return
+	}
+	rep := wire.Reply{ID: t.Req.ID, Result: res}
 	t.conn.c.Append(func(dst []byte) []byte { return wire.AppendReply(dst, &rep) })
 }
+
+// Do does it without an answer. False: its session is unknown.
+func (t *Try) Do() (item.Result, bool) { return t.Server.Store.Do(&t.Req) }
 
 // Answer answers without doing anything.
 func (t *Try) Answer(res item.Result) {
@@ -149,8 +207,13 @@ func (h *conn) request(body []byte) {
 	if err := wire.DecodeRequest(bytes.Clone(body), &t.Req); err != nil {
 		panic(err)
 	}
-	h.s.Tries++
-	if h.s.Script == nil || !h.s.Script(t) {
+	opens := t.Req.Op == item.OpOpenSession
+	if opens {
+		h.s.Opens++
+	} else {
+		h.s.Tries++
+	}
+	if h.s.Script == nil || opens && !h.s.ScriptOpens || !h.s.Script(t) {
 		t.Execute()
 	}
 }
