@@ -18,6 +18,8 @@ type client struct {
 	head, tail  *slot // answers owed, in order
 	outstanding int   // slots in the queue
 	held        int   // bytes of values on their way in, and (about) out
+	unread      int   // answers that are made and not read, when last looked at
+	watched     bool  // OnDrain will look again
 	group       *group
 
 	// keysBegun counts the keys already asked for of the multi-get at the start
@@ -39,7 +41,7 @@ type client struct {
 }
 
 // firstValueSize is what values are taken to be like before one was seen. It
-// lets 64 gets go at once; if they find small values, thousands follow.
+// lets 16 gets go at once; if they find small values, thousands follow.
 const firstValueSize = 1 << 20
 
 // sawValue learns how large this client's values are: at once when they are
@@ -97,7 +99,42 @@ func (cl *client) refuse(err error) {
 // full tells that no more may be begun for this client.
 func (cl *client) full() bool {
 	return cl.outstanding >= maxOutstanding || cl.held >= maxHeldBytes ||
-		cl.conn.Buffered() > maxOutBytes || cl.f.router.Overloaded()
+		cl.conn.Buffered() > maxOutBytes || cl.crowded() || cl.f.router.Overloaded()
+}
+
+// hold adds to what this client holds.
+func (cl *client) hold(n int) {
+	cl.held += n
+	cl.f.used += n
+}
+
+// crowded tells that all clients have too much, and this one its share of it.
+func (cl *client) crowded() bool {
+	cl.look()
+	return cl.f.used > maxAllBytes && cl.held+cl.unread > shareBytes
+}
+
+// look counts the answers that this client has not read, if they are more than
+// a share, and looks again when they are not.
+func (cl *client) look() {
+	n := 0
+	if !cl.closed {
+		if n = cl.conn.Buffered(); n > shareBytes && !cl.watched {
+			cl.watched = true
+			cl.conn.OnDrain(shareBytes, func() {
+				cl.watched = false
+				cl.look()
+			})
+		}
+		if cl.group != nil {
+			n += len(cl.group.buf)
+		}
+	}
+	if n <= shareBytes {
+		n = 0
+	}
+	cl.f.used += n - cl.unread
+	cl.unread = n
 }
 
 // pause stops reading; whatever ends the cause calls tryResume.
@@ -123,10 +160,17 @@ func (cl *client) tryResume() {
 		cl.f.whenRelieved()
 		return
 	}
-	if cl.conn.Buffered() > maxOutBytes/2 {
+	limit := maxOutBytes / 2
+	if cl.crowded() {
+		if cl.outstanding > 0 {
+			return // popDone comes again
+		}
+		limit = shareBytes
+	}
+	if cl.conn.Buffered() > limit {
 		if !cl.draining {
 			cl.draining = true
-			cl.conn.OnDrain(maxOutBytes/2, func() {
+			cl.conn.OnDrain(limit, func() {
 				cl.draining = false
 				cl.tryResume()
 			})
@@ -146,7 +190,7 @@ func (cl *client) push(s *slot) {
 	}
 	cl.tail = s
 	cl.outstanding++
-	cl.held += s.cost
+	cl.hold(s.cost)
 }
 
 // popDone takes the answered slots off the front of the queue, letting out what
@@ -162,12 +206,13 @@ func (cl *client) popDone() {
 			cl.tail = nil
 		}
 		cl.outstanding--
-		cl.held -= s.cost
+		cl.hold(-s.cost)
 		cl.f.putSlot(s)
 	}
 	if cl.head == nil {
 		cl.barrier = false
 	}
+	cl.look()
 	switch {
 	case cl.closed:
 	case cl.closing:

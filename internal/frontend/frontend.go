@@ -17,8 +17,15 @@ const MemcachedVersion = "1.6.45"
 // Bounds on one client. While one is exceeded the client is not read from.
 const (
 	maxOutstanding = 4096     // commands and keys of multi-gets
-	maxHeldBytes   = 64 << 20 // values on their way in, and out as far as one can tell
+	maxHeldBytes   = 16 << 20 // values on their way in, and out as far as one can tell
 	maxOutBytes    = 1 << 20  // answers that the client does not read
+)
+
+// Bounds on all clients together: beyond maxAllBytes of what they hold and do
+// not read, who has more than shareBytes of it does one command at a time.
+const (
+	maxAllBytes = 64 << 20
+	shareBytes  = 64 << 10
 )
 
 // lingerTimeout is how long a client has to read its last answers.
@@ -57,6 +64,7 @@ type Frontend struct {
 	started time.Time
 
 	clients  *client // list of all
+	used     int     // bytes that all clients hold, or have not read
 	relief   bool    // the router was asked to say when it is relieved
 	counters Counters
 	tick     uint32 // counts a quarter of IdleTimeout each

@@ -77,7 +77,7 @@ func (s *slot) Done(res *item.Result) {
 	}
 	if cl.head != s {
 		s.buf = s.append(s.buf[:0], res)
-		cl.held += len(s.buf) - s.cost
+		cl.hold(len(s.buf) - s.cost)
 		s.cost = len(s.buf)
 		return
 	}

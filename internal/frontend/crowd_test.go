@@ -1,0 +1,12 @@
+package frontend
+
+import "testing"
+
+// Used is what this frontend counts as held by its clients, for tests.
+func (f *Frontend) Used() int { return f.used }
+
+func TestBoundsFit(t *testing.T) {
+	if maxAllBytes < 2*maxHeldBytes || shareBytes > maxOutBytes/2 {
+		t.Error("one client must not crowd out all others, and a share is less than the pause of one")
+	}
+}
