@@ -58,7 +58,7 @@ func benchmarkBackup(b *testing.B, session uint64) {
 	r := benchReplica(B)
 	var fx Effects
 	first := uint64(part<<20 + 1)
-	m := wire.Message{Kind: wire.KindAppend, Partition: part, Epoch: 1, Prev: r.Last(), Version: versionOf(1, first), Effect: wire.Effect(4), Session: session}
+	m := wire.Message{Kind: wire.KindAppend, Partition: part, Epoch: 1, Prev: r.Last(), Version: versionOf(1, first), Effect: wire.EffectOpen, Session: session}
 	if session == 0 {
 		m.Effect = wire.EffectPut
 	}
