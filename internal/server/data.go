@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
@@ -20,6 +21,8 @@ const (
 	// maxBatchBytes bounds the writes that wait for the store; beyond it no more
 	// requests are taken from gateways until a commit is done.
 	maxBatchBytes = 64 << 20
+	// sniffTimeout is how long a connection may take to show what it is.
+	sniffTimeout = 5 * time.Second
 )
 
 // dataConn is one connection on the listening port, or one that this server
@@ -31,6 +34,7 @@ type dataConn struct {
 	from   clustermap.ServerID
 	peer   *peer // the side that dialed
 	paused bool
+	sniff  loop.Timer // until an accepted one is opened
 
 	out       *wire.Message
 	appendOut func([]byte) []byte
@@ -54,6 +58,7 @@ func newDataConn(n *node) *dataConn {
 func (n *node) accept(lc loop.Conn) loop.Handler {
 	c := newDataConn(n)
 	c.conn = lc
+	c.sniff = n.loop.After(sniffTimeout, lc.Close)
 	n.counters.connections.Add(1)
 	return c
 }
@@ -68,6 +73,7 @@ func (c *dataConn) OnClose(_ loop.Conn, err error) {
 		n.peerClosed(c, err)
 		return
 	}
+	c.sniff.Stop()
 	n.counters.connections.Add(-1)
 	if c.from != 0 && n.inbound[c.from] == c {
 		delete(n.inbound, c.from)
@@ -84,6 +90,7 @@ func (c *dataConn) OnData(lc loop.Conn, b []byte) int {
 		}
 		if len(b) >= len(wire.Magic) && string(b[:len(wire.Magic)]) == wire.Magic {
 			c.opened = true
+			c.sniff.Stop()
 			used = len(wire.Magic)
 		} else {
 			c.handOver(b)
@@ -131,6 +138,7 @@ func (c *dataConn) handOver(b []byte) {
 		c.conn.Close()
 		return
 	}
+	c.sniff.Stop()
 	c.n.counters.connections.Add(-1)
 	c.n.cfg.http.give(nc)
 }
