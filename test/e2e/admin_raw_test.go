@@ -25,8 +25,10 @@ func dialRaw(t testing.TB, addr string) *raw {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &raw{t, c, bufio.NewReaderSize(c, 64<<10)}
+	return &raw{t, c, newReader(c)}
 }
+
+func newReader(c net.Conn) *bufio.Reader { return bufio.NewReaderSize(c, 64<<10) }
 
 // line is the next line of the answer, without its end.
 func (m *raw) line() string {
