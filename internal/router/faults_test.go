@@ -81,7 +81,18 @@ func TestTimeout(t *testing.T) {
 	g.on(func() {
 		g.b.Script = func(try *routertest.Try) bool { try.Nak(wire.NakNotReady, clustermap.Partition{}); return true }
 	})
-	msg(g.begin(0, item.OpSet, "k", "v"), item.Failed, "(b:1) was not ready for 0.1 s")
+	// On a busy machine a try may be on its way when time is over: then nobody
+	// knows whether it was done. Not every time.
+	for range 5 {
+		r := g.begin(0, item.OpSet, "k", "v").wait(t)
+		if r.Status == item.Failed && strings.Contains(r.Message, "(b:1) was not ready for 0.1 s") {
+			return
+		}
+		if r.Status != item.FateUnknown {
+			t.Fatalf("%d %q", r.Status, r.Message)
+		}
+	}
+	t.Error("a write that was always refused had an unknown fate five times")
 }
 
 // What waited behind a command that times out goes on after it, or ends with it.
