@@ -73,16 +73,13 @@ func (c *Council) Moving() (copies, surplus int) {
 	return copies + c.verify.left(), surplus
 }
 
-// Receivers are the addresses of the servers to which copies are to be made.
+// Receivers are the addresses of the servers that copies are being made to.
 func (c *Council) Receivers() []string {
 	var ids []ID
 	for i := range c.m.Partitions {
-		p := &c.m.Partitions[i]
-		for _, id := range p.Assigned {
-			if !slices.Contains(p.Replicas, id) && !slices.Contains(ids, id) {
-				if s := c.m.Server(id); s != nil && s.State == clustermap.Active {
-					ids = append(ids, id)
-				}
+		for _, id := range c.m.Partitions[i].Joining {
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
 			}
 		}
 	}

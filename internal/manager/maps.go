@@ -105,11 +105,17 @@ func (m *Manager) report() {
 	case m.progress.state == saidCopy || m.progress.state == saidDelete:
 		say = saidDone
 	}
+	var to []string
+	if say == saidCopy && say != m.progress.state {
+		if to = m.council.Receivers(); len(to) == 0 {
+			say = "" // they are away: nothing is being copied yet
+		}
+	}
 	if say != "" && say != m.progress.state {
 		m.progress.state = say
 		switch say {
 		case saidCopy:
-			m.log.Info(say, "copies", copies, "to", strings.Join(m.council.Receivers(), ","))
+			m.log.Info(say, "copies", copies, "to", strings.Join(to, ","))
 		case saidDelete:
 			m.log.Info(say, "partitions", surplus)
 		default:
