@@ -117,11 +117,11 @@ func (s *Store) Commit(b *Batch) error { return s.commit(b, false) }
 func (s *Store) CommitReserve(b *Batch) error { return s.commit(b, true) }
 
 // Full tells whether puts are refused for want of space. It may ask the disk.
-// As long as it is asked, what was deleted finds its way out.
+// As long as it is asked, what was deleted gives its space back.
 func (s *Store) Full() bool {
 	room := s.space.room(0)
-	if room != roomy && s.space.flushDue() && s.usable() == nil {
-		_, _ = s.db.AsyncFlush() // it fails only with the store
+	if room != roomy {
+		s.reclaim()
 	}
 	return room != roomy || s.guard.full()
 }
@@ -146,9 +146,9 @@ func (s *Store) commit(b *Batch, reserve bool) error {
 	err := s.db.Apply(b.b, pebble.Sync)
 	// After it was applied: see counts.
 	s.counts.touch(b.parts)
-	if room != roomy && s.space.flushDue() {
-		// What was deleted gives its space back only after it was flushed.
-		_, _ = s.db.AsyncFlush() // it fails only with the store
+	if room != roomy {
+		s.space.deleted.Store(true)
+		s.reclaim()
 	}
 	// The guard tells pebble that all is well even when it is not.
 	if ferr := s.guard.err(); ferr != nil {

@@ -24,6 +24,9 @@ type eventState struct {
 // must not wait for ever. A full disk is not counted, for it passes.
 const maxFlushErrors = 20
 
+// emptyFlush is what pebble says when there was nothing to flush.
+const emptyFlush = "pebble: empty table"
+
 // pebbleLog is pebble's logger.
 type pebbleLog struct {
 	Logger
@@ -52,7 +55,7 @@ func (s *Store) listener() *pebble.EventListener {
 		},
 		FlushEnd: func(info pebble.FlushInfo) {
 			switch {
-			case info.Err == nil:
+			case info.Err == nil, info.Err.Error() == emptyFlush:
 				e.flushErrors.Store(0)
 				s.guard.tableFull.Store(0)
 			case isNoSpace(info.Err):

@@ -58,3 +58,63 @@ func TestCommitReserve(t *testing.T) {
 	t.Logf("%d puts, %d more into the reserve", before, n-before)
 	mustClose(t, s)
 }
+
+// What was deleted on a full disk gives its space back although nothing more is
+// written: pebble would wait for more writes before it compacts.
+func TestDeletesGiveSpaceBack(t *testing.T) {
+	s := mustOpen(t, tmpfs(t, 192<<20)+"/s", Options{Logger: quiet{}, MemTableSize: 2 << 20, ReserveBytes: 32 << 20, tablePause: 10 * time.Millisecond})
+	rng := rand.New(rand.NewPCG(1, 3))
+	buf := make([]byte, 20_000)
+	n := 0
+	where := func(i int) (uint16, []byte) {
+		return uint16(uint32(i) * 2654435761 >> 22), fmt.Appendf(nil, "k%08d", i)
+	}
+	for b := s.NewBatch(); !s.Full(); n++ {
+		for i := range buf {
+			buf[i] = byte(rng.Uint32())
+		}
+		b.Reset()
+		part, key := where(n)
+		b.PutItem(part, key, testItem(uint64(n+1), string(buf)))
+		b.SetPosition(part, Position{Version: uint64(n + 1)})
+		if err := s.Commit(b); err != nil && !errors.Is(err, ErrDiskFull) {
+			t.Fatal(err)
+		}
+	}
+	b := s.NewBatch()
+	for i := range n / 2 {
+		part, key := where(i)
+		b.Delete(part, key)
+	}
+	began := time.Now()
+	for err := s.Commit(b); err != nil; err = s.Commit(b) {
+		if !errors.Is(err, ErrDiskFull) || time.Since(began) > 10*time.Second {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for s.Full() {
+		if time.Since(began) > 30*time.Second {
+			t.Fatal("the space does not come back")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Logf("%d of %d values of 20 KB deleted: there is space after %v", n/2, n, time.Since(began).Round(time.Millisecond))
+	mustClose(t, s)
+}
+
+// Flushing nothing is no error: twenty of them made the store fail.
+func TestEmptyFlushes(t *testing.T) {
+	s := mustOpen(t, t.TempDir()+"/s", Options{Logger: quiet{}})
+	for range maxFlushErrors + 5 {
+		done, err := s.db.AsyncFlush()
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-done
+	}
+	if err := s.Failed(); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+}

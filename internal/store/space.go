@@ -24,9 +24,12 @@ type space struct {
 	bytes   atomic.Int64
 
 	flushed atomic.Int64 // when flushDue said yes last, in ns after start
-	level   atomic.Int32 // one of the levels below
-	mu      sync.Mutex   // held by who asks the disk
-	usage   vfs.DiskUsage
+	deleted atomic.Bool  // something was committed since, while room was short
+	// reclaiming: compactions for space are under way.
+	reclaiming atomic.Bool
+	level      atomic.Int32 // one of the levels below
+	mu         sync.Mutex   // held by who asks the disk
+	usage      vfs.DiskUsage
 }
 
 // How much room there is.

@@ -30,6 +30,8 @@ type Store struct {
 	space  *space
 	counts *counts
 	events eventState
+	// reclaims are goroutines that Close waits for.
+	reclaims sync.WaitGroup
 
 	mu     sync.Mutex // over id and the files identity.json and map
 	id     identityFile
@@ -189,7 +191,10 @@ func (s *Store) Close() error {
 func (s *Store) closeData() error {
 	s.guard.stop()
 	done := make(chan error, 1)
-	go func() { done <- s.db.Close() }()
+	go func() {
+		s.reclaims.Wait()
+		done <- s.db.Close()
+	}()
 	var limit <-chan time.Time
 	for {
 		if s.guard.err() != nil && limit == nil {

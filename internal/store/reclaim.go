@@ -1,0 +1,52 @@
+package store
+
+import (
+	"context"
+	"slices"
+)
+
+// reclaimStep is how many partitions are compacted at a time for their space:
+// a compaction writes the new tables before it removes the old ones, and has
+// only the reserve for it.
+const reclaimStep = 64
+
+// reclaim sees to it that what was deleted while the disk is full gives its
+// space back: pebble by itself compacts when there have been enough writes,
+// and there are none. It does not block.
+func (s *Store) reclaim() {
+	sp := s.space
+	if !sp.deleted.Load() || !sp.flushDue() || s.usable() != nil || !sp.reclaiming.CompareAndSwap(false, true) {
+		return
+	}
+	sp.deleted.Store(false)
+	s.reclaims.Go(func() {
+		defer sp.reclaiming.Store(false)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() {
+			select {
+			case <-s.guard.closing:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		held, err := s.Positions()
+		if err != nil {
+			return
+		}
+		parts := make([]uint16, 0, len(held))
+		for p := range held {
+			parts = append(parts, p)
+		}
+		slices.Sort(parts)
+		for chunk := range slices.Chunk(parts, reclaimStep) {
+			if s.space.room(0) == roomy || s.usable() != nil || ctx.Err() != nil {
+				return
+			}
+			start, _ := partitionRange(chunk[0])
+			_, end := partitionRange(chunk[len(chunk)-1])
+			// One that finds no space is undone; the next ones may be smaller.
+			_ = s.db.Compact(ctx, start, end, false)
+		}
+	})
+}
