@@ -21,8 +21,12 @@ import (
 type hosts struct {
 	t      *testing.T
 	prefix string
+	net    string // the first three bytes of every address
 	names  []string
 }
+
+// addr is the address of host i; they count from 0.
+func (h *hosts) addr(i int) string { return fmt.Sprintf("%s.%d", h.net, i+1) }
 
 func command(t *testing.T, argv ...string) error {
 	t.Helper()
@@ -38,7 +42,9 @@ func newHosts(t *testing.T, names ...string) *hosts {
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("not run: there is no ip(8)")
 	}
-	h := &hosts{t: t, prefix: fmt.Sprintf("kumo%d", os.Getpid()%10000), names: names}
+	h := &hosts{t: t, prefix: fmt.Sprintf("kumo%d", os.Getpid()%10000), names: names,
+		// A network of its own: with two runs on one, each would reach the other's cluster.
+		net: fmt.Sprintf("10.%d.%d", 100+os.Getpid()/250%100, os.Getpid()%250)}
 	if err := command(t, "ip", "netns", "add", h.ns("probe")); err != nil {
 		t.Skipf("not run: no network namespaces here: %v", err)
 	}
@@ -51,19 +57,19 @@ func newHosts(t *testing.T, names ...string) *hosts {
 		}
 	}
 	must("ip link add " + h.prefix + "br type bridge")
-	must("ip addr add 10.77.77.254/24 dev " + h.prefix + "br")
+	must("ip addr add " + h.net + ".254/24 dev " + h.prefix + "br")
 	must("ip link set " + h.prefix + "br up")
 	var table strings.Builder
 	table.WriteString("127.0.0.1 localhost\n")
 	for i, name := range names {
-		fmt.Fprintf(&table, "10.77.77.%d %s\n", i+1, name)
+		fmt.Fprintf(&table, "%s %s\n", h.addr(i), name)
 	}
 	for i, name := range names {
 		ns := h.ns(name)
 		must("ip netns add " + ns)
 		must(fmt.Sprintf("ip link add %sv%d type veth peer name eth0 netns %s", h.prefix, i, ns))
 		must(fmt.Sprintf("ip link set %sv%d master %sbr up", h.prefix, i, h.prefix))
-		must(fmt.Sprintf("ip -n %s addr add 10.77.77.%d/24 dev eth0", ns, i+1))
+		must(fmt.Sprintf("ip -n %s addr add %s/24 dev eth0", ns, h.addr(i)))
 		must("ip -n " + ns + " link set eth0 up")
 		must("ip -n " + ns + " link set lo up")
 		// `ip netns exec` puts these in the place of /etc's.
@@ -112,9 +118,9 @@ func (h *hosts) link(i int, state string) {
 func (h *hosts) deaf(from string, to []int, on bool) {
 	h.t.Helper()
 	for _, i := range to {
-		argv := []string{"ip", "-n", h.ns(from), "neigh", "replace", fmt.Sprintf("10.77.77.%d", i+1), "lladdr", "02:de:ad:00:00:01", "nud", "permanent", "dev", "eth0"}
+		argv := []string{"ip", "-n", h.ns(from), "neigh", "replace", h.addr(i), "lladdr", "02:de:ad:00:00:01", "nud", "permanent", "dev", "eth0"}
 		if !on {
-			argv = []string{"ip", "-n", h.ns(from), "neigh", "del", fmt.Sprintf("10.77.77.%d", i+1), "dev", "eth0"}
+			argv = []string{"ip", "-n", h.ns(from), "neigh", "del", h.addr(i), "dev", "eth0"}
 		}
 		if err := command(h.t, argv...); err != nil {
 			h.t.Fatal(err)
@@ -149,7 +155,7 @@ func TestSixNodeForm(t *testing.T) {
 		t.Fatal(out, err)
 	}
 	out, err := ctl("status")
-	if err != nil || !strings.Contains(out, "attached node:\n  10.77.77.1:19800  (active)\n  10.77.77.2:19800  (active)\n  10.77.77.3:19800  (active)\nnot attached node:\n") {
+	if err != nil || !strings.Contains(out, fmt.Sprintf("attached node:\n  %s:19800  (active)\n  %s:19800  (active)\n  %s:19800  (active)\nnot attached node:\n", h.addr(0), h.addr(1), h.addr(2))) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	ready := func(what string) time.Duration {
@@ -169,7 +175,7 @@ func TestSixNodeForm(t *testing.T) {
 			t.Errorf("kumostat %s: status %d, %s%s", s, code, out, stderr)
 		}
 	}
-	addr := "10.77.77.4:11211" // cli1, as its users reach it
+	addr := h.addr(3) + ":11211" // cli1, as its users reach it
 	l := load.New(t, load.Options{Addr: addr, Keys: 3000, Seed: *seed})
 	l.Fill()
 	l.Start()
