@@ -69,7 +69,7 @@ func (c *Council) attach(now int64, q *command, replan bool) (*clustermap.Delta,
 			continue
 		}
 		ed.setServer(serverOf(reg))
-		if old := c.standsWhere(now, reg.Addr, ed.m); old != nil && c.lastOf([]ID{old.ID}) == nil {
+		if old := c.standsWhere(now, reg.Addr, ed.m); old != nil && c.lastOf(now, []ID{old.ID}) == nil {
 			ed.removeServer(old.ID, id)
 			q.say("attached %s in the place of the server that was there", reg.Addr)
 		} else {

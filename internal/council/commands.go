@@ -191,7 +191,7 @@ func (c *Council) auto(now int64) {
 	switch {
 	case len(come) > 0 && (settled || c.m.ClusterID != 0):
 		queue("attach", come)
-	case len(gone) > 0 && c.lastOf(gone) == nil:
+	case len(gone) > 0 && c.lastOf(now, gone) == nil:
 		queue("detach", gone)
 	}
 }

@@ -225,6 +225,34 @@ func TestDetachOfLastReplicas(t *testing.T) {
 	}
 }
 
+// P5: right after an election nobody was heard yet, so nobody counts as what
+// remains when a fault server is detached.
+func TestDetachAfterElection(t *testing.T) {
+	s := blank(t, 16, 3, nil)
+	s.command("attach")
+	s.now += 1500
+	s.serve()
+	s.c.Broken(s.now, 1)
+	s.keepAlive(3000, 2, 3)
+	s.serve()
+	if s.m.Server(1).State != clustermap.Fault {
+		t.Fatal("not fault")
+	}
+	s.c.Lead(s.now, s.m)
+	k := s.command("detach")
+	s.turns()
+	if r := s.answer(k); !strings.Contains(r.Err, "--accept-loss") {
+		t.Fatalf("%+v", r)
+	}
+	s.join(2, nil)
+	s.join(3, nil)
+	k = s.command("detach")
+	s.turns()
+	if r := s.answer(k); r.Err != "" || s.m.Server(1) != nil {
+		t.Fatalf("%+v %v", r, s.m.Servers)
+	}
+}
+
 func TestAutoReplace(t *testing.T) {
 	s := blank(t, 16, 4, nil)
 	s.command("attach")

@@ -8,13 +8,15 @@ import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 )
 
-// lastOf are the partitions whose last replicas are among gone (P5).
-func (c *Council) lastOf(gone []ID) []uint16 {
+// lastOf are the partitions whose last replicas are among gone (P5). What
+// remains counts only if it was heard in this term: right after an election
+// nobody knows yet who is there.
+func (c *Council) lastOf(now int64, gone []ID) []uint16 {
 	var out []uint16
 	is := func(id ID) bool { return slices.Contains(gone, id) }
 	for i := range c.m.Partitions {
 		p := &c.m.Partitions[i]
-		last := !slices.ContainsFunc(p.Replicas, func(id ID) bool { return !is(id) })
+		last := !slices.ContainsFunc(p.Replicas, func(id ID) bool { return !is(id) && c.alive(now, id) })
 		if c.outage[uint16(i)] != nil && slices.ContainsFunc(p.LastKnown, is) {
 			last = true // nobody serves it: whoever was in it may be the one that can resume
 		}
@@ -38,7 +40,7 @@ func (c *Council) detach(now int64, q *command, replan bool) (*clustermap.Delta,
 	}
 	c.sortByAddr(gone)
 	ed := c.edit(now)
-	lost := c.lastOf(gone)
+	lost := c.lastOf(now, gone)
 	if len(lost) > 0 {
 		if err := c.mayLose(now, q, gone, lost); err != nil {
 			return nil, err

@@ -207,6 +207,7 @@ func (n *node) dropMoved() {
 			clustermap.Contains(c.Assigned, n.self) || clustermap.Contains(c.LastKnown, n.self) {
 			continue
 		}
+		n.fill() // what was written before goes too
 		if r.Forget() {
 			n.commit.batch.DeletePartition(uint16(i))
 			dropped++

@@ -63,6 +63,12 @@ func (n *node) carryOut() {
 
 // persist moves the turn's writes into the batch and commits it if the last one is done.
 func (n *node) persist() {
+	n.fill()
+	n.commit.start()
+}
+
+// fill moves the writes that there are, and their partitions' positions, into the batch.
+func (n *node) fill() {
 	fx := &n.fx
 	b := n.commit.batch
 	for i := range fx.Writes {
@@ -88,7 +94,6 @@ func (n *node) persist() {
 	}
 	clear(fx.Dirty)
 	fx.Dirty = fx.Dirty[:0]
-	n.commit.start()
 }
 
 func (n *node) sendAll() {
