@@ -21,7 +21,7 @@ const ctlCommands = `Commands:
   detach                detach all fault servers and make the missing copies (also: remove)
   detach-noreplace      detach them, but make no copies yet
   replace               copy and move what is missing or out of balance
-  full-replace          compare all copies too and mend what differs
+  full-replace          let every copy join again and mend what is behind
   backup [SUFFIX]       checkpoint every server's store as STORE-SUFFIX (today's date)
   enable-auto-replace   attach and detach servers without being told
   disable-auto-replace  leave that to the administrator
