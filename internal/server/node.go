@@ -52,7 +52,6 @@ type node struct {
 
 	peers   map[clustermap.ServerID]*peer
 	inbound map[clustermap.ServerID]*dataConn
-	relays  int // connections of gateways that are joined to other servers
 
 	commit  committer
 	reads   *readers

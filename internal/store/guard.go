@@ -37,7 +37,8 @@ import (
 //     can handle that, it drops the file and tries again. The guard only slows
 //     it down, for it tries again at once, and remembers that space was missing.
 //
-// While the store is being opened errors are handed to pebble as they are.
+// While the store is being opened errors are handed to pebble as they are, but
+// for those of a sync; and Open fails.
 type guard struct {
 	dir   string // the directory guarded; what lies elsewhere (a checkpoint) gets plain errors
 	fsync bool
@@ -85,9 +86,16 @@ func (g *guard) err() error {
 
 // fail makes the store failed. The first error counts.
 func (g *guard) fail(err error) {
-	err = ioError(err, "the store has failed and must be opened again")
+	doing := "the store has failed and must be opened again"
+	if !g.running.Load() {
+		doing = "cannot open the store"
+	}
+	err = ioError(err, doing)
 	if !g.failed.CompareAndSwap(nil, &failure{err}) {
 		return
+	}
+	if !g.running.Load() {
+		return // Open returns it
 	}
 	g.log.Errorf("store %s: %v", g.dir, err)
 	if g.onFail != nil {
@@ -141,16 +149,15 @@ func (g *guard) must(op func() error) error {
 }
 
 // mustOnce is must for operations that may not be repeated: a sync that failed
-// may have dropped what it should have written, and would then succeed.
+// may have dropped what it should have written, and would then succeed. Pebble
+// panics when its directory cannot be synced, while opening too.
 func (g *guard) mustOnce(op func() error) error {
 	if g.failed.Load() != nil {
 		return nil
 	}
-	err := op()
-	if err == nil || !g.running.Load() {
-		return err
+	if err := op(); err != nil {
+		g.fail(err)
 	}
-	g.fail(err)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -44,8 +45,23 @@ func (fs *guardFS) open(name string, op func() (vfs.File, error)) (vfs.File, err
 	return &guardFile{File: f, g: fs.g, kind: kind}, nil
 }
 
+// inOrder is called before a marker file is made or removed. Pebble makes a
+// manifest, makes the marker that names it, removes the old marker, and syncs
+// the directory once after all three. A file system that does not keep the order
+// of names would leave, after a power loss, a marker without its manifest or no
+// marker at all; so here each is on disk before the next is done.
+func (fs *guardFS) inOrder(name string) error {
+	if fs.g.kind(fs.FS, name) == foreign || !strings.HasPrefix(fs.FS.PathBase(name), "marker.") {
+		return nil
+	}
+	return fs.g.mustOnce(func() error { return syncDir(fs.FS, fs.g.dir) })
+}
+
 // Create implements vfs.FS.
 func (fs *guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := fs.inOrder(name); err != nil {
+		return nil, err
+	}
 	return fs.open(name, func() (vfs.File, error) { return fs.FS.Create(name, c) })
 }
 
@@ -89,6 +105,9 @@ func (fs *guardFS) Rename(oldname, newname string) error {
 // Remove implements vfs.FS. After a failure nothing is removed: pebble goes by
 // a state that never reached the disk.
 func (fs *guardFS) Remove(name string) error {
+	if err := fs.inOrder(name); err != nil {
+		return err
+	}
 	if fs.g.failed.Load() != nil {
 		return nil
 	}

@@ -108,9 +108,12 @@ func (s *Store) openData(dataDir string, mustExist bool) error {
 	po.Logger = s.pebbleLogger()
 	po.EventListener = s.listener()
 	db, err := pebble.Open(dataDir, po)
-	if err == nil && s.guard.err() != nil {
-		_ = db.Close()
-		err = s.guard.err()
+	if ferr := s.guard.err(); ferr != nil {
+		if err == nil {
+			s.db = db
+			_ = s.closeData() // the first error says more
+		}
+		err = ferr
 	}
 	if err == nil {
 		s.db = db

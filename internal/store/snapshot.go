@@ -101,7 +101,6 @@ func (it *Iter) Close() error {
 			err = cerr // includes errors of reading
 		}
 		it.it = nil
-		it.it = nil
 	}
 	if it.g != nil && it.g.err() != nil {
 		err = it.g.err()
