@@ -1,6 +1,8 @@
 package router
 
 import (
+	"errors"
+	"syscall"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
@@ -17,6 +19,7 @@ type server struct {
 	link    *link
 	backoff time.Duration
 	retryAt int64 // not dialed before
+	detour  detour
 }
 
 const (
@@ -31,6 +34,7 @@ const (
 // until OnClose.
 type link struct {
 	server *server
+	via    *server // the connection goes through this one; nil: directly
 	conn   loop.Conn
 	open   bool
 	queue  node // calls that wait for it to open
@@ -74,10 +78,19 @@ func (s *server) take(c *call) {
 }
 
 func (s *server) dial() {
-	l := &link{server: s, free: -1}
+	s.link = s.newLink(s.detour.choose(s))
+}
+
+// newLink begins a connection to s, through via if that is not nil.
+func (s *server) newLink(via *server) *link {
+	l := &link{server: s, via: via, free: -1}
 	l.queue.init()
-	s.link = l
-	l.conn = s.r.loop.Dial(s.addr, min(dialTimeout, s.r.opt.Timeout), l)
+	addr := s.addr
+	if via != nil {
+		addr = via.addr
+	}
+	l.conn = s.r.loop.Dial(addr, min(dialTimeout, s.r.opt.Timeout), l)
+	return l
 }
 
 func (l *link) send(c *call) {
@@ -162,11 +175,20 @@ func (r *Router) abandon(c *call) {
 
 // OnOpen sends what has been waiting.
 func (l *link) OnOpen(c loop.Conn) {
-	r := l.server.r
+	s, r := l.server, l.server.r
 	l.open = true
 	r.stats.Connects++
+	if l.via != nil {
+		r.log.Warn("server reached through another one: is the network between them whole?", "addr", s.addr, "through", l.via.addr)
+		c.Append(func(b []byte) []byte { return wire.AppendRelay(b, s.id) })
+		s.detour.begun(s)
+	} else {
+		r.log.Info("connected to server", "addr", s.addr)
+	}
 	c.Write([]byte(wire.Magic))
-	r.log.Info("connected to server", "addr", l.server.addr)
+	if s.detour.direct == l {
+		s.detour.end(s)
+	}
 	for q := l.queue.first(); q != nil; q = l.queue.first() {
 		q.place.unlink()
 		l.send(q)
@@ -181,6 +203,7 @@ func (l *link) OnData(c loop.Conn, b []byte) int {
 	r := l.server.r
 	l.heard = r.clock()
 	l.server.backoff = 0
+	l.server.detour.failed = false
 	used := 0
 	for {
 		kind, body, n, err := wire.Frame(b[used:])
@@ -228,10 +251,16 @@ func (l *link) shut() {
 // leaveServer makes room for the next connection, not at once.
 func (l *link) leaveServer() {
 	s := l.server
+	if s.detour.direct == l {
+		s.detour.direct = nil
+	}
 	if s.link != l {
 		return
 	}
 	s.link = nil
+	if l.via != nil {
+		s.detour.failed = false // a direct one again
+	}
 	s.backoff = min(max(2*s.backoff, backoffMin), backoffMax)
 	s.retryAt = s.r.clock() + int64(s.backoff)
 }
@@ -246,6 +275,8 @@ func (l *link) OnClose(_ loop.Conn, err error) {
 	l.leaveServer()
 	if l.open {
 		r.log.Info("lost server", "addr", s.addr, "error", err)
+	} else if l.via == nil && !errors.Is(err, syscall.ECONNREFUSED) {
+		s.detour.failed = true
 	}
 	l.open = false
 	l.drained()

@@ -78,8 +78,10 @@ func (r *Router) setServers(m *clustermap.Map) {
 // drop closes the connection to a server that is no longer, or no longer there,
 // once what was sent to it has been sent elsewhere.
 func (r *Router) drop(s *server) {
-	if l := s.link; l != nil {
-		r.loop.Post(l.shut)
+	for _, l := range []*link{s.link, s.detour.direct} {
+		if l != nil {
+			r.loop.Post(l.shut)
+		}
 	}
 }
 

@@ -24,6 +24,9 @@ func (r *Router) watch() {
 		}
 		if now-max(l.heard, l.since) >= int64(r.opt.Silence) {
 			r.log.Warn("server is silent", "addr", s.addr, "for", r.opt.Silence)
+			if l.via == nil {
+				s.detour.failed = true
+			}
 			l.shut()
 			continue
 		}

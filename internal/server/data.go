@@ -35,6 +35,7 @@ type dataConn struct {
 	peer   *peer // the side that dialed
 	paused bool
 	sniff  loop.Timer // until an accepted one is opened
+	relay  *relay     // it is joined to another server
 
 	out       *wire.Message
 	appendOut func([]byte) []byte
@@ -75,6 +76,9 @@ func (c *dataConn) OnClose(_ loop.Conn, err error) {
 	}
 	c.sniff.Stop()
 	n.counters.connections.Add(-1)
+	if c.relay != nil {
+		c.relay.ended()
+	}
 	if c.from != 0 && n.inbound[c.from] == c {
 		delete(n.inbound, c.from)
 	}
@@ -84,9 +88,18 @@ func (c *dataConn) OnClose(_ loop.Conn, err error) {
 func (c *dataConn) OnData(lc loop.Conn, b []byte) int {
 	n := c.n
 	used := 0
+	if c.relay != nil {
+		return c.relay.forward(b)
+	}
 	if !c.opened {
 		if len(b) < len(wire.Magic) && (isPrefix(string(b), wire.Magic) || b[0] >= 'A' && b[0] <= 'Z') {
 			return 0 // too little to tell
+		}
+		if len(b) >= len(wire.RelayMagic) && string(b[:len(wire.RelayMagic)]) == wire.RelayMagic {
+			if used = c.beginRelay(b); c.relay != nil {
+				used += c.relay.forward(b[used:])
+			}
+			return used
 		}
 		if len(b) >= len(wire.Magic) && string(b[:len(wire.Magic)]) == wire.Magic {
 			c.opened = true

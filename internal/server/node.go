@@ -52,6 +52,7 @@ type node struct {
 
 	peers   map[clustermap.ServerID]*peer
 	inbound map[clustermap.ServerID]*dataConn
+	relays  int // connections of gateways that are joined to other servers
 
 	commit  committer
 	reads   *readers

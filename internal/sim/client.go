@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math/rand/v2"
 	"strconv"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
@@ -10,11 +11,11 @@ import (
 )
 
 const (
-	// patience is for how long a client tries one command.
-	patience = 6 * second
+	// patience is for how long a client tries one command: --timeout.
+	patience = 10 * second
 	// generation is how long one set of keys is in use: histories stay short.
 	generation = 5 * second
-	keysAtOnce = 7
+	keysAtOnce = 8
 )
 
 func itoa(v uint64) string { return strconv.FormatUint(v, 10) }
@@ -22,15 +23,17 @@ func itoa(v uint64) string { return strconv.FormatUint(v, 10) }
 // gateway is one kumo-gateway and the clients behind it: it does with sessions
 // (R8) what internal/router does.
 type gateway struct {
-	w     *World
-	place int
-	cmap  *clustermap.Map
+	proc
+	rng  *rand.Rand // what its clients ask for
+	cmap *clustermap.Map
 	// newer are configurations that refusals brought.
 	newer    map[uint16]clustermap.Partition
 	calls    []*call // outstanding, in the order of their beginning
 	sessions map[uint16]*session
 	// uniques are what its clients read last, for cas.
 	uniques map[string]uint64
+	counter counter
+	uplink  *uplink
 }
 
 // call is one command of a client: every try of it, until it is answered.
@@ -54,12 +57,17 @@ type call struct {
 	retry   bool
 }
 
-func newGateway(w *World, n int) *gateway {
-	return &gateway{w: w, place: placeGateway + n, newer: map[uint16]clustermap.Partition{}, sessions: map[uint16]*session{}, uniques: map[string]uint64{}}
+func (w *World) newGateway() *gateway {
+	n := len(w.gates)
+	g := &gateway{proc: proc{w: w, name: "G" + itoa(uint64(n+1)), place: placeGateway + n, up: true}, rng: w.stream(100 + uint64(n)),
+		newer: map[uint16]clustermap.Partition{}, sessions: map[uint16]*session{}, uniques: map[string]uint64{}}
+	g.counter.key = "n" + itoa(uint64(n))
+	w.gates = append(w.gates, g)
+	return g
 }
 
 func (g *gateway) learn(m *clustermap.Map) {
-	if g.cmap == nil || m.Version > g.cmap.Version {
+	if m.ClusterID != 0 && (g.cmap == nil || m.Version > g.cmap.Version) {
 		g.cmap = m
 		g.reroute()
 	}
@@ -94,7 +102,7 @@ func (g *gateway) client(n int, until int64) {
 	}
 	c := g.newCall(n, g.randomRequest())
 	c.done = func() {
-		w.after(w.often(0, 20*millisecond, 200*millisecond, 0.05), func() { g.client(n, until) })
+		w.after(often(g.rng, 0, 20*millisecond, 200*millisecond, 0.05)+w.opt.think, func() { g.client(n, until) })
 	}
 	c.send()
 }
@@ -103,15 +111,15 @@ func (g *gateway) newCall(client int, req item.Request) *call {
 	c := &call{g: g, client: client, req: req, began: g.w.now, deadline: g.w.now + patience}
 	c.part = clustermap.PartitionOf(req.Key, len(g.w.served))
 	if req.Op == item.OpFlush {
-		c.part = uint16(g.w.rng.IntN(len(g.w.served)))
+		c.part = g.w.flushable[g.rng.IntN(len(g.w.flushable))]
 	}
 	g.calls = append(g.calls, c)
 	return c
 }
 
 func (g *gateway) randomRequest() item.Request {
-	w := g.w
-	n := w.rng.IntN(keysAtOnce)
+	w, rng := g.w, g.rng
+	n := rng.IntN(keysAtOnce)
 	key := "k" + itoa(uint64(w.now/generation)) + "-" + itoa(uint64(n))
 	if n == 0 {
 		key = "t" + key // of these, items expire
@@ -120,9 +128,9 @@ func (g *gateway) randomRequest() item.Request {
 	req := item.Request{Key: []byte(key), Value: []byte(itoa(uint64(w.stats["commands"]) * 1000))}
 	ttl := int64(0)
 	if n == 0 {
-		ttl = w.rng.Int64N(4)
+		ttl = rng.Int64N(4)
 	}
-	switch x := w.rng.IntN(200); {
+	switch x := rng.IntN(210); {
 	case x < 70:
 		req.Op, req.Value = item.OpGet, nil
 	case x < 100:
@@ -134,19 +142,24 @@ func (g *gateway) randomRequest() item.Request {
 	case x < 138:
 		req.Op, req.CAS = item.OpCAS, g.uniques[key]
 	case x < 158:
-		req.Op, req.Delta, req.Value = item.OpIncr, 1+w.rng.Uint64N(5), nil
+		req.Op, req.Delta, req.Value = item.OpIncr, 1+rng.Uint64N(5), nil
 	case x < 162:
 		req.Op, req.Delta, req.Value = item.OpDecr, 1, nil
 	case x < 172:
-		req.Op, req.Value = item.OpAppend, []byte(itoa(uint64(w.rng.IntN(10))))
+		req.Op, req.Value = item.OpAppend, []byte(itoa(uint64(rng.IntN(10))))
 	case x < 190:
 		req.Op, req.Value = item.OpDelete, nil
 	case x < 195:
 		req.Op, req.Value, req.Exptime = item.OpGetAndTouch, nil, ttl
 	case x < 199:
 		req.Op, req.Value, req.Exptime = item.OpTouch, nil, ttl
+	case x < 209 || len(w.flushable) == 0:
+		req = g.counter.request()
 	default:
 		req = item.Request{Op: item.OpFlush}
+		if rng.IntN(3) == 0 {
+			req.Exptime = 1 + rng.Int64N(3)
+		}
 	}
 	return req
 }
@@ -187,7 +200,7 @@ func (c *call) send() {
 	if w.faults && w.chance(0.02) {
 		// The connection breaks; what is on its way is read by the server, some time.
 		w.stats["requests late"]++
-		w.afterOn(s, w.often(0, 50*millisecond, 2*second, 0.3), func() { s.request(frame, c) })
+		s.after(w.often(0, 50*millisecond, 2*second, 0.3), func() { s.request(frame, c) })
 		w.after(w.between(0, 10*millisecond), func() {
 			if c.try == try && c.at != nil {
 				c.lost()
@@ -195,7 +208,7 @@ func (c *call) send() {
 		})
 		return
 	}
-	w.send(g.place, s.index, s, func() { s.request(frame, c) })
+	w.send(g.place, &s.proc, func() { s.request(frame, c) })
 	w.after(w.often(20*millisecond, 500*millisecond, 3*second, 0.7), func() {
 		if c.try == try && c.at != nil {
 			c.lost()
@@ -216,9 +229,6 @@ func (c *call) later() {
 		if c.try != try {
 			return
 		}
-		if m := w.manager; !m.down() && !w.isCut(placeManager, c.g.place) {
-			c.g.learn(m.m)
-		}
 		c.send()
 	})
 }
@@ -231,13 +241,24 @@ func (s *Server) request(frame []byte, c *call) {
 		err = wire.DecodeRequest(body, &q)
 	}
 	if err != nil {
-		s.w.fail("request: %v", err)
+		s.w.fail(codec, "request: %v", err)
 		return
 	}
 	t := replica.Token{Owner: c, ID: q.ID}
 	if int(q.Partition) >= len(s.replicas) {
 		(&call{}).refuseTo(s, c, &wire.Nak{ID: q.ID, Index: q.Partition, Reason: wire.NakNotReady})
 		return
+	}
+	if s.isFull() && q.Op != item.OpGet && s.replicas[q.Partition].Serving() {
+		switch {
+		case !s.isFullAlone():
+			// It was not ordered, and will not be: the partition moves to a server with space.
+			(&call{}).refuseTo(s, c, &wire.Nak{ID: q.ID, Index: q.Partition, Reason: wire.NakNotReady})
+			return
+		case q.Op != item.OpDelete && q.Op != item.OpFlush && q.Op != item.OpOpenSession:
+			c.answer(s, &replica.Reply{Token: t, Result: item.Result{Status: item.Failed, Message: "disk full"}})
+			return
+		}
 	}
 	s.turn(func() { s.replicas[q.Partition].Request(&q, t, &s.fx) })
 	clear(frame) // nothing of it may be kept
@@ -253,7 +274,7 @@ func (c *call) answer(s *Server, r *replica.Reply) {
 	try := r.Token.ID
 	if r.Nak != nil {
 		nak := *r.Nak
-		w.send(s.index, g.place, nil, func() {
+		w.send(s.place, &g.proc, func() {
 			if c.try != try || c.at == nil {
 				return
 			}
@@ -282,14 +303,14 @@ func (c *call) answer(s *Server, r *replica.Reply) {
 		return
 	}
 	frame := wire.AppendReply(nil, &wire.Reply{ID: try, Result: r.Result})
-	w.send(s.index, g.place, nil, func() {
+	w.send(s.place, &g.proc, func() {
 		if c.try != try || c.at == nil {
 			return
 		}
 		_, body, _, _ := wire.Frame(frame)
 		var reply wire.Reply
 		if err := wire.DecodeReply(body, &reply); err != nil {
-			w.fail("reply: %v", err)
+			w.fail(codec, "reply: %v", err)
 		}
 		switch reply.Status {
 		case item.FateUnknown, item.Failed:
@@ -338,6 +359,10 @@ func (c *call) end(res item.Result, how outcome) {
 		g.opened(c, res, how)
 		return
 	}
-	g.w.hist.add(c, res, how)
+	if string(c.req.Key) == g.counter.key {
+		g.counter.ended(g.w, c, res, how)
+	} else {
+		g.w.hist.add(c, res, how)
+	}
 	c.done()
 }

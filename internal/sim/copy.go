@@ -29,9 +29,13 @@ func (s *Server) startCopy(c replica.Copy) {
 	w := s.w
 	b := &bulk{w: w, from: s, to: w.server(c.To), c: c, epoch: c.Replica.Config().Epoch}
 	b.toRun = b.to.run
-	w.afterOn(s, w.often(0, 2*millisecond, 200*millisecond, 0.1), func() {
+	s.after(w.often(0, 2*millisecond, 200*millisecond, 0.1), func() {
+		if s.disk.failsUntil > w.now {
+			b.done(errDisk)
+			return
+		}
 		b.source = s.disk.snapshot(c.Replica.Part())
-		w.afterOn(s, w.often(0, millisecond, 20*millisecond, 0.1), func() {
+		s.after(w.often(0, millisecond, 20*millisecond, 0.1), func() {
 			b.upTo = c.Replica.Last()
 			b.compare()
 		})
@@ -40,16 +44,16 @@ func (s *Server) startCopy(c replica.Copy) {
 
 // over delivers something to the joiner, or ends the copy with an error.
 func (b *bulk) over(do func()) {
-	if b.w.isCut(b.from.index, b.to.index) || b.w.isCut(b.to.index, b.from.index) || !b.to.up || b.to.run != b.toRun {
+	if b.w.apart(b.from.place, b.to.place) || !b.to.up || b.to.run != b.toRun {
 		b.w.after(b.w.between(millisecond, 500*millisecond), func() { b.done(errCopy) })
 		return
 	}
-	b.w.afterOn(b.to, b.w.often(100*microsecond, 2*millisecond, 100*millisecond, 0.15), do)
+	b.to.after(b.w.often(100*microsecond, 2*millisecond, 100*millisecond, 0.15), do)
 }
 
 func (b *bulk) done(err error) {
 	if b.from.up {
-		b.w.afterOn(b.from, b.w.between(0, 2*millisecond), func() {
+		b.from.after(b.w.between(0, 2*millisecond), func() {
 			b.from.turn(func() { b.c.Replica.CopyDone(&b.c, b.upTo, err, &b.from.fx) })
 		})
 	}
@@ -97,7 +101,7 @@ func (b *bulk) next() {
 	b.over(func() {
 		values, err := wire.DecodeValues(encoded)
 		if err != nil {
-			b.w.fail("chunk: %v", err)
+			b.w.fail(codec, "chunk: %v", err)
 		}
 		p := b.c.Replica.Part()
 		taken := false

@@ -1,12 +1,17 @@
 package sim
 
 import (
+	"errors"
 	"maps"
+	"math/rand/v2"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/replica"
 )
+
+var errDisk = errors.New("the disk fails")
 
 // disk is one store: what survives a crash of the server, and batches that are
 // on their way to it.
@@ -24,8 +29,10 @@ type disk struct {
 	uncertain bool
 
 	filling, writing *batch
-	// slowUntil: until then a commit takes long.
-	slowUntil int64
+	// Until then a commit takes long, or is not done; finds no room; fails.
+	slowUntil, stalledUntil, fullUntil, failsUntil int64
+	// release ends the wait of a commit for a stalled disk.
+	release func()
 }
 
 // partStore is one partition's key range. Items are kept as records, as in the
@@ -74,7 +81,7 @@ func partOf(parts map[uint16]*partStore, p uint16) *partStore {
 func (d *disk) apply(w *World, b *batch) {
 	applyTo(d.parts, b.changes)
 	d.unsynced = append(d.unsynced, b.changes...)
-	if w.chance(0.1) {
+	if w.opt.Fsync || w.chance(0.1) {
 		applyTo(d.synced, d.unsynced)
 		d.unsynced = nil
 	}
@@ -97,8 +104,8 @@ func applyTo(parts map[uint16]*partStore, list []change) {
 }
 
 // losePower loses what was not synced: all batches after some point.
-func (d *disk) losePower(w *World) {
-	n := w.rng.IntN(len(d.unsynced) + 1)
+func (d *disk) losePower(w *World, rng *rand.Rand) {
+	n := rng.IntN(len(d.unsynced) + 1)
 	for n > 0 && n < len(d.unsynced) && !d.unsynced[n-1].ends {
 		n-- // a batch is there as a whole or not at all
 	}
@@ -111,7 +118,7 @@ func (d *disk) losePower(w *World) {
 	for p, s := range d.synced {
 		d.parts[p] = &partStore{records: maps.Clone(s.records), stored: s.stored}
 	}
-	d.uncertain = true
+	d.uncertain = d.uncertain || !w.opt.Fsync
 }
 
 // item reads one key.
@@ -148,7 +155,7 @@ func (d *disk) crash(w *World) {
 	if d.writing != nil && w.chance(0.5) {
 		d.apply(w, d.writing)
 	}
-	d.writing, d.filling = nil, &batch{}
+	d.writing, d.filling, d.release = nil, &batch{}, nil
 }
 
 // commit starts the next batch if the last one is done.
@@ -162,28 +169,108 @@ func (s *Server) commit() {
 		b.changes[n-1].ends = true
 	}
 	d.writing, d.filling = b, &batch{}
-	took := s.w.often(50*microsecond, 2*millisecond, 20*millisecond, 0.05)
-	if d.slowUntil > s.w.now {
-		took += s.w.between(20*millisecond, 600*millisecond)
+	s.write(b)
+}
+
+// write has a batch stored, which takes its time. The disk works while the
+// process is paused: the commit is done in time, the process hears of it later.
+func (s *Server) write(b *batch) {
+	d, w := s.disk, s.w
+	took := w.often(50*microsecond, 2*millisecond, 20*millisecond, 0.05)
+	if d.slowUntil > w.now {
+		took += w.between(20*millisecond, 600*millisecond)
 	}
-	// The disk works while the process is paused: the commit is done in time,
-	// the process hears of it later.
-	s.w.after(took, func() {
+	done := func() {
 		if d.writing != b {
 			return // crashed meanwhile
 		}
-		d.apply(s.w, b)
-		b.changes = nil
-		s.w.afterOn(s, s.w.between(0, 200*microsecond), func() {
-			d.writing = nil
-			s.turn(func() {
-				for _, r := range b.refs {
-					r.r.Persisted(r.ticket, &s.fx)
+		d.release = nil
+		switch {
+		case d.failsUntil > w.now:
+			w.stats["stores failed"]++
+			w.tracef("%s: its store fails", s.name)
+			s.crash(false)
+		case d.fullUntil > w.now && !s.isFullAlone():
+			s.after(w.between(0, 200*microsecond), s.noteFull)
+			w.after(diskFullRetry, func() {
+				if d.writing == b {
+					s.write(b)
 				}
 			})
-			s.commit()
+		default:
+			d.apply(w, b)
+			b.changes = nil
+			s.after(w.between(0, 200*microsecond), func() { s.stored(b) })
+		}
+	}
+	if d.stalledUntil > w.now+took {
+		d.release = done
+		w.after(d.stalledUntil-w.now, func() {
+			if d.release != nil && d.writing == b {
+				d.release()
+			}
 		})
+		return
+	}
+	w.after(took, done)
+}
+
+// stored tells the replicas that their writes are in the store.
+func (s *Server) stored(b *batch) {
+	s.checkSpace()
+	s.disk.writing = nil
+	s.turn(func() {
+		for _, r := range b.refs {
+			r.r.Persisted(r.ticket, &s.fx)
+		}
 	})
+	s.commit()
+}
+
+const (
+	diskFullRetry = 200 * millisecond
+	// diskFullAlone: by then others have taken the partitions over, or nobody can,
+	// and the reserve is used.
+	diskFullAlone = 2 * second
+	stepDownEvery = 500 * millisecond
+)
+
+func (s *Server) noteFull() {
+	if s.fullSince == 0 {
+		s.fullSince = s.w.now
+		s.w.stats["stores full"]++
+		s.w.tracef("%s: its disk is full", s.name)
+	}
+}
+
+func (s *Server) checkSpace() {
+	if s.fullSince != 0 && s.disk.fullUntil <= s.w.now {
+		s.fullSince = 0
+		s.w.tracef("%s: its disk has space again", s.name)
+	}
+}
+
+// isFull tells whether puts would wait for space.
+func (s *Server) isFull() bool { return s.fullSince != 0 }
+
+func (s *Server) isFullAlone() bool { return s.isFull() && s.w.now-s.fullSince >= diskFullAlone }
+
+// stepDown is what a server without space reports: nothing, if it has space or
+// said so a moment ago.
+func (s *Server) stepDown() (list []control.PartitionEpoch) {
+	if s.disk.writing == nil {
+		s.checkSpace()
+	}
+	if !s.isFull() || s.w.now-s.stepDownAt <= stepDownEvery {
+		return nil
+	}
+	s.stepDownAt = s.w.now
+	for _, r := range s.replicas {
+		if r.IsPrimary() {
+			list = append(list, control.PartitionEpoch{P: r.Part(), E: r.Config().Epoch})
+		}
+	}
+	return list
 }
 
 // read answers a Read: the state is looked at some time after it was asked for,
@@ -191,18 +278,25 @@ func (s *Server) commit() {
 func (s *Server) read(rd replica.Read) {
 	w, part := s.w, rd.Replica.Part()
 	wait := func() int64 {
+		if d := s.disk.stalledUntil - w.now; d > 0 {
+			return d
+		}
 		if s.disk.slowUntil > w.now && w.chance(0.3) {
 			return w.between(10*millisecond, 2*second)
 		}
 		return w.often(0, 2*millisecond, 300*millisecond, 0.03)
 	}
-	w.afterOn(s, wait(), func() {
+	s.after(wait(), func() {
 		items := make([]*item.Item, len(rd.Keys))
 		for i, k := range rd.Keys {
 			items[i] = s.disk.part(part).item(k)
 		}
-		w.afterOn(s, wait(), func() {
-			s.turn(func() { rd.Replica.ReadDone(&rd, items, nil, &s.fx) })
+		s.after(wait(), func() {
+			var err error
+			if s.disk.failsUntil > w.now && w.chance(0.5) {
+				items, err = nil, errDisk
+			}
+			s.turn(func() { rd.Replica.ReadDone(&rd, items, err, &s.fx) })
 		})
 	})
 }

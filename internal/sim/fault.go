@@ -1,303 +1,268 @@
 package sim
 
 import (
-	"slices"
-
-	"github.com/kumofs/kumofs/internal/clustermap"
+	"fmt"
+	"math/rand/v2"
+	"time"
 )
 
-// fault has something go wrong, and the next thing after a while.
-func (w *World) fault(until int64) {
-	if w.now >= until {
-		return
-	}
-	w.after(int64(w.rng.ExpFloat64()*float64(w.opt.Mean)), func() { w.fault(until) })
-	if w.chance(w.opt.Calm) {
-		return
-	}
-	s := w.servers[w.rng.IntN(len(w.servers))]
-	switch x := w.rng.IntN(100); {
-	case x < 16:
-		w.count("crash")
-		w.crashAndRestart(s, w.often(20*millisecond, 200*millisecond, 5*second, 0.5))
-	case x < 19:
-		w.count("crash of all")
-		for _, s := range w.servers {
-			w.after(int64(float64(600*millisecond)*w.rng.Float64()*w.rng.Float64()), func() {
-				w.crashAndRestart(s, w.between(20*millisecond, 2*second))
-			})
+// Fault is one thing that went wrong in a run.
+type Fault struct {
+	// N is its place in the run's schedule: what Options.Without names.
+	N    int
+	At   time.Duration
+	Kind string
+	What string
+}
+
+func (f Fault) String() string {
+	return fmt.Sprintf("#%d at %.1f ms: %s %s", f.N, float64(f.At)/1e6, f.Kind, f.What)
+}
+
+// fault is one of the schedule. It draws from a random stream of its own, so
+// that a run without it draws the others as before.
+type fault struct {
+	w    *World
+	n    int
+	rng  *rand.Rand
+	kind *faultKind
+}
+
+// faultKind is what can go wrong, and how often compared with the others.
+type faultKind struct {
+	name   string
+	weight int
+	do     func(*fault)
+	when   func(*Options) bool // nil: in every run
+}
+
+func notDestroy(o *Options) bool { return !o.Destroy }
+func destroy(o *Options) bool    { return o.Destroy }
+func jumps(o *Options) bool      { return o.Jumps }
+
+var faultKinds = []faultKind{
+	{"crash", 14, (*fault).crash, nil},
+	{"crash of several", 4, (*fault).crashSeveral, nil},
+	{"crash of all", 3, (*fault).crashAll, nil},
+	{"pause", 10, (*fault).pause, nil},
+	{"link cut", 9, (*fault).cutLink, nil},
+	{"server isolated", 11, (*fault).isolate, nil},
+	{"network split", 4, (*fault).split, nil},
+	{"network split with a bridge", 3, (*fault).bridge, nil},
+	{"connections broken", 7, (*fault).breakConns, nil},
+	{"slow network", 4, (*fault).slowNetwork, nil},
+	{"slow disk", 6, (*fault).slowDisk, nil},
+	{"stalled disk", 3, (*fault).stallDisk, nil},
+	{"full disk", 4, (*fault).fillDisk, nil},
+	{"failing disk", 4, (*fault).failDisk, nil},
+	{"disk lost", 4, (*fault).loseDisk, destroy},
+	{"power lost", 4, (*fault).losePower, notDestroy},
+	{"clock jump", 5, (*fault).jump, jumps},
+	{"manager crash", 6, (*fault).crashManager, nil},
+	{"crash of all managers", 2, (*fault).crashManagers, nil},
+	{"manager paused", 4, (*fault).pauseManager, nil},
+	{"manager isolated", 6, (*fault).isolateManager, nil},
+	{"partition moved", 6, (*fault).reassign, nil},
+	{"hand-over behind a cut", 4, (*fault).handOver, nil},
+	{"detach", 3, (*fault).detach, notDestroy},
+	{"detached while away", 3, (*fault).detachAway, notDestroy},
+	{"replace", 3, (*fault).replace, nil},
+	{"full-replace", 3, (*fault).fullReplace, nil},
+	{"auto-replace", 2, (*fault).autoReplace, notDestroy},
+}
+
+// schedule draws the run's faults: when, and of which kind.
+func (w *World) schedule(kinds []faultKind, from, until int64) {
+	rng := w.stream(1)
+	var may []*faultKind
+	sum := 0
+	for i := range kinds {
+		if k := &kinds[i]; k.when == nil || k.when(&w.opt) {
+			may = append(may, k)
+			sum += k.weight
 		}
-	case x < 29:
-		w.count("pause")
-		s.pausedUntil = w.now + w.often(20*millisecond, 800*millisecond, 3500*millisecond, 0.4)
-		w.tracef("%s is paused until %.3f", s.name, float64(s.pausedUntil)/1e6)
-	case x < 40:
-		w.cutLink()
-	case x < 52:
-		w.isolate(s)
-	case x < 60:
-		w.count("connections broken")
-		w.snapAll(func(c *conn) bool { return w.chance(0.2) })
-	case x < 68:
-		w.count("slow disk")
-		s.disk.slowUntil = w.now + w.between(100*millisecond, 2*second)
-	case x < 74:
-		w.count("managers down")
-		w.manager.downUntil = w.now + w.between(0, 2500*millisecond)
-		w.after(w.manager.downUntil-w.now, w.manager.elect)
-	case x < 78:
-		w.count("change of leader")
-		w.manager.elect()
-	case x < 82:
-		w.count("slow network")
-		w.net.slow = w.rng.Float64() * 0.1
-		w.after(w.between(100*millisecond, second), func() { w.net.slow = 0 })
-	case x < 88:
-		w.reassign()
-	case x < 92:
-		w.handOver()
-	case x < 96:
-		// Fault servers leave the cluster; the operator attaches them again when
-		// they are back. Not where disks are lost: what is detached may be the
-		// last copy, and the managers may not have noticed yet.
-		if !w.opt.Destroy {
-			w.count("detach")
-			w.manager.command("detach")
+	}
+	at := from
+	for n := 0; ; n++ {
+		at += int64(rng.ExpFloat64() * float64(w.opt.mean))
+		if at >= until {
+			return
 		}
-	case w.opt.Destroy:
-		w.destroy(s)
-	default:
-		w.losePower(s)
+		x := rng.IntN(sum)
+		k := 0
+		for x >= may[k].weight {
+			x -= may[k].weight
+			k++
+		}
+		if w.opt.Without[n] {
+			continue
+		}
+		f := &fault{w: w, n: n, rng: w.stream(1000 + uint64(n)), kind: may[k]}
+		w.after(at-w.now, func() { f.kind.do(f) })
 	}
 }
 
-func (w *World) count(kind string) {
-	w.stats["fault: "+kind]++
-	w.tracef("FAULT %s", kind)
+// did notes that the fault happened: one that finds nothing to do does not.
+func (f *fault) did(format string, args ...any) {
+	w := f.w
+	x := Fault{f.n, time.Duration(w.now), f.kind.name, fmt.Sprintf(format, args...)}
+	w.happened = append(w.happened, x)
+	w.stats["fault: "+x.Kind]++
+	w.tracef("FAULT #%d %s %s", x.N, x.Kind, x.What)
+}
+
+func (f *fault) chance(p float64) bool      { return f.rng.Float64() < p }
+func (f *fault) between(lo, hi int64) int64 { return between(f.rng, lo, hi) }
+func (f *fault) server() *Server            { return f.w.servers[f.rng.IntN(len(f.w.servers))] }
+func (f *fault) manager() *Manager          { return f.w.managers[f.rng.IntN(len(f.w.managers))] }
+func (f *fault) often(lo, mid, hi int64, rare float64) int64 {
+	return often(f.rng, lo, mid, hi, rare)
 }
 
 // crashAndRestart ends a run of a server and begins another some time later.
-// Half of the time a manager sees its port refuse at once.
-func (w *World) crashAndRestart(s *Server, down int64) {
-	if !s.up {
-		return
-	}
-	run := s.run
-	s.crash()
-	if w.chance(0.5) {
-		w.after(w.between(millisecond, 20*millisecond), func() { w.manager.broken(s, run) })
-	}
-	w.after(down, s.start)
+func (f *fault) crashAndRestart(s *Server, down int64) {
+	s.crash(false)
+	f.w.after(down, s.start)
 }
 
-// cutLink cuts one link, one way or both.
-func (w *World) cutLink() {
-	a, b := w.rng.IntN(len(w.servers)), w.anyPlace()
-	if a == b {
-		return
+func (f *fault) downFor() int64 { return f.often(20*millisecond, 200*millisecond, 5*second, 0.5) }
+
+func (f *fault) crash() {
+	s, d := f.server(), f.downFor()
+	if s.up {
+		f.did("%s for %v", s, time.Duration(d))
+		f.crashAndRestart(s, d)
 	}
-	oneWay := w.chance(0.35)
-	w.count("link cut")
-	w.cutFor(w.often(50*millisecond, second, 4*second, 0.4), func(set func(a, b int)) {
-		set(a, b)
-		if !oneWay {
-			set(b, a)
-		}
+}
+
+func (f *fault) crashSeveral() {
+	n := 2 + f.rng.IntN(2)
+	f.did("of %d servers", n)
+	for range n {
+		s, d := f.server(), f.downFor()
+		f.w.after(f.between(0, 300*millisecond), func() { f.crashAndRestart(s, d) })
+	}
+}
+
+func (f *fault) crashAll() {
+	f.did("")
+	for _, s := range f.w.servers {
+		d := f.between(20*millisecond, 2*second)
+		f.w.after(int64(float64(600*millisecond)*f.rng.Float64()*f.rng.Float64()), func() { f.crashAndRestart(s, d) })
+	}
+	if f.chance(0.3) {
+		f.managersCrash()
+	}
+}
+
+func (f *fault) pause() {
+	s := f.server()
+	d := f.often(20*millisecond, 800*millisecond, 4*second, 0.4)
+	if f.chance(0.1) {
+		d = f.between(5*second, 8*second) // beyond ten leases
+	}
+	f.did("%s for %v", s, time.Duration(d))
+	s.pause(d)
+}
+
+func (f *fault) breakConns() {
+	f.did("")
+	f.w.snapAll(func(*conn) bool { return f.chance(0.2) })
+}
+
+func (f *fault) slowNetwork() {
+	w := f.w
+	f.did("")
+	w.net.slow = f.rng.Float64() * 0.1
+	w.after(f.between(100*millisecond, second), func() { w.net.slow = 0 })
+}
+
+func (f *fault) slowDisk() {
+	s, d := f.server(), f.between(100*millisecond, 2*second)
+	f.did("of %s for %v", s, time.Duration(d))
+	s.disk.slowUntil = f.w.now + d
+}
+
+func (f *fault) stallDisk() {
+	s, d := f.server(), f.often(500*millisecond, 2*second, 8*second, 0.5)
+	f.did("of %s for %v", s, time.Duration(d))
+	s.disk.stalledUntil = f.w.now + d
+}
+
+func (f *fault) fillDisk() {
+	s, d := f.server(), f.often(200*millisecond, 2*second, 6*second, 0.5)
+	f.did("of %s for %v", s, time.Duration(d))
+	s.disk.fullUntil = f.w.now + d
+}
+
+// failDisk has a store return errors: the server exits, and comes up again when
+// it can read its store.
+func (f *fault) failDisk() {
+	s, d := f.server(), f.often(50*millisecond, 500*millisecond, 4*second, 0.4)
+	f.did("of %s for %v", s, time.Duration(d))
+	s.disk.failsUntil = f.w.now + d
+	f.w.after(d+f.between(0, 500*millisecond), s.start)
+}
+
+func (f *fault) jump() {
+	s := f.server()
+	n := []int64{-3600, -60, 60, 3600}[f.rng.IntN(4)]
+	if s.skew+n > hour || s.skew+n < -hour {
+		n = -s.skew
+	}
+	f.did("of %s by %d s", s, n)
+	s.skew += n
+}
+
+// Faults of managers.
+
+func (f *fault) managerCrash(m *Manager, down int64) {
+	if m.up {
+		m.crash(f.chance(0.3))
+		f.w.after(down, m.start)
+	}
+}
+
+func (f *fault) crashManager() {
+	m, d := f.likelyLeader(), f.often(20*millisecond, 500*millisecond, 5*second, 0.5)
+	if m.up {
+		f.did("%s for %v", m.name, time.Duration(d))
+		f.managerCrash(m, d)
+	}
+}
+
+// likelyLeader is any manager, more often the one that leads.
+func (f *fault) likelyLeader() *Manager {
+	m := f.manager()
+	if l := f.w.leader(); l != nil && f.chance(0.4) {
+		m = l
+	}
+	return m
+}
+
+func (f *fault) crashManagers() {
+	f.did("")
+	f.managersCrash()
+}
+
+func (f *fault) managersCrash() {
+	for _, m := range f.w.managers {
+		d := f.between(20*millisecond, 2500*millisecond)
+		f.w.after(f.between(0, 100*millisecond), func() { f.managerCrash(m, d) })
+	}
+}
+
+func (f *fault) pauseManager() {
+	m, d := f.likelyLeader(), f.often(50*millisecond, second, 6*second, 0.6)
+	f.did("%s for %v", m.name, time.Duration(d))
+	m.pause(d)
+}
+
+func (f *fault) isolateManager() {
+	m := f.likelyLeader()
+	kind := f.rng.IntN(3)
+	f.did("%s %s", m.name, []string{"from managers", "from servers", "from all"}[kind])
+	f.cut(f.often(100*millisecond, 2*second, 5*second, 0.4), f.chance(0.2), []int{m.place}, func(p int) bool {
+		return kind == 2 || (p >= placeManager && p < placeGateway) == (kind == 0)
 	})
-}
-
-func (w *World) anyPlace() int {
-	n := w.rng.IntN(len(w.servers) + 1 + len(w.gates))
-	switch {
-	case n < len(w.servers):
-		return n
-	case n == len(w.servers):
-		return placeManager
-	}
-	return placeGateway + n - len(w.servers) - 1
-}
-
-// isolate cuts a server off: from managers, from servers, from gateways or from all.
-func (w *World) isolate(s *Server) {
-	w.count("server isolated")
-	kind := w.rng.IntN(4)
-	oneWay := w.chance(0.2)
-	w.cutFor(w.often(50*millisecond, second, 4*second, 0.5), func(set func(a, b int)) {
-		both := func(x int) {
-			set(s.index, x)
-			if !oneWay {
-				set(x, s.index)
-			}
-		}
-		if kind == 0 || kind == 3 {
-			both(placeManager)
-		}
-		for _, o := range w.servers {
-			if o != s && (kind == 1 || kind == 3) {
-				both(o.index)
-			}
-		}
-		for _, g := range w.gates {
-			if kind == 2 || kind == 3 {
-				both(g.place)
-			}
-		}
-	})
-}
-
-// cutFor cuts ways and heals them later. Connections over a cut may break while it lasts.
-func (w *World) cutFor(d int64, cuts func(set func(a, b int))) {
-	var list [][2]int
-	cuts(func(a, b int) { list = append(list, [2]int{a, b}) })
-	w.tracef("cut %v for %.3f", list, float64(d)/1e6)
-	for _, c := range list {
-		w.setCut(c[0], c[1], true)
-	}
-	if w.chance(0.5) {
-		w.after(w.between(0, d), func() {
-			w.snapAll(func(c *conn) bool {
-				return w.isCut(c.from.index, c.to.index) || w.isCut(c.to.index, c.from.index)
-			})
-		})
-	}
-	w.after(d, func() {
-		for _, c := range list {
-			w.setCut(c[0], c[1], false)
-		}
-	})
-}
-
-// heal ends every fault.
-func (w *World) heal() {
-	for _, c := range w.sortedCuts() {
-		w.setCut(c[0], c[1], false)
-	}
-	w.net.slow, w.net.chaos = 0, false
-	w.manager.downUntil = w.now
-	for _, s := range w.servers {
-		s.pausedUntil, s.disk.slowUntil = w.now, w.now
-		w.after(w.between(0, 500*millisecond), s.start)
-	}
-}
-
-func (w *World) sortedCuts() [][2]int {
-	var list [][2]int
-	for c := range w.net.cut {
-		list = append(list, c)
-	}
-	slices.SortFunc(list, func(a, b [2]int) int {
-		if a[0] != b[0] {
-			return a[0] - b[0]
-		}
-		return a[1] - b[1]
-	})
-	return list
-}
-
-// reassign plans a partition's copies elsewhere, at random.
-func (w *World) reassign() {
-	m := w.manager
-	if m.down() || m.inflight != nil || len(m.m.Partitions) == 0 {
-		return
-	}
-	i := w.rng.IntN(len(m.m.Partitions))
-	p := m.m.Partitions[i]
-	var active []clustermap.ServerID
-	for _, s := range m.m.Servers {
-		if s.State == clustermap.Active {
-			active = append(active, s.ID)
-		}
-	}
-	if len(active) == 0 {
-		return
-	}
-	w.count("partition moved")
-	w.rng.Shuffle(len(active), func(a, b int) { active[a], active[b] = active[b], active[a] })
-	p.Assigned = active[:min(3, len(active))]
-	d := &clustermap.Delta{Base: m.m.Version, Partitions: []clustermap.PartitionChange{{Index: uint16(i), OldEpoch: p.Epoch, New: p}}}
-	m.apply(d)
-}
-
-// handOver has another replica lead, and cuts the old primary off from those
-// who would tell it, while it still holds leases and gateways reach it (R5).
-func (w *World) handOver() {
-	m := w.manager
-	if m.down() || m.inflight != nil || len(m.m.Partitions) == 0 {
-		return
-	}
-	i := w.rng.IntN(len(m.m.Partitions))
-	p := m.m.Partitions[i]
-	if !p.Active || len(p.Replicas) < 2 {
-		return
-	}
-	n := 1 + w.rng.IntN(len(p.Replicas)-1)
-	old, lead := w.server(p.Replicas[0]), w.server(p.Replicas[n])
-	if !lead.up {
-		return // the managers lead over to servers that live
-	}
-	w.count("hand-over behind a cut")
-	stays := w.chance(0.5)
-	list := []clustermap.ServerID{lead.id}
-	for _, id := range p.Replicas {
-		if id != lead.id && (stays || id != old.id) {
-			list = append(list, id)
-		}
-	}
-	w.cutFor(w.between(50*millisecond, 1500*millisecond), func(set func(a, b int)) {
-		set(placeManager, old.index)
-		set(lead.index, old.index)
-		if w.chance(0.5) {
-			set(old.index, lead.index)
-		}
-	})
-	p.Epoch, p.Replicas, p.Joining, p.Active, p.Assigned = p.Epoch+1, list, nil, false, list
-	m.apply(&clustermap.Delta{Base: m.m.Version, Partitions: []clustermap.PartitionChange{{Index: uint16(i), OldEpoch: p.Epoch - 1, New: p}}})
-}
-
-// spare tells whether each partition's last configuration has another store with
-// all that was acknowledged: what P2 promises to keep then. The present replicas
-// count as such too: their activation's report may be on its way.
-func (w *World) spare(s *Server) bool {
-	if w.manager.inflight != nil {
-		return false
-	}
-	keeps := func(list []clustermap.ServerID) bool {
-		return !clustermap.Contains(list, s.id) || slices.ContainsFunc(list, func(id clustermap.ServerID) bool {
-			o := w.server(id)
-			return o != s && !o.disk.destroyed && !o.disk.uncertain
-		})
-	}
-	for i := range w.manager.m.Partitions {
-		if p := &w.manager.m.Partitions[i]; !keeps(p.LastKnown) || !keeps(p.Replicas) {
-			return false
-		}
-	}
-	return true
-}
-
-// destroy crashes a server and its disk is lost; a new one takes its place.
-func (w *World) destroy(s *Server) {
-	if !s.disk.destroyed && w.spare(s) {
-		w.count("disk lost")
-		s.crash()
-		s.disk.destroyed = true
-		n := w.newServer(s.addr)
-		w.after(w.between(100*millisecond, 3*second), n.start)
-	}
-}
-
-// losePower crashes a server's machine: its tail is lost. A store that waits for
-// others because of that waits for ever if their disks are lost, so one run has
-// either the one or the other.
-func (w *World) losePower(s *Server) {
-	if s.up && w.spare(s) {
-		w.count("power lost")
-		run := s.run
-		s.crash()
-		s.disk.losePower(w)
-		if w.chance(0.5) {
-			w.after(20*millisecond, func() { w.manager.broken(s, run) })
-		}
-		w.after(w.often(200*millisecond, second, 5*second, 0.5), s.start)
-	}
 }

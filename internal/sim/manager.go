@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
@@ -9,243 +10,289 @@ import (
 	"github.com/kumofs/kumofs/internal/council"
 )
 
-// Manager is all managers together, as Raft makes them look from outside: one
-// register, with times when nobody answers and changes of leader. The decisions
-// are internal/council's.
+const (
+	managerTick = 50 * millisecond
+	// managerStall: when its clock was not read for so long, it stood still.
+	managerStall = 4 * managerTick
+)
+
+// Manager is kumo-manager without its sockets: a voter, and the council that
+// decides while that voter leads. The decisions are internal/council's.
 type Manager struct {
-	w         *World
-	c         *council.Council
-	m         *clustermap.Map
-	term      int
-	downUntil int64
-	inflight  *clustermap.Delta
-	ticket    uint64
-	// links is in which run each server is registered with this leader.
-	links map[int]uint64
+	proc
+	v *voter
+	c *council.Council
+	// away is for how long it stood still: the council's clock does then.
+	read, away int64
+	// inflight is the log's index of the proposal under way, 0: none; own: it is
+	// the council's.
+	inflight int
+	own      bool
+	ticket   uint64
+	links    []*link
 }
 
-func newManager(w *World, partitions int) *Manager {
-	m := &Manager{w: w, m: &clustermap.Map{}}
-	m.lead(partitions)
-	w.after(50*millisecond, m.tick)
+func (w *World) newManager() *Manager {
+	i := len(w.managers)
+	m := &Manager{proc: proc{w: w, name: fmt.Sprintf("M%d", i+1), place: placeManager + i}}
+	m.v = w.newVoter(&m.proc, m)
+	w.managers = append(w.managers, m)
 	return m
 }
 
-func (m *Manager) ms() int64  { return m.w.now / millisecond }
-func (m *Manager) down() bool { return m.w.now < m.downUntil }
-
-// lead begins a new leader's term with what has been committed.
-func (m *Manager) lead(partitions int) {
-	m.term++
-	m.links = map[int]uint64{}
-	m.inflight = nil
-	m.c = council.New(council.Config{ClusterID: 7, Partitions: partitions, Replication: 3})
-	m.c.Lead(m.ms(), m.m)
+// start begins a run.
+func (m *Manager) start() {
+	if m.up {
+		return
+	}
+	w := m.w
+	m.up, m.unplugged, m.pausedUntil = true, false, 0
+	m.run++
+	m.links, m.inflight = nil, 0
+	m.read, m.away = w.now, 0
+	m.c = council.New(council.Config{ClusterID: 7, Partitions: len(w.served), Replication: 3})
+	m.v.start()
+	w.tracef("%s starts", m.name)
+	m.after(w.between(0, managerTick), m.tick)
 }
 
-// elect is a change of leader; what the old one had proposed is committed or lost.
-func (m *Manager) elect() {
-	if d := m.inflight; d != nil && m.w.chance(0.5) {
-		m.apply(d)
+// crash ends the run. What was agreed is on its disk.
+func (m *Manager) crash(unplugged bool) {
+	if !m.up {
+		return
 	}
-	m.w.tracef("another manager leads")
-	m.c.Follow()
-	m.lead(len(m.w.served))
+	m.w.tracef("%s crashes", m.name)
+	m.end(unplugged)
+}
+
+// ms is the council's clock.
+func (m *Manager) ms() int64 {
+	m.away += max(0, m.w.now-m.read-managerStall)
+	m.read = m.w.now
+	return (m.w.now - m.away) / millisecond
 }
 
 func (m *Manager) tick() {
-	if !m.down() {
-		m.decide()
+	m.ms()
+	m.decide()
+	m.after(m.w.between(managerTick*4/5, managerTick*6/5), m.tick)
+}
+
+// leads tells whether the council decides.
+func (m *Manager) leads() bool { return m.up && m.c.Leading() }
+
+// leader is a manager that decides, as far as it knows; the latest if there are several.
+func (w *World) leader() *Manager {
+	var lead *Manager
+	for _, m := range w.managers {
+		if m.leads() && (lead == nil || m.v.term > lead.v.term) {
+			lead = m
+		}
 	}
-	m.w.after(m.w.between(40*millisecond, 60*millisecond), m.tick)
+	return lead
+}
+
+// leadership: the voter leads no more. The council finds out a moment later.
+func (m *Manager) leadership() {
+	m.inflight = 0
+	m.after(m.w.between(0, 5*millisecond), func() {
+		if m.v.leads {
+			return
+		}
+		m.c.Follow()
+		for _, l := range m.links {
+			l.c.snap()
+		}
+		m.links = nil
+	})
+}
+
+// applied: entry i of the log is agreed and in m.v.m; step: it is a delta.
+func (m *Manager) applied(i int, step bool) {
+	next := m.v.m
+	if m.c.Leading() && step {
+		for _, l := range m.links {
+			l.push(next)
+		}
+	}
+	if !m.v.leads {
+		return
+	}
+	term := m.v.term
+	m.after(m.w.between(0, millisecond), func() {
+		switch {
+		case m.v.term != term || !m.v.leads:
+		case i == m.v.barrier:
+			if m.c.Leading() {
+				m.c.Follow() // it was elected again before it knew that it was not
+			}
+			m.inflight = 0
+			m.c.Lead(m.ms(), next)
+			m.decide()
+		case i == m.inflight:
+			m.inflight = 0
+			m.c.Applied(m.ms(), next)
+			m.decide()
+		}
+	})
 }
 
 // decide does what the council wants done.
 func (m *Manager) decide() {
+	if m.inflight != 0 && !m.own {
+		return // a delta that the council knows nothing of
+	}
+	w := m.w
 	out := m.c.Next(m.ms())
 	for _, r := range out.Replies {
-		m.w.tracef("command answered: %v %s", r.Response.Lines, r.Err)
+		w.stats["commands answered"]++
+		w.tracef("%s answers a command: %v %s", m.name, r.Response.Lines, r.Err)
 	}
 	// The council goes over its members in a map's order to say these.
 	slices.SortFunc(out.Events, func(a, b council.Event) int { return cmp.Compare(a.Addr, b.Addr) })
 	for _, e := range out.Events {
-		m.w.tracef("manager: %s %s %s", e.Text, e.Addr, e.Note)
+		w.tracef("%s: %s %s %s", m.name, e.Text, e.Addr, e.Note)
 	}
-	for _, s := range m.w.servers {
-		if ids := out.Dead[s.id]; len(ids) > 0 {
-			m.w.send(placeManager, s.index, s, func() {
-				s.turn(func() {
-					for _, r := range s.replicas {
-						if r.IsPrimary() {
-							r.Dead(ids, &s.fx)
-						}
-					}
-				})
-			})
-		}
-	}
-	if d := out.Delta; d != nil {
-		if m.inflight != nil {
-			m.w.fail("the council proposes while a proposal is in flight")
-		}
-		m.inflight = d
-		term := m.term
-		m.w.after(m.w.often(millisecond, 10*millisecond, 300*millisecond, 0.05), func() {
-			if m.term == term && m.inflight == d {
-				m.inflight = nil
-				m.apply(d)
+	for _, l := range m.links {
+		if l.s != nil {
+			if ids, ok := out.Dead[l.s.id]; ok {
+				l.dead(ids)
 			}
-		})
+		}
 	}
-}
-
-// apply commits a delta and checks it.
-func (m *Manager) apply(d *clustermap.Delta) {
-	w := m.w
-	next, err := m.m.Apply(d)
-	if err != nil {
-		w.fail("the managers proposed a step that is refused: %v", err)
+	if out.Delta == nil {
 		return
 	}
-	if err := next.Validate(); err != nil {
-		w.fail("after a step: %v", err)
+	if m.inflight != 0 {
+		w.fail(validSteps, "the council proposes while a proposal is in flight")
 		return
 	}
-	m.traceDelta(d)
-	m.m = next
-	m.c.Applied(m.ms(), next)
-	m.push()
+	m.propose(out.Delta, true)
 }
 
-func (m *Manager) traceDelta(d *clustermap.Delta) {
-	w := m.w
+// propose has a delta agreed; whether it was is told when it is applied.
+func (m *Manager) propose(d *clustermap.Delta, own bool) {
+	if !m.v.leads {
+		return // the council is about to be told
+	}
+	m.own = own
+	m.inflight = len(m.v.log) + 1
+	m.v.propose(d)
+}
+
+func (w *World) traceDelta(m *clustermap.Map, d *clustermap.Delta) {
 	for _, s := range d.SetServers {
-		w.tracef("map %d: %s is %s, incarnation %d", d.Base+1, w.name(s.ID), s.State, s.Incarnation)
+		w.tracef("map %d: %s is %s, incarnation %d", d.Base+1, w.nameOf(s.ID), s.State, s.Incarnation)
 	}
 	for i := range d.Partitions {
 		c := &d.Partitions[i]
 		p := &c.New
-		w.tracef("map %d: p%d epoch %d %s joining %s active %v last known %s assigned %s", d.Base+1, c.Index, p.Epoch,
-			w.names(p.Replicas), w.names(p.Joining), p.Active, w.names(p.LastKnown), w.names(p.Assigned))
+		if w.trace != nil {
+			w.tracef("map %d: p%d epoch %d %s joining %s active %v last known %s assigned %s", d.Base+1, c.Index, p.Epoch,
+				w.names(p.Replicas), w.names(p.Joining), p.Active, w.names(p.LastKnown), w.names(p.Assigned))
+		}
 		if c.OldEpoch != p.Epoch {
 			w.stats["epochs"]++
-		} else if p.Active && !m.m.Partitions[c.Index].Active {
+		} else if p.Active && !m.Partitions[c.Index].Active {
 			w.stats["activations recorded"]++
 		}
 	}
 }
 
-// push hands the map to everybody who is linked.
-func (m *Manager) push() {
-	next := m.m
-	for _, s := range m.w.servers {
-		if m.links[s.index] == s.run {
-			m.w.send(placeManager, s.index, s, func() { s.adopt(next) })
-		}
+// hello takes a link in, or refuses it. A manager that does not lead names the leader.
+func (m *Manager) hello(l *link) {
+	if !m.c.Leading() {
+		hint := m.v.leader
+		l.c.do(&m.proc, func() { l.refused(hint) })
+		return
 	}
-	for _, g := range m.w.gates {
-		m.w.send(placeManager, g.place, nil, func() { g.learn(next) })
-	}
-}
-
-// toManager delivers to the leader of the moment of arrival.
-func (w *World) toManager(from *Server, do func(*Manager)) {
-	w.send(from.index, placeManager, nil, func() {
-		if !w.manager.down() {
-			do(w.manager)
-		}
-	})
-}
-
-// beat is the server's link: it registers with whoever leads, then says that it lives.
-func (s *Server) beat() {
-	run, inc := s.run, s.disk.incarnation
-	var version uint64
-	if s.cmap != nil {
-		version = s.cmap.Version
-	}
-	if s.term != s.w.manager.term {
-		reg := s.registration()
-		s.w.toManager(s, func(m *Manager) { m.register(s, run, reg) })
-	} else {
-		s.w.toManager(s, func(m *Manager) { m.heard(s, run, inc, version) })
-	}
-	s.w.afterOn(s, s.w.between(150*millisecond, 250*millisecond), s.beat)
-}
-
-func (s *Server) registration() council.Registration {
-	reg := council.Registration{Hello: control.Hello{
-		Role: control.RoleServer, ID: s.id, ClusterID: s.disk.cluster, Addr: s.addr, StreamAddr: s.addr + "0",
-		Incarnation: s.disk.incarnation, RunID: s.run, HasData: !s.disk.empty(), Uncertain: s.disk.uncertain,
-	}}
-	if s.replicas == nil {
-		for p, ps := range s.disk.parts {
-			reg.Positions = append(reg.Positions, control.StorePosition{Partition: p, Version: ps.stored.Version, Unfinished: ps.stored.Unfinished})
-		}
-		slices.SortFunc(reg.Positions, func(a, b control.StorePosition) int { return cmp.Compare(a.Partition, b.Partition) })
-		return reg
-	}
-	for i, r := range s.replicas {
-		if !r.Empty() {
-			v, unfinished := r.StorePosition()
-			reg.Positions = append(reg.Positions, control.StorePosition{Partition: uint16(i), Version: v, Unfinished: unfinished})
-		}
-	}
-	return reg
-}
-
-func (m *Manager) register(s *Server, run uint64, reg council.Registration) {
-	v := m.c.Registered(m.ms(), reg)
-	if !v.OK {
-		m.w.tracef("manager refuses %s: %s", s, v.Refuse.Reason)
-		if run == s.run {
+	if l.s != nil {
+		v := m.c.Registered(m.ms(), l.reg)
+		if !v.OK {
+			m.w.tracef("%s refuses %s: %s", m.name, l.s, v.Refuse.Reason)
 			m.w.stats["registrations refused"]++
+			l.c.do(&m.proc, func() { l.refused(-1) })
+			return
 		}
-		return
 	}
-	m.links[s.index] = run
-	term, next := m.term, m.m
-	m.w.send(placeManager, s.index, s, func() {
-		if s.run == run {
-			s.term = term
-			s.adopt(next)
+	m.links = append(m.links, l)
+	l.c.back.closed = func() { m.ended(l) }
+	l.c.do(&m.proc, l.welcome)
+	l.push(m.v.m)
+	m.beat(l)
+}
+
+// beat tells a member that the manager lives.
+func (m *Manager) beat(l *link) {
+	m.after(linkBeat, func() {
+		if slices.Contains(m.links, l) && !l.c.broken {
+			l.c.do(&m.proc, l.alive)
+			m.beat(l)
 		}
 	})
 }
 
-func (m *Manager) heard(s *Server, run, inc, version uint64) {
-	if m.links[s.index] != run {
-		return
-	}
-	m.c.Heard(m.ms(), s.id)
-	if next := m.m; version < next.Version {
-		m.w.send(placeManager, s.index, s, func() { s.adopt(next) })
+func (m *Manager) heard(l *link) {
+	if l.s != nil && slices.Contains(m.links, l) {
+		m.c.Heard(m.ms(), l.s.id)
 	}
 }
 
-func (m *Manager) report(s *Server, r control.Report) {
-	m.c.Report(m.ms(), s.id, r)
-	m.decide()
-}
-
-// broken: the server's connection broke and its port refuses.
-func (m *Manager) broken(s *Server, run uint64) {
-	if !m.down() && m.links[s.index] == run {
-		delete(m.links, s.index)
-		m.c.Broken(m.ms(), s.id)
+func (m *Manager) report(l *link, r control.Report) {
+	if slices.Contains(m.links, l) {
+		m.c.Report(m.ms(), l.s.id, r)
 		m.decide()
 	}
 }
 
-// command is the operator's.
+// ended: a server whose connection broke is dead at once if its port refuses.
+func (m *Manager) ended(l *link) {
+	n := len(m.links)
+	m.links = slices.DeleteFunc(m.links, func(x *link) bool { return x == l })
+	if l.s != nil && len(m.links) < n {
+		m.probe(l.s, m.w.now+2*second)
+	}
+}
+
+func (m *Manager) probe(s *Server, until int64) {
+	w := m.w
+	m.after(w.delay(), func() {
+		if w.now > until || !m.c.Leading() || slices.ContainsFunc(m.links, func(l *link) bool { return l.s == s }) {
+			return
+		}
+		if !s.up && !s.unplugged && !w.apart(m.place, s.place) {
+			m.c.Broken(m.ms(), s.id)
+			m.decide()
+			return
+		}
+		m.after(100*millisecond, func() { m.probe(s, until) })
+	})
+}
+
+// command is the operator's, given to this manager, which passes it to the leader.
 func (m *Manager) command(name string, args ...string) {
-	if m.down() {
+	w := m.w
+	if !m.up {
 		return
 	}
-	m.ticket++
-	m.w.tracef("command: %s %v", name, args)
-	m.c.Command(m.ms(), m.ticket, control.CommandRequest{Command: name, Args: args})
-	m.decide()
+	m.after(w.delay(), func() {
+		if m.c.Leading() {
+			m.ticket++
+			w.tracef("command to %s: %s %v", m.name, name, args)
+			w.stats["command: "+name]++
+			m.c.Command(m.ms(), m.ticket, control.CommandRequest{Command: name, Args: args})
+			m.decide()
+			return
+		}
+		if l := m.v.leader; l >= 0 && w.voters[l].mgr != nil && l != m.v.index {
+			lead := w.voters[l].mgr
+			w.send(m.place, &lead.proc, func() {
+				if lead.c.Leading() {
+					lead.command(name, args...)
+				}
+			})
+		}
+	})
 }
 
 // version is a version as the trace shows it.

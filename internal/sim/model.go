@@ -8,9 +8,6 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 )
 
-// skew is by how much wall clocks of servers may be wrong, in seconds.
-const skew = 1
-
 // state is what one key holds.
 type state struct {
 	present bool
@@ -114,6 +111,6 @@ func expiry(exptime int64, i *input) (early, late float64) {
 	if exptime == 0 {
 		return 0, 0
 	}
-	early = math.Max(i.call+float64(exptime)-2*skew-2, 1e-9)
-	return early, i.ret + float64(exptime) + 2*skew + 2
+	early = math.Max(i.call+math.Max(0, float64(exptime)-2*i.skew-2), 1e-9)
+	return early, i.ret + float64(exptime) + 2*i.skew + 2
 }

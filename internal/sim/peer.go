@@ -17,35 +17,37 @@ func (s *Server) connectPeers() {
 		if to == s {
 			continue
 		}
-		p := s.peers[to.index]
+		p := s.peers[to.place]
 		if p != nil && p.incarnation == srv.Incarnation {
 			continue
 		}
 		if p != nil && p.conn != nil {
 			c := p.conn
 			p.conn = nil
-			c.snap(s.w)
+			c.snap()
 		}
 		p = &peer{to: to, incarnation: srv.Incarnation, backoff: 20 * millisecond}
-		s.peers[to.index] = p
+		s.peers[to.place] = p
 		s.dial(p)
 	}
 }
 
 // dial tries to connect; it takes a round trip that must not be cut.
 func (s *Server) dial(p *peer) {
-	s.w.afterOn(s, s.w.delay(), func() {
-		if s.peers[p.to.index] != p || p.conn != nil {
+	s.after(s.w.delay(), func() {
+		if s.peers[p.to.place] != p || p.conn != nil {
 			return
 		}
-		if !p.to.up || s.w.isCut(s.index, p.to.index) || s.w.isCut(p.to.index, s.index) {
+		if !p.to.up || s.w.apart(s.place, p.to.place) {
 			s.redial(p)
 			return
 		}
-		c := s.w.newConn(s, p.to)
+		c := s.w.newConn(&s.proc, &p.to.proc)
+		c.peers = true
+		c.there.closed, c.back.closed = func() { s.peerClosed(p, c) }, func() { p.to.inboundClosed(s, c) }
 		p.conn, p.up, p.backoff = c, true, 20*millisecond
 		h := wire.PeerHello{From: s.id, To: p.to.id, Incarnation: s.disk.incarnation, ToIncarnation: p.incarnation}
-		c.write(s.w, s, wire.AppendPeerHello(nil, &h))
+		c.write(&s.proc, wire.AppendPeerHello(nil, &h))
 		s.turn(func() {
 			s.askLease(p)
 			for _, r := range s.replicas {
@@ -58,8 +60,8 @@ func (s *Server) dial(p *peer) {
 }
 
 func (s *Server) redial(p *peer) {
-	s.w.afterOn(s, p.backoff, func() {
-		if s.peers[p.to.index] == p && p.conn == nil {
+	s.after(p.backoff, func() {
+		if s.peers[p.to.place] == p && p.conn == nil {
 			s.dial(p)
 		}
 	})
@@ -70,31 +72,32 @@ func (s *Server) redial(p *peer) {
 func (s *Server) hello(c *conn, body []byte) {
 	h, err := wire.DecodePeerHello(body)
 	if err != nil {
-		s.w.fail("hello: %v", err)
+		s.w.fail(codec, "hello: %v", err)
 		return
 	}
 	if h.ToIncarnation != s.disk.incarnation || h.To != s.id {
-		c.snap(s.w)
+		c.snap()
 		return
 	}
-	if old := s.inbound[c.from.index]; old != nil {
-		old.snap(s.w)
+	from := c.there.src.place
+	if old := s.inbound[from]; old != nil {
+		old.snap()
 	}
-	s.inbound[c.from.index] = c
+	s.inbound[from] = c
 }
 
 // peerClosed: a connection that this server opened has broken.
-func (s *Server) peerClosed(c *conn) {
-	if p := s.peers[c.to.index]; p != nil && p.conn == c {
+func (s *Server) peerClosed(p *peer, c *conn) {
+	if s.peers[p.to.place] == p && p.conn == c {
 		p.conn, p.up = nil, false
 		s.redial(p)
 	}
 }
 
 // inboundClosed: a connection that another server opened has broken.
-func (s *Server) inboundClosed(c *conn) {
-	if s.inbound[c.from.index] == c {
-		delete(s.inbound, c.from.index)
+func (s *Server) inboundClosed(from *Server, c *conn) {
+	if s.inbound[from.place] == c {
+		delete(s.inbound, from.place)
 	}
 }
 
@@ -106,11 +109,11 @@ func (s *Server) askLeases() {
 			}
 		}
 	})
-	s.w.afterOn(s, int64(float64(replica.LeaseInterval)/s.rate), s.askLeases)
+	s.after(int64(float64(replica.LeaseInterval)/s.rate), s.askLeases)
 }
 
 func (s *Server) askLease(p *peer) {
-	p.conn.write(s.w, s, wire.AppendLease(nil, wire.KindLeaseRequest, wire.Lease{Sent: s.clock()}))
+	p.conn.write(&s.proc, wire.AppendLease(nil, wire.KindLeaseRequest, wire.Lease{Sent: s.clock()}))
 }
 
 // sendPeer sends a message of the core: questions on the connection that this
@@ -121,9 +124,9 @@ func (s *Server) sendPeer(id clustermap.ServerID, m *wire.Message) {
 	switch m.Kind {
 	case wire.KindAppendAck, wire.KindRing, wire.KindReconcileAck, wire.KindEpochAck,
 		wire.KindJoinState, wire.KindJoinStarted, wire.KindJoinDone:
-		c = s.inbound[to.index]
+		c = s.inbound[to.place]
 	default:
-		if p := s.peers[to.index]; p != nil && p.up {
+		if p := s.peers[to.place]; p != nil && p.up {
 			c = p.conn
 		}
 	}
@@ -134,7 +137,7 @@ func (s *Server) sendPeer(id clustermap.ServerID, m *wire.Message) {
 		s.w.stats["joins: "+[]string{"equal", "tail", "digest"}[m.Mode]]++
 	}
 	if c != nil {
-		c.write(s.w, s, wire.AppendMessage(nil, m))
+		c.write(&s.proc, wire.AppendMessage(nil, m))
 	}
 }
 

@@ -15,83 +15,150 @@ type Options struct {
 	Seed uint64
 	// Trace is where what happens is written; nil: nowhere.
 	Trace io.Writer
+	// Without are faults of the schedule that do not happen.
+	Without map[int]bool
+
+	// The shape of the cluster. Witnesses are servers that vote among the managers.
+	Servers, Managers, Witnesses, Gateways, Partitions int
 	// Faults is for how long things go wrong.
 	Faults time.Duration
-	// Mean is the time between faults, in ns.
-	Mean int64
-	// Calm is the share of faults that do not happen.
-	Calm float64
 	// Destroy: disks may be lost.
 	Destroy bool
-	// Single: one fault at a time, of one server; no outcome may be unknown.
+	// Single: one fault at a time; no outcome may be unknown.
 	Single bool
 	// Chaos: frames between servers are lost, repeated and reordered.
 	Chaos bool
+	// Fsync: stores are synced at each commit (kumo-server --fsync).
+	Fsync bool
+	// Jumps: wall clocks jump by up to an hour.
+	Jumps bool
+
+	mean  int64 // ns between faults
+	think int64 // ns between two commands of a client, at least
+	// flushed: partitions that clients flush.
+	flushed []bool
+}
+
+func (o *Options) flushes(p uint16) bool { return o.flushed[p] }
+
+// hour is by how much wall clocks may be wrong in all, in seconds, where they jump.
+const hour = 3600
+
+// skew is by how much the wall clocks of servers may be wrong, in seconds.
+func (o *Options) skew() float64 {
+	if o.Jumps {
+		return hour + 1
+	}
+	return 1
 }
 
 // Result is what a run showed.
 type Result struct {
-	// Failures is empty when all went well.
+	// Failures is empty when all went well. Each begins with the name of its check.
 	Failures []string
-	Stats    map[string]int
+	// Faults are those that happened, in order.
+	Faults []Fault
+	Stats  map[string]int
 	// Events is how many things happened: two runs of a seed agree in it.
 	Events uint64
 }
 
 const (
 	// serveBound is how long after the last fault every partition serves again:
-	// time for a failover, a resume (R9) and an attach one after the other.
-	serveBound = 15 * second
+	// time for an election, a failover, a resume (R9) and an attach one after the other.
+	serveBound = 20 * second
 	// restBound is how long after that all copies are where they belong: joins
 	// that failed are tried again after up to 30 s, twice.
 	restBound = 150 * second
+	// verdictBound is how long porcupine may think about one key.
+	verdictBound = 20 * time.Second
 )
 
 // Run is one run.
 func Run(opt Options) Result {
-	w := &World{rng: rand.New(rand.NewPCG(opt.Seed, 0x6b756d6f)), trace: opt.Trace, stats: map[string]int{}}
-	w.opt = w.draw(opt)
-	w.net = network{cut: map[[2]int]bool{}, pipes: map[[2]int]int64{}, chaos: w.opt.Chaos}
+	w := newWorld(opt)
+	w.phases()
+	if len(w.failures) == 0 {
+		w.hist.leave()
+		w.hist.checkLast()
+		w.hist.check(verdictBound)
+	}
+	return Result{w.failures, w.happened, w.stats, w.events}
+}
+
+func newWorld(opt Options) *World {
+	w := &World{trace: opt.Trace, stats: map[string]int{}, opt: opt}
+	w.rng = w.stream(0)
+	if opt.Servers == 0 {
+		w.opt.draw(w.stream(2))
+	}
+	o := &w.opt
+	w.net.chaos = o.Chaos
+	w.agreed.m = &clustermap.Map{}
 	w.hist = newHistory(w)
-	w.served = make([]uint32, 1<<w.rng.IntN(3))
-	w.began, w.resumed = make([]int64, len(w.served)), make([]int64, len(w.served))
-	w.manager = newManager(w, len(w.served))
-	servers := 4 + w.rng.IntN(2)
-	for i := range servers {
-		w.newServer(fmt.Sprintf("10.0.0.%d:19800", i+1))
+	w.served = make([]uint32, o.Partitions)
+	w.leads = make([]map[uint32]serverRun, o.Partitions)
+	for i := range w.leads {
+		w.leads[i] = map[uint32]serverRun{}
+	}
+	w.began, w.resumed = make([]int64, o.Partitions), make([]int64, o.Partitions)
+	for range o.Managers {
+		w.newManager()
+	}
+	for i := range o.Servers {
+		w.newServer(fmt.Sprintf("10.0.0.%d:19800", i+1), w.rng)
+	}
+	for i := range min(o.Witnesses, o.Servers) {
+		w.servers[i].witness = w.newVoter(&w.servers[i].proc, nil)
+	}
+	for _, m := range w.managers {
+		w.after(w.between(0, 50*millisecond), m.start)
 	}
 	for _, s := range w.servers {
 		w.after(w.between(0, 100*millisecond), s.start)
 	}
-	for i := range 2 {
-		w.gates = append(w.gates, newGateway(w, i))
+	for range o.Gateways {
+		g := w.newGateway()
+		g.uplink = g.linkUp(nil, g.learn)
 	}
-	w.tracef("seed %d: %d servers, %d partitions, %+v", opt.Seed, servers, len(w.served), w.opt)
-	w.phases()
-	if len(w.failures) == 0 {
-		w.hist.check(20 * time.Second)
-	}
-	return Result{w.failures, w.stats, w.seq}
+	w.chooseFlushable()
+	w.tracef("seed %d: %d servers, %d managers, %d witnesses, %d gateways, %d partitions, faults for %v every %v, destroy %v single %v chaos %v fsync %v jumps %v",
+		o.Seed, o.Servers, o.Managers, o.Witnesses, o.Gateways, o.Partitions, o.Faults, time.Duration(o.mean), o.Destroy, o.Single, o.Chaos, o.Fsync, o.Jumps)
+	return w
 }
 
-func (w *World) draw(opt Options) Options {
-	opt.Faults = time.Duration(w.between(8*second, 16*second))
-	opt.Mean = w.between(80*millisecond, 900*millisecond)
-	opt.Calm = 0.3 * w.rng.Float64()
-	opt.Destroy = w.chance(0.25)
-	opt.Chaos = w.chance(0.2)
-	if opt.Single = w.chance(0.15); opt.Single {
-		opt.Destroy, opt.Chaos = false, false
+// draw makes a shape and a character of a run.
+func (o *Options) draw(rng *rand.Rand) {
+	pick := func(n ...int) int { return n[rng.IntN(len(n))] }
+	o.Servers, o.Managers = 5, 3
+	if rng.IntN(4) == 0 {
+		o.Servers = pick(3, 4, 6, 7)
 	}
-	return opt
+	if rng.IntN(4) == 0 {
+		if o.Managers = pick(1, 2, 5); o.Managers == 2 {
+			o.Witnesses = 1
+		}
+	}
+	o.Gateways = pick(1, 2, 2, 2, 3)
+	o.Partitions = pick(1, 4, 4, 4, 4, 8, 8, 8, 8, 8, 16, 32)
+	o.Faults = time.Duration(between(rng, 5*second, 11*second))
+	o.mean = between(rng, 80*millisecond, 900*millisecond)
+	o.think = between(rng, 0, 30*millisecond)
+	o.Destroy = rng.IntN(4) == 0
+	o.Chaos = rng.IntN(5) == 0
+	o.Fsync = rng.IntN(4) == 0
+	o.Jumps = rng.IntN(3) == 0
+	if o.Single = rng.IntN(7) == 0; o.Single {
+		o.Destroy, o.Chaos = false, false
+	}
 }
 
 // newServer adds a server with an empty disk.
-func (w *World) newServer(addr string) *Server {
+func (w *World) newServer(addr string, rng *rand.Rand) *Server {
 	n := len(w.servers)
-	id := clustermap.ServerID(w.rng.Uint64() | 1)
-	s := &Server{w: w, index: n, name: string(rune('A' + n)), addr: addr, id: id, disk: newDisk(id),
-		rate: 0.975 + 0.05*w.rng.Float64(), offset: w.rng.Int64N(1 << 40), skew: w.rng.Int64N(2*skew+1) - skew}
+	id := clustermap.ServerID(rng.Uint64() | 1)
+	s := &Server{proc: proc{w: w, name: string(rune('A' + n)), place: n}, addr: addr, id: id, disk: newDisk(id),
+		rate: 0.955 + 0.09*rng.Float64(), offset: rng.Int64N(1 << 40), skew: rng.Int64N(3) - 1}
 	w.servers = append(w.servers, s)
 	return s
 }
@@ -99,40 +166,52 @@ func (w *World) newServer(addr string) *Server {
 // phases: a cluster is made, things go wrong, all is healed, service is back,
 // all is at rest.
 func (w *World) phases() {
-	w.after(500*millisecond, func() { w.manager.command("attach") })
-	w.runUntil(4 * second)
-	if !w.atRest() {
-		w.fail("the new cluster does not serve")
+	w.operate()
+	if !w.runWhile(func() bool { return !w.atRest() || !w.linked() }, 15*second) {
+		w.fail(liveness, "the new cluster does not serve")
+	}
+	if len(w.failures) > 0 {
 		return
 	}
 	end := w.now + int64(w.opt.Faults)
 	clients := 0
 	for _, g := range w.gates {
-		for range 3 {
-			w.after(w.between(0, 50*millisecond), func() { clients++; g.client(clients, end+3*second) })
+		for range (5 + len(w.gates)) / len(w.gates) {
+			clients++
+			n := clients
+			w.after(w.between(0, 50*millisecond), func() { g.client(n, end+2*second) })
 		}
 	}
-	w.faults = true
-	if w.opt.Single {
-		w.after(200*millisecond, func() { w.singleFault(end) })
-	} else {
-		w.after(200*millisecond, func() { w.fault(end) })
+	for _, s := range w.servers {
+		w.after(w.between(0, second), s.sweep)
 	}
-	w.after(second, w.operator)
+	w.faults = true
+	kinds := faultKinds
+	if w.opt.Single {
+		kinds, w.opt.mean = singleKinds, 500*millisecond
+	}
+	w.schedule(kinds, w.now+200*millisecond, end)
 	w.runUntil(end)
+	w.settle()
+}
+
+// settle heals all and waits until the cluster serves and is at rest.
+func (w *World) settle() {
+	end := w.now
 	w.faults = false
 	w.healed = end
 	w.tracef("--- the faults are over")
 	w.heal()
-	w.runUntil(end + serveBound)
+	if !w.runWhile(func() bool { return !w.serves() }, end+serveBound) {
+		w.fail(liveness, "not every partition serves %v after the last fault", time.Duration(w.now-end))
+		return
+	}
+	w.note("ms until all served", (w.now-end)/millisecond)
+	w.runUntil(max(w.now, end+2*second)) // the clients end
 	w.probe("every partition must serve")
-	deadline := w.now + restBound
-	for len(w.failures) == 0 && !w.atRest() {
-		if w.now >= deadline {
-			w.fail("not all copies are where they belong %v after the last fault", time.Duration(w.now-end))
-			return
-		}
-		w.runUntil(w.now + second)
+	if !w.runWhile(func() bool { return !w.atRest() }, w.now+restBound) {
+		w.fail(liveness, "not all copies are where they belong %v after the last fault", time.Duration(w.now-end))
+		return
 	}
 	w.probe("at rest")
 	w.runUntil(w.now + second) // joins' last writes and backups' commits
@@ -141,31 +220,38 @@ func (w *World) phases() {
 	}
 }
 
+// note keeps the largest of a figure.
+func (w *World) note(what string, v int64) {
+	w.stats["most: "+what] = max(w.stats["most: "+what], int(v))
+}
+
 // probe reads every key that was ever used, and writes one in every partition.
 func (w *World) probe(what string) {
 	g := w.gates[0]
 	left := 0
-	ask := func(req item.Request) {
-		c := g.newCall(99, req)
+	ask := func(req item.Request, by *gateway) {
+		c := by.newCall(99, req)
 		began := w.now
 		left++
 		c.done = func() {
 			left--
 			if w.now-began > 4*second {
-				w.fail("%s: partition %d took %v", what, c.part, time.Duration(w.now-began))
+				w.fail(liveness, "%s: partition %d took %v", what, c.part, time.Duration(w.now-began))
 			}
 		}
 		c.send()
 	}
 	for p, k := range w.probeKeys() {
-		ask(item.Request{Op: item.OpSet, Key: []byte(k), Value: []byte(itoa(uint64(p)))})
+		ask(item.Request{Op: item.OpSet, Key: []byte(k), Value: []byte(itoa(uint64(p)))}, g)
 	}
 	for _, k := range w.hist.names() {
-		ask(item.Request{Op: item.OpGet, Key: []byte(k)})
+		ask(item.Request{Op: item.OpGet, Key: []byte(k)}, g)
 	}
-	w.runUntil(w.now + 5*second)
-	if left > 0 && len(w.failures) == 0 {
-		w.fail("%s: %d commands are not answered 5 s after they were given", what, left)
+	for _, g := range w.gates {
+		ask(item.Request{Op: item.OpGet, Key: []byte(g.counter.key)}, g)
+	}
+	if !w.runWhile(func() bool { return left > 0 }, w.now+5*second) {
+		w.fail(liveness, "%s: %d commands are not answered 5 s after they were given", what, left)
 	}
 }
 
@@ -182,31 +268,54 @@ func (w *World) probeKeys() []string {
 	return keys
 }
 
-// operator attaches what can be attached, as someone who watches status would,
-// and detaches in the end what will not come back.
-func (w *World) operator() {
-	if len(w.failures) > 0 {
-		return
+// chooseFlushable: partitions with a counter are never flushed.
+func (w *World) chooseFlushable() {
+	w.opt.flushed = make([]bool, len(w.served))
+	for p := range w.served {
+		w.opt.flushed[p] = true
 	}
-	w.after(w.between(500*millisecond, 2*second), w.operator)
-	m := w.manager.m
-	for _, s := range w.servers {
-		if in := m.Server(s.id); s.up && (in == nil || in.State == clustermap.Fault) {
-			if w.chance(0.7) {
-				w.manager.command("attach")
-			} else {
-				w.manager.command("attach-noreplace")
+	for _, g := range w.gates {
+		w.opt.flushed[clustermap.PartitionOf([]byte(g.counter.key), len(w.served))] = false
+	}
+	for p, ok := range w.opt.flushed {
+		if ok {
+			w.flushable = append(w.flushable, uint16(p))
+		}
+	}
+}
+
+// operate attaches the first servers, and from then on what can be attached, as
+// someone would who watches status.
+func (w *World) operate() {
+	rng := w.stream(3)
+	at := func() *Manager { return w.managers[rng.IntN(len(w.managers))] }
+	var again func()
+	again = func() {
+		if len(w.failures) > 0 {
+			return
+		}
+		w.after(between(rng, 500*millisecond, 2*second), again)
+		m := w.agreed.m
+		for _, s := range w.servers {
+			if in := m.Server(s.id); s.up && (in == nil || in.State == clustermap.Fault) {
+				if rng.IntN(10) < 7 {
+					at().command("attach")
+				} else {
+					at().command("attach-noreplace")
+				}
+				return
 			}
+		}
+		if w.faults || w.healed == 0 || w.now < w.healed+2*second {
 			return
 		}
-	}
-	if w.faults || w.now < w.healed+2*second {
-		return
-	}
-	for _, in := range m.Servers {
-		if in.State == clustermap.Fault && w.server(in.ID).disk.destroyed {
-			w.manager.command("detach")
-			return
+		// In the end what will not come back is detached.
+		for _, in := range m.Servers {
+			if in.State == clustermap.Fault && w.server(in.ID).disk.destroyed {
+				at().command("detach")
+				return
+			}
 		}
 	}
+	w.after(500*millisecond, again)
 }

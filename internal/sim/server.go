@@ -12,7 +12,10 @@ import (
 
 const (
 	tickInterval = 100 * millisecond
-	maxJoins     = 2
+	maxJoins     = 4
+	// stallStep is the longest time between two looks at the clock that counts
+	// as having run.
+	stallStep = 150 * millisecond
 	// unixStart is the wall clock when a run begins.
 	unixStart = int64(1_700_000_000)
 )
@@ -21,16 +24,12 @@ const (
 // what internal/server does, and nothing of its own. What it holds ends with
 // a crash, except its disk.
 type Server struct {
-	w     *World
-	index int
-	name  string
-	addr  string
-	id    clustermap.ServerID
-	disk  *disk
-
-	up          bool
-	run         uint64 // counts starts; also the random run ID that it registers
-	pausedUntil int64
+	proc
+	addr string
+	id   clustermap.ServerID
+	disk *disk
+	// witness votes among the managers; nil: this server does not.
+	witness *voter
 	// Its clock runs at rate from offset; skew is the wall clock's error in seconds.
 	rate   float64
 	offset int64
@@ -55,8 +54,10 @@ type Server struct {
 	// by a join, session table and all.
 	started int64
 	joined  map[int]bool
-	// term is the manager's term that this run is registered in.
-	term int
+	uplink  *uplink
+	// fullSince is when its disk was first found full, stepDownAt when the
+	// managers were last told; 0: it is not.
+	fullSince, stepDownAt int64
 }
 
 // peer is another server: one connection to one incarnation of it.
@@ -70,9 +71,16 @@ type peer struct {
 
 func (s *Server) clock() int64 { return s.offset + int64(float64(s.w.now)*s.rate) }
 
+// unix is the wall clock.
+func (s *Server) unix() int64 { return unixStart + s.w.now/second + s.skew }
+
 func (s *Server) touchClock() {
-	s.node.Now = s.clock()
-	s.node.Unix = unixStart + s.w.now/second + s.skew
+	now := s.clock()
+	if d := now - s.node.Now; d > stallStep {
+		s.node.Stalled += d - stallStep
+	}
+	s.node.Now = now
+	s.node.Unix = s.unix()
 }
 
 // start begins a new run with what the disk holds.
@@ -81,32 +89,41 @@ func (s *Server) start() {
 	if s.up || s.disk.destroyed {
 		return
 	}
-	s.up, s.pausedUntil = true, 0
+	if s.disk.failsUntil > w.now {
+		w.after(w.between(100*millisecond, 500*millisecond), s.start) // its store cannot be opened
+		return
+	}
+	s.up, s.unplugged, s.pausedUntil = true, false, 0
 	s.run++
 	s.disk.incarnation++
 	s.started, s.joined = w.now, map[int]bool{}
 	s.fx = replica.Effects{}
 	s.cache = newCache(w)
 	s.replicas, s.cmap, s.member = nil, nil, false
-	s.turning, s.granted, s.term = false, false, 0
+	s.turning, s.granted, s.fullSince, s.stepDownAt = false, false, 0, 0
 	s.peers, s.inbound = map[int]*peer{}, map[int]*conn{}
 	s.joins, s.waiting, s.leasing = map[replica.JoinWanted]struct{}{}, nil, nil
-	s.node = &replica.Node{Self: s.id, Leases: replica.NewLeases(s.clock()), Values: s.cache}
+	s.node = &replica.Node{Self: s.id, Now: s.clock(), Leases: replica.NewLeases(s.clock()), Values: s.cache}
 	w.tracef("%s starts, incarnation %d", s.name, s.disk.incarnation)
-	w.afterOn(s, w.between(0, tickInterval), s.tick)
-	w.afterOn(s, w.between(0, 50*millisecond), s.askLeases)
-	w.afterOn(s, w.between(0, 20*millisecond), s.beat)
+	s.after(w.between(0, tickInterval), s.tick)
+	s.after(w.between(0, 50*millisecond), s.askLeases)
+	s.uplink = s.linkUp(s, s.adopt)
+	if s.witness != nil {
+		s.witness.start()
+	}
 }
 
-// crash ends the run. Its connections break.
-func (s *Server) crash() {
+// crash ends the run. Its connections break, unless its whole machine is gone.
+func (s *Server) crash(unplugged bool) {
 	if !s.up {
 		return
 	}
 	s.w.tracef("%s crashes", s.name)
-	s.up = false
 	s.disk.crash(s.w)
-	s.w.snapAll(func(c *conn) bool { return c.from == s || c.to == s })
+	s.end(unplugged)
+	if unplugged {
+		return
+	}
 	for _, g := range s.w.gates {
 		g.serverGone(s)
 	}
@@ -120,7 +137,7 @@ func (s *Server) turn(do func()) {
 	s.inspect()
 	if !s.turning {
 		s.turning = true
-		s.w.afterOn(s, s.w.between(0, 100*microsecond), s.endTurn)
+		s.after(s.w.between(0, 100*microsecond), s.endTurn)
 	}
 }
 
@@ -152,7 +169,9 @@ func (s *Server) endTurn() {
 		s.sendPeer(fx.Sends[i].To, &fx.Sends[i].Msg)
 	}
 	for i := range fx.Replies {
-		fx.Replies[i].Token.Owner.(*call).answer(s, &fx.Replies[i])
+		if c, ok := fx.Replies[i].Token.Owner.(*call); ok {
+			c.answer(s, &fx.Replies[i])
+		}
 	}
 	for _, rd := range fx.Reads {
 		s.read(rd)
@@ -160,8 +179,8 @@ func (s *Server) endTurn() {
 	for _, c := range fx.Copies {
 		s.startCopy(c)
 	}
-	if len(fx.Activated)+len(fx.InSync)+len(fx.Accuse) > 0 {
-		s.report()
+	if down := s.stepDown(); len(fx.Activated)+len(fx.InSync)+len(fx.Accuse)+len(down) > 0 {
+		s.report(down)
 	}
 	*fx = replica.Effects{}
 }
@@ -203,14 +222,14 @@ func (s *Server) scheduleJoins() {
 }
 
 // report tells the manager what the partitions have to say.
-func (s *Server) report() {
-	r := control.Report{Incarnation: s.disk.incarnation, Activated: s.fx.Activated, InSync: s.fx.InSync}
+func (s *Server) report(down []control.PartitionEpoch) {
+	r := control.Report{Incarnation: s.disk.incarnation, Activated: s.fx.Activated, InSync: s.fx.InSync, StepDown: down}
 	s.w.stats["accusations"] += len(s.fx.Accuse)
 	for _, a := range s.fx.Accuse {
 		s.w.tracef("%s accuses %s in partition %d epoch %d", s.name, s.w.names(a.Members), a.PE.P, a.PE.E)
 		r.Accuse = append(r.Accuse, control.Accusation{Accused: a.Members, Partitions: []control.PartitionEpoch{a.PE}})
 	}
-	s.w.toManager(s, func(m *Manager) { m.report(s, r) })
+	s.uplink.report(r)
 }
 
 func (s *Server) tick() {
@@ -223,7 +242,7 @@ func (s *Server) tick() {
 		s.fx.Pending = append(s.fx.Pending, s.leasing...)
 		s.leasing = nil
 	})
-	s.w.afterOn(s, int64(float64(tickInterval)/s.rate), s.tick)
+	s.after(int64(float64(tickInterval)/s.rate), s.tick)
 }
 
 // adopt takes a whole map from the managers.
@@ -256,15 +275,16 @@ func (s *Server) adopt(m *clustermap.Map) {
 	})
 }
 
-// mended tells whether no partition could be resumed from this store as it was
-// when power was lost (R9): it is a replica again wherever it was.
+// mended tells whether every partition of this server was joined or resumed since
+// power was lost, so that nothing of its tail is missing any more (R9).
 func (s *Server) mended() bool {
 	if !s.member {
 		return false
 	}
-	for i := range s.cmap.Partitions {
+	for i, r := range s.replicas {
 		p := &s.cmap.Partitions[i]
-		if clustermap.Contains(p.LastKnown, s.id) && !(p.Active && clustermap.Contains(p.Replicas, s.id)) {
+		if r.Unfinished() || clustermap.Contains(p.Joining, s.id) ||
+			clustermap.Contains(p.LastKnown, s.id) && !(p.Active && clustermap.Contains(p.Replicas, s.id)) {
 			return false
 		}
 	}
@@ -305,12 +325,12 @@ func (s *Server) dropMoved() {
 func (s *Server) frame(c *conn, b []byte, dialed bool) {
 	kind, body, n, err := wire.Frame(b)
 	if err != nil || n != len(b) {
-		s.w.fail("a frame of %d bytes reads as %d: %v", len(b), n, err)
+		s.w.fail(codec, "a frame of %d bytes reads as %d: %v", len(b), n, err)
 		return
 	}
-	other := c.from
+	other := s.w.servers[c.there.src.place]
 	if dialed {
-		other = c.to
+		other = s.w.servers[c.there.dst.place]
 	}
 	switch kind {
 	case wire.KindPeerHello:
@@ -318,30 +338,30 @@ func (s *Server) frame(c *conn, b []byte, dialed bool) {
 	case wire.KindLeaseGrant:
 		l, err := wire.DecodeLease(body)
 		if err != nil {
-			s.w.fail("lease: %v", err)
+			s.w.fail(codec, "lease: %v", err)
 		}
 		s.turn(func() {
-			s.node.Leases.Granted(other.id, l.Sent, l.MapVersion, s.node.Now)
+			s.node.Leases.Granted(other.id, l.Sent, l.MapVersion, s.node.Awake())
 			s.granted = true
 		})
 	case wire.KindLeaseRequest:
-		if s.inbound[other.index] != c {
+		if s.inbound[other.place] != c {
 			return
 		}
 		l, err := wire.DecodeLease(body)
 		if err != nil {
-			s.w.fail("lease: %v", err)
+			s.w.fail(codec, "lease: %v", err)
 		}
 		s.touchClock()
 		l.MapVersion = s.node.Leases.Grant(other.id, s.node.Now)
-		c.write(s.w, s, wire.AppendLease(nil, wire.KindLeaseGrant, l))
+		c.write(&s.proc, wire.AppendLease(nil, wire.KindLeaseGrant, l))
 	default:
-		if !dialed && s.inbound[other.index] != c {
+		if !dialed && s.inbound[other.place] != c {
 			return // before its hello, or given up for a newer one
 		}
 		var m wire.Message
 		if err := wire.DecodeMessage(kind, body, &m); err != nil {
-			s.w.fail("message of kind %d: %v", kind, err)
+			s.w.fail(codec, "message of kind %d: %v", kind, err)
 			return
 		}
 		clear(b) // nothing of the frame may be kept
@@ -352,4 +372,9 @@ func (s *Server) frame(c *conn, b []byte, dialed bool) {
 	}
 }
 
-func (s *Server) String() string { return fmt.Sprintf("%s/%d", s.name, s.disk.incarnation) }
+func (s *Server) String() string {
+	if s == nil {
+		return "a gateway"
+	}
+	return fmt.Sprintf("%s/%d", s.name, s.disk.incarnation)
+}

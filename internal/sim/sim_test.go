@@ -35,6 +35,7 @@ func TestCluster(t *testing.T) {
 			opt.Trace = os.Stdout
 		}
 		r := Run(opt)
+		total["events"] += int(r.Events)
 		n++
 		for k, v := range r.Stats {
 			total[k] += v

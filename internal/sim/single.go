@@ -1,47 +1,82 @@
 package sim
 
-// singleFault has one server crash, hang or be cut off, and another one only when
-// all is at rest again. Then no client may be left without an answer (R8, P3).
-func (w *World) singleFault(until int64) {
-	if w.now >= until {
+import "time"
+
+// singleKinds are faults of one server, of one manager, or of one of each at the
+// same time, another one only when all is at rest again. Then no client may be
+// left without an answer (R8, P3).
+var singleKinds = []faultKind{
+	{"single: server", 6, func(f *fault) { f.single(true, false) }, nil},
+	{"single: manager", 2, func(f *fault) { f.single(false, true) }, nil},
+	{"single: server and manager", 3, func(f *fault) { f.single(true, true) }, nil},
+}
+
+func (f *fault) single(server, manager bool) {
+	w := f.w
+	if w.now < w.busyUntil || !w.atRest() || !w.linked() {
 		return
 	}
-	w.after(w.between(200*millisecond, second), func() { w.singleFault(until) })
-	if w.now < w.busyUntil || !w.atRest() {
-		return
-	}
-	s := w.servers[w.rng.IntN(len(w.servers))]
-	d := w.often(20*millisecond, second, 4*second, 0.5)
+	d := f.often(20*millisecond, second, 4*second, 0.5)
 	w.busyUntil = w.now + d
-	switch w.rng.IntN(4) {
+	if manager && len(w.voters) < 3 {
+		manager = false
+	}
+	if manager {
+		m := f.likelyLeader()
+		switch f.rng.IntN(3) {
+		case 0:
+			f.did("crash of %s for %v", m.name, time.Duration(d))
+			f.managerCrash(m, d)
+		case 1:
+			f.did("pause of %s for %v", m.name, time.Duration(d))
+			m.pause(d)
+		default:
+			f.did("isolation of %s for %v", m.name, time.Duration(d))
+			f.cut(d, false, []int{m.place}, func(int) bool { return true })
+		}
+	}
+	if !server {
+		return
+	}
+	s := f.server()
+	switch f.rng.IntN(4) {
 	case 0:
-		w.count("single: crash")
-		w.crashAndRestart(s, d)
+		f.did("crash of %s for %v", s, time.Duration(d))
+		f.crashAndRestart(s, d)
 	case 1:
-		w.count("single: pause")
-		s.pausedUntil = w.busyUntil
-		w.tracef("%s is paused until %.3f", s.name, float64(s.pausedUntil)/1e6)
+		f.did("pause of %s for %v", s, time.Duration(d))
+		s.pause(d)
 	case 2:
-		w.count("single: connections broken")
-		w.snapAll(func(c *conn) bool { return c.from == s || c.to == s })
+		f.did("connections of %s broken", s)
+		w.snapAll(func(c *conn) bool { return c.there.src == &s.proc || c.there.dst == &s.proc })
 		for _, g := range w.gates {
 			g.serverGone(s)
 		}
 	default:
-		w.count("single: isolated")
-		w.cutFor(d, func(set func(a, b int)) {
-			set(s.index, placeManager)
-			set(placeManager, s.index)
-			for _, o := range w.servers {
-				if o != s {
-					set(s.index, o.index)
-					set(o.index, s.index)
-				}
-			}
-			for _, g := range w.gates {
-				set(s.index, g.place)
-				set(g.place, s.index)
-			}
-		})
+		f.did("isolation of %s for %v", s, time.Duration(d))
+		f.cut(d, false, []int{s.place}, func(int) bool { return true })
 	}
+}
+
+// linked tells whether every server and gateway has its link to a leader.
+func (w *World) linked() bool {
+	for _, s := range w.servers {
+		if s.disk.destroyed {
+			continue
+		}
+		if !s.up || s.uplink.now == nil || !s.uplink.now.welcomed {
+			return false
+		}
+	}
+	for _, g := range w.gates {
+		if g.uplink.now == nil || !g.uplink.now.welcomed {
+			return false
+		}
+	}
+	for _, v := range w.voters {
+		if !v.on.up {
+			return false
+		}
+	}
+	return w.leader() != nil
 }

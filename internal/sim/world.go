@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,110 +17,142 @@ const (
 
 // World is everything there is in one run.
 type World struct {
-	rng   *rand.Rand
-	now   int64 // ns since the run began
-	seq   uint64
-	queue eventQueue
+	rng    *rand.Rand
+	now    int64 // ns since the run began
+	seq    uint64
+	events uint64
+	queue  queue
 
-	opt     Options
-	servers []*Server
-	manager *Manager
-	gates   []*gateway
-	hist    *history
-	net     network
+	opt      Options
+	servers  []*Server
+	managers []*Manager
+	voters   []*voter
+	agreed   agreed
+	gates    []*gateway
+	hist     *history
+	net      network
 	// faults: things still go wrong.
 	faults    bool
 	busyUntil int64 // when the only fault is over (Single)
 	healed    int64 // when the last fault ended
-	// served is the highest epoch in which each partition has answered anything.
+	happened  []Fault
+	// served is the highest epoch in which each partition has answered anything,
+	// leads who served in it.
 	served []uint32
+	leads  []map[uint32]serverRun
 	// began is when each partition served first, resumed when it last lost its
 	// session table.
 	began, resumed []int64
+	// flushable are the partitions that clients flush.
+	flushable []uint16
 
 	failures []string
 	stats    map[string]int
 	trace    io.Writer
 }
 
-// event is something that happens at a time. With a server it happens to one
-// run of it: not after a crash, and later while it is paused.
-type event struct {
-	at  int64
-	seq uint64
-	do  func()
-	srv *Server
-	run uint64
+// proc is one process: a server, a manager or a gateway. What happens to it
+// happens to one run of it: not after a crash, and later while it is paused.
+type proc struct {
+	w           *World
+	name        string
+	place       int // in the network
+	up          bool
+	run         uint64 // counts starts; also the random run ID that a server registers
+	pausedUntil int64
+	// unplugged: its machine has no power, so nobody is told that it is gone.
+	unplugged bool
 }
 
-type eventQueue []event
-
-func (q eventQueue) Len() int { return len(q) }
-func (q eventQueue) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
+// after has do happen to this run d nanoseconds from now.
+func (p *proc) after(d int64, do func()) {
+	w := p.w
+	w.seq++
+	w.queue.push(event{at: w.now + d, seq: w.seq, do: do, on: p, run: p.run})
 }
-func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *eventQueue) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *eventQueue) Pop() any {
-	old := *q
-	x := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*q = old[:len(old)-1]
-	return x
+
+// pause stops the process for d; whatever comes meanwhile waits.
+func (p *proc) pause(d int64) {
+	p.pausedUntil = max(p.pausedUntil, p.w.now+d)
+	p.w.tracef("%s is paused until %.3f", p.name, float64(p.pausedUntil)/1e6)
+}
+
+// end is the end of one run.
+func (p *proc) end(unplugged bool) {
+	p.up, p.unplugged = false, unplugged
+	p.w.hangUp(p)
 }
 
 // after has do happen d nanoseconds from now.
 func (w *World) after(d int64, do func()) {
 	w.seq++
-	heap.Push(&w.queue, event{at: w.now + d, seq: w.seq, do: do})
-}
-
-// afterOn is after, for one run of a server.
-func (w *World) afterOn(s *Server, d int64, do func()) {
-	w.seq++
-	heap.Push(&w.queue, event{at: w.now + d, seq: w.seq, do: do, srv: s, run: s.run})
+	w.queue.push(event{at: w.now + d, seq: w.seq, do: do})
 }
 
 // runUntil lets everything happen up to a time.
 func (w *World) runUntil(t int64) {
 	for len(w.queue) > 0 && w.queue[0].at <= t {
-		e := heap.Pop(&w.queue).(event)
+		e := w.queue.pop()
 		w.now = e.at
-		if s := e.srv; s != nil {
-			if !s.up || s.run != e.run {
+		if p := e.on; p != nil {
+			if !p.up || p.run != e.run {
 				continue
 			}
-			if s.pausedUntil > w.now {
-				e.at = s.pausedUntil // its place among the others stays: seq does
-				heap.Push(&w.queue, e)
+			if p.pausedUntil > w.now {
+				e.at = p.pausedUntil // its place among the others stays: seq does
+				w.queue.push(e)
 				continue
 			}
 		}
+		w.events++
 		e.do()
 		if len(w.failures) > 0 {
 			return
 		}
 	}
-	w.now = t
+	w.now = max(w.now, t)
+}
+
+// runWhile lets time pass in steps while cond holds, up to a time. It tells
+// whether cond ceased to hold.
+func (w *World) runWhile(cond func() bool, until int64) bool {
+	for len(w.failures) == 0 && cond() {
+		if w.now >= until {
+			return false
+		}
+		w.runUntil(min(until, w.now+100*millisecond))
+	}
+	return true
 }
 
 // between is a random time from lo to hi.
-func (w *World) between(lo, hi int64) int64 { return lo + w.rng.Int64N(hi-lo+1) }
+func (w *World) between(lo, hi int64) int64 { return between(w.rng, lo, hi) }
+
+func between(rng *rand.Rand, lo, hi int64) int64 { return lo + rng.Int64N(hi-lo+1) }
 
 // often is a random time that is mostly short and sometimes up to hi.
-func (w *World) often(lo, mid, hi int64, rare float64) int64 {
-	if w.chance(rare) {
-		return w.between(mid, hi)
+func (w *World) often(lo, mid, hi int64, rare float64) int64 { return often(w.rng, lo, mid, hi, rare) }
+
+func often(rng *rand.Rand, lo, mid, hi int64, rare float64) int64 {
+	if rng.Float64() < rare {
+		return between(rng, mid, hi)
 	}
-	return w.between(lo, mid)
+	return between(rng, lo, mid)
 }
 
 func (w *World) chance(p float64) bool { return w.rng.Float64() < p }
 
+// stream is a random stream of its own: what draws from it does not change
+// what others draw.
+func (w *World) stream(n uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(w.opt.Seed, 0x6b756d6f<<16+n))
+}
+
 // fail notes that the run has shown a fault of the code under test.
-func (w *World) fail(format string, args ...any) {
-	w.failures = append(w.failures, fmt.Sprintf(format, args...))
-	w.tracef("FAILURE "+format, args...)
+func (w *World) fail(c check, format string, args ...any) {
+	text := string(c) + ": " + fmt.Sprintf(format, args...)
+	w.failures = append(w.failures, text)
+	w.tracef("FAILURE %s", text)
 }
 
 func (w *World) tracef(format string, args ...any) {
@@ -130,8 +161,8 @@ func (w *World) tracef(format string, args ...any) {
 	}
 }
 
-// name is a server as the trace shows it.
-func (w *World) name(id clustermap.ServerID) string {
+// nameOf is a server as the trace shows it.
+func (w *World) nameOf(id clustermap.ServerID) string {
 	if s := w.server(id); s != nil {
 		return s.name
 	}
@@ -144,7 +175,7 @@ func (w *World) names(ids []clustermap.ServerID) string {
 		if i > 0 {
 			out += " "
 		}
-		out += w.name(id)
+		out += w.nameOf(id)
 	}
 	return out + "]"
 }

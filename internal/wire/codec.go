@@ -36,6 +36,21 @@ func Frame(b []byte) (kind Kind, body []byte, n int, err error) {
 	return kind, b[headerBytes : 4+size], int(4 + size), nil
 }
 
+// AppendRelay appends what opens a connection that is to be joined to server id.
+func AppendRelay(dst []byte, id clustermap.ServerID) []byte {
+	return le.AppendUint64(append(dst, RelayMagic...), uint64(id))
+}
+
+// RelayTarget is the server that a connection which begins with b is to be joined
+// to. n is how many bytes told it; 0: b does not begin with all of RelayMagic and
+// an ID.
+func RelayTarget(b []byte) (id clustermap.ServerID, n int) {
+	if len(b) < len(RelayMagic)+8 || string(b[:len(RelayMagic)]) != RelayMagic {
+		return 0, 0
+	}
+	return clustermap.ServerID(le.Uint64(b[len(RelayMagic):])), len(RelayMagic) + 8
+}
+
 // begin starts a frame; end fixes its length. at is what begin returned as offset.
 func begin(dst []byte, k Kind) ([]byte, int) {
 	at := len(dst)

@@ -14,6 +14,11 @@ import (
 // Magic opens every data connection.
 const Magic = "KMDT\x01"
 
+// RelayMagic opens a connection to a server that is to be joined to another
+// server, whose ID follows in 8 bytes, little-endian. What comes after that is
+// passed on as it is, and begins with Magic.
+const RelayMagic = "KMRL\x01"
+
 // MaxFrame bounds a frame's length field in bytes: the largest item (1 GiB) and room for its key and header.
 const MaxFrame = 1<<30 + 1<<16
 

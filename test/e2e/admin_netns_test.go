@@ -213,26 +213,13 @@ func TestSixNodeForm(t *testing.T) {
 	}
 	fault("svr3's cable is pulled", func() { h.link(2, "down") }, func() { h.link(2, "up") }, 5*time.Second)
 	fault("what svr2 sends vanishes", func() { h.deaf("svr2", []int{0, 2, 3}, true) }, func() { h.deaf("svr2", []int{0, 2, 3}, false) }, 5*time.Second)
-	if !*long {
-		finish(t, l, 5*clients, 11*time.Second, unknownWrite)
-		h.equal(dir)
-		return
+	// No manager sees this one: the gateway reaches svr3 through another server.
+	fault("what svr3 sends to cli1 vanishes", func() { h.deaf("svr3", []int{3}, true) }, func() { h.deaf("svr3", []int{3}, false) }, 5*time.Second)
+	if *long {
+		fault("what svr3 sends to svr2 vanishes", func() { h.deaf("svr3", []int{1}, true) }, func() { h.deaf("svr3", []int{1}, false) }, 5*time.Second)
 	}
-	fault("what svr3 sends to svr2 vanishes", func() { h.deaf("svr3", []int{1}, true) }, func() { h.deaf("svr3", []int{1}, false) }, 5*time.Second)
-	// No manager sees that one gateway cannot hear one server: what that leads
-	// fails after --timeout, until it is mended.
-	l.Mark("what svr3 sends to cli1 vanishes")
-	h.deaf("svr3", []int{3}, true)
-	l.Run(12 * time.Second)
-	h.deaf("svr3", []int{3}, false)
-	l.Mark("mended")
-	took := tryEvery(t, addr, 400)
-	l.Mark("keys everywhere %v later", took.Round(time.Millisecond))
-	ready("ready after what svr3 sends to cli1 vanished")
 	l.Run(time.Second)
-	finish(t, l, 10*clients, 11*time.Second, unknownWrite, "read: SERVER_ERROR timeout: the primary of partition N (N) did not answer for N s",
-		"read: SERVER_ERROR timeout: partition N has no reachable primary (N) for N s", "write: SERVER_ERROR timeout: the primary of partition N (N) did not answer for N s",
-		"write: SERVER_ERROR timeout: partition N has no reachable primary (N) for N s")
+	finish(t, l, 10*clients, 5*time.Second, unknownWrite)
 	for i, d := range servers {
 		if code, ended := d.ended(0); ended {
 			t.Errorf("svr%d ended with status %d", i+1, code)

@@ -106,6 +106,9 @@ type Server struct {
 	// Tries counts the requests that came, openings of sessions apart.
 	Tries int
 	Opens int
+	// Peers are those that it is asked to relay to, Relays how often it was.
+	Peers  map[clustermap.ServerID]*Server
+	Relays int
 
 	listener loop.Listener
 	conns    map[*conn]bool
@@ -178,6 +181,11 @@ func (h *conn) OnOpen(loop.Conn)         {}
 func (h *conn) OnClose(loop.Conn, error) { delete(h.s.conns, h) }
 func (h *conn) OnData(c loop.Conn, b []byte) int {
 	used := 0
+	if id, n := wire.RelayTarget(b); !h.begun && n > 0 {
+		h.s.Relays++
+		h.s = h.s.Peers[id]
+		return n + h.OnData(c, b[n:])
+	}
 	if !h.begun {
 		if len(b) < len(wire.Magic) {
 			return 0

@@ -8,15 +8,47 @@ import (
 	"github.com/kumofs/kumofs/internal/replica"
 )
 
+// check names what a run is checked for; a failure begins with it.
+type check string
+
+const (
+	linearizable  check = "linearizable"                    // P1, porcupine
+	verdictKnown  check = "verdict known"                   // porcupine came to one
+	nothingLost   check = "nothing acknowledged is lost"    // P2
+	noReturn      check = "nothing comes back"              // P1: what was deleted or overwritten
+	exactlyOnce   check = "exactly once"                    // R8
+	answeredAll   check = "answered after a single fault"   // R8, P3
+	onePrimary    check = "one primary per epoch"           // R3
+	leaseKept     check = "no answer past the lease"        // R5
+	equalReplicas check = "replicas are equal"              // R4, R7
+	liveness      check = "served after the faults"         // P3, P4
+	managersAgree check = "managers agree"                  // §5
+	validSteps    check = "steps of the map are valid"      // R3
+	codec         check = "what is sent can be read"        //
+	scripted      check = "the scenario goes as it is told" // testdata
+)
+
+// serverRun is one run of a server.
+type serverRun struct {
+	s   *Server
+	run uint64
+}
+
 // inspect looks for partitions that have just begun to serve in an epoch.
 func (s *Server) inspect() {
+	w := s.w
 	for i, r := range s.replicas {
 		if e := r.Config().Epoch; r.Serving() && s.checked[i] != e {
 			s.checked[i] = e
-			s.w.stats["activations"]++
+			w.stats["activations"]++
 			s.noteResume(i)
-			s.w.tracef("%s serves p%d in epoch %d", s.name, i, e)
-			s.w.compareReplicas(s, r)
+			w.tracef("%s serves p%d in epoch %d", s.name, i, e)
+			me := serverRun{s, s.run}
+			if o, ok := w.leads[i][e]; ok && o != me {
+				w.fail(onePrimary, "%s and a run of %s both serve p%d in epoch %d", s, o.s.name, i, e)
+			}
+			w.leads[i][e] = me
+			w.compareReplicas(s, r)
 		}
 	}
 }
@@ -55,18 +87,18 @@ func (w *World) compareStores(a, b *Server, p uint16, when string) {
 		ps.stored.Version = max(ps.stored.Version, uint64(p)<<20) // where seq begins
 	}
 	if x.stored != y.stored {
-		w.fail("%s: p%d: %s is at %s %+v, %s at %s %+v", when, p, a.name, version(x.stored.Version), x.stored, b.name, version(y.stored.Version), y.stored)
+		w.fail(equalReplicas, "%s: p%d: %s is at %s %+v, %s at %s %+v", when, p, a.name, version(x.stored.Version), x.stored, b.name, version(y.stored.Version), y.stored)
 		return
 	}
 	for k, v := range x.records {
 		if !bytes.Equal(y.records[k], v) {
-			w.fail("%s: p%d key %s: %s has %s, %s has %s", when, p, k, a.name, show(x.item(k)), b.name, show(y.item(k)))
+			w.fail(equalReplicas, "%s: p%d key %s: %s has %s, %s has %s", when, p, k, a.name, show(x.item(k)), b.name, show(y.item(k)))
 			return
 		}
 	}
 	for k := range y.records {
 		if _, ok := x.records[k]; !ok {
-			w.fail("%s: p%d key %s: %s has nothing, %s has %s", when, p, k, a.name, b.name, show(y.item(k)))
+			w.fail(equalReplicas, "%s: p%d key %s: %s has nothing, %s has %s", when, p, k, a.name, b.name, show(y.item(k)))
 			return
 		}
 	}
@@ -84,7 +116,10 @@ func show(it *item.Item) string {
 func (w *World) inspectReplies(s *Server, r *replica.Replica, replies []replica.Reply) {
 	p, e := r.Part(), r.Config().Epoch
 	for i := range replies {
-		c := replies[i].Token.Owner.(*call)
+		c, ok := replies[i].Token.Owner.(*call)
+		if !ok {
+			continue // the sweeper's
+		}
 		local := replies[i].Nak == nil && c.req.Op == item.OpGet
 		switch replies[i].Result.Status {
 		case item.NotFound, item.NotStored, item.Exists, item.NonNumeric:
@@ -93,34 +128,49 @@ func (w *World) inspectReplies(s *Server, r *replica.Replica, replies []replica.
 		if c.retry {
 			local = false // a recorded failure stays what it was
 		}
-		if len(c.req.Key) > 0 && c.req.Key[0] == 't' {
-			local = false // it may have been expired, which is a write
+		if len(c.req.Key) > 0 && c.req.Key[0] == 't' || w.opt.flushes(p) && replies[i].Result.Status == item.NotFound {
+			local = false // it may have been expired or flushed, and its removal is a write
 		}
 		if local && e < w.served[p] {
-			w.fail("%s answers from its store in p%d epoch %d, epoch %d has served", s.name, p, e, w.served[p])
+			w.fail(leaseKept, "%s answers from its store in p%d epoch %d, epoch %d has served", s.name, p, e, w.served[p])
 		}
 		w.served[p] = max(w.served[p], e)
 	}
 }
 
+// checkAnswered: after a single fault every client is answered (R8, P3).
+func (w *World) checkAnswered(c *call, res item.Result, how outcome) {
+	if w.opt.Single && how != answered {
+		w.fail(answeredAll, "client %d: %s of p%d from %.3f: %s", c.client, describe(&c.req), c.part, float64(c.began)/1e6, result(res, how))
+	}
+}
+
+// serves tells whether every partition has a primary that serves, as recorded.
+func (w *World) serves() bool {
+	for i := range w.agreed.m.Partitions {
+		p := &w.agreed.m.Partitions[i]
+		if s := w.server(p.Primary()); !p.Active || s == nil || !s.up || s.replicas == nil || !s.replicas[i].Serving() {
+			return false
+		}
+	}
+	return len(w.agreed.m.Partitions) > 0
+}
+
 // atRest tells whether every partition has all its copies where they are planned.
 func (w *World) atRest() bool {
-	m := w.manager.m
+	m := w.agreed.m
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
 		if !p.Active || len(p.Joining) > 0 || !clustermap.SameSet(p.Replicas, p.Assigned) || p.Replicas[0] != p.Assigned[0] {
 			return false
 		}
-		if s := w.server(p.Replicas[0]); !s.up || s.replicas == nil || !s.replicas[i].Serving() {
-			return false
-		}
 	}
-	return true
+	return w.serves()
 }
 
 // compareAll compares all copies of all partitions.
 func (w *World) compareAll() {
-	m := w.manager.m
+	m := w.agreed.m
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
 		for _, id := range p.Replicas[1:] {
