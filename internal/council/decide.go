@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/planted"
 )
 
 // decide is partition i's next step, if one is due.
@@ -15,6 +16,9 @@ func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
 		return p, false
 	}
 	live := filter(p.Replicas, t.live)
+	if joining := filter(p.Joining, t.live); len(live) == 0 && len(joining) > 0 && planted.Is(planted.JoinerLeads) {
+		return next(p, newPrimary, joining, nil), true
+	}
 	var np Partition
 	var ok bool
 	switch {
@@ -86,6 +90,9 @@ func (t *turn) resume(i uint16, p Partition) (Partition, bool) {
 		return p, false
 	}
 	if by != 0 && !(t.about[by].restarted && !t.about[by].raised) {
+		if all := first(by, t.candidates(i, &p)); len(all) > 1 && planted.Is(planted.ResumeNotAlone) {
+			return next(p, newPrimary, all, nil), true
+		}
 		// It resumes alone; the others join after the record.
 		return next(p, newPrimary, []ID{by}, nil), true
 	}
@@ -138,7 +145,9 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 	if !restarted && !p.Active && t.asksNow(t.c.asked.activated[i], p, primary) {
 		// R4: the recording. Whatever else is due follows in the next delta.
 		p.Active = true
-		p.LastKnown = slices.Clone(p.Replicas)
+		if !planted.Is(planted.LastKnownNotRecorded) {
+			p.LastKnown = slices.Clone(p.Replicas)
+		}
 		p.LastPrimary, p.LastPrimaryIncarnation = primary, t.about[primary].srv.Incarnation
 		if !slices.ContainsFunc(p.Joining, t.raised) {
 			return p, true
@@ -200,6 +209,11 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 				joining, k = clustermap.Without(joining, in.joiner), keep
 				t.c.verify.back(i, in.joiner)
 			}
+		}
+	}
+	for _, id := range joining {
+		if t.live(id) && p.Active && planted.Is(planted.PromotedUnasked) {
+			replicas, joining, k = append(slices.Clone(replicas), id), clustermap.Without(joining, id), keep
 		}
 	}
 	for _, id := range replicas[1:] {

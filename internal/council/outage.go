@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/planted"
 )
 
 // outage is an unavailable partition: no replica has a role any more (R9).
@@ -70,7 +71,7 @@ func (t *turn) candidates(i uint16, p *Partition) []ID {
 		// The position is as of the registration: a replica of the map's own
 		// incarnation has finished its join since.
 		done := !st.restarted && slices.Contains(p.Replicas, id)
-		return done || !st.mem.positions[i].Unfinished
+		return done || !st.mem.positions[i].Unfinished || planted.Is(planted.UnfinishedResumes)
 	})
 }
 
@@ -79,7 +80,7 @@ func (t *turn) candidates(i uint16, p *Partition) []ID {
 // incarnation, is certain again.
 func (t *turn) uncertain(p *Partition, id ID) bool {
 	st := t.about[id]
-	return st.mem.reg.Uncertain && (st.restarted || !p.Active)
+	return st.mem.reg.Uncertain && (st.restarted || !p.Active) && !planted.Is(planted.UncertainResumes)
 }
 
 // resumer is who resumes unavailable partition i, or 0, and whether the time to

@@ -3,6 +3,7 @@ package council
 import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/planted"
 )
 
 // requests are what servers asked for and the map does not show yet. Each names
@@ -40,20 +41,26 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 	}
 	c.Heard(now, from)
 	s.copiesLeft = r.CopiesLeft
-	of := func(pe control.PartitionEpoch) (request, bool) {
-		if int(pe.P) >= len(c.m.Partitions) || c.m.Partitions[pe.P].Epoch > pe.E {
+	of := func(pe control.PartitionEpoch, takenAnyway planted.Bug) (request, bool) {
+		if int(pe.P) >= len(c.m.Partitions) {
 			return request{}, false
+		}
+		if now := c.m.Partitions[pe.P].Epoch; pe.E < now {
+			if !planted.Is(takenAnyway) {
+				return request{}, false
+			}
+			pe.E = now
 		}
 		return request{from: from, incarnation: r.Incarnation, epoch: pe.E}, true
 	}
 	for _, pe := range r.Activated {
-		if q, ok := of(pe); ok {
+		if q, ok := of(pe, planted.ActivationOfAnyEpoch); ok {
 			c.asked.activated[pe.P] = q
 		}
 	}
 	for _, a := range r.Accuse {
 		for _, pe := range a.Partitions {
-			if q, ok := of(pe); ok {
+			if q, ok := of(pe, planted.None); ok {
 				q.ids = a.Accused
 				if old, ok := c.asked.accused[pe.P]; ok && old.from == from && old.epoch == pe.E {
 					q.ids = union(old.ids, a.Accused)
@@ -63,7 +70,7 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 		}
 	}
 	for _, pe := range r.StepDown {
-		if q, ok := of(pe); ok {
+		if q, ok := of(pe, planted.None); ok {
 			list := c.asked.stepDown[pe.P]
 			for i := range list {
 				if list[i].from == from {
@@ -75,7 +82,7 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 		}
 	}
 	for _, in := range r.InSync {
-		if q, ok := of(control.PartitionEpoch{P: in.P, E: in.E}); ok {
+		if q, ok := of(control.PartitionEpoch{P: in.P, E: in.E}, planted.InSyncOfAnyEpoch); ok {
 			list := c.asked.inSync[in.P]
 			if len(list) < 16 {
 				c.asked.inSync[in.P] = append(list, inSync{q, in.Joiner, in.Incarnation})

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/planted"
 )
 
 // turn is one look at the map: what is known of each server, and the delta that
@@ -169,9 +170,13 @@ const (
 func next(p Partition, k kind, replicas, joining []ID) Partition {
 	p.Epoch++
 	p.Replicas, p.Joining = replicas, joining
-	if k != keep {
+	switch {
+	case k == newPrimary && p.Active && planted.Is(planted.ActiveKeptAtFailover):
+		p.LastPrimary, p.LastKnown = replicas[0], slices.Clone(replicas)
+	case k == drop && p.Active && planted.Is(planted.ActiveKeptAtDrop):
+	case k != keep:
 		p.Active = false
-	} else if p.Active {
+	case p.Active:
 		p.LastKnown = slices.Clone(replicas)
 	}
 	return p

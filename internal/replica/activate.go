@@ -6,6 +6,7 @@ import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -49,7 +50,7 @@ func (r *Replica) stepActivate(from clustermap.ServerID, fx *Effects) {
 func (r *Replica) stepRing(p *peer, m *wire.Message, fx *Effects) {
 	q := r.pri
 	q.ackedEpoch[p.id] = struct{}{}
-	if p.joining || p.agreed || p.reading || r.persisted != r.last {
+	if p.joining || p.agreed || p.reading || !r.allStored() {
 		return
 	}
 	p.waiting = r.node.Awake()
@@ -112,7 +113,7 @@ func (r *Replica) ringDifference(m *wire.Message) (keys []string, sessions []uin
 	}
 	for i := range m.Ring {
 		e := &m.Ring[i]
-		if _, ok := mine[e.Version]; !ok && seqOf(e.Version) > seqOf(r.log.committed) {
+		if _, ok := mine[e.Version]; !ok && seqOf(e.Version) > seqOf(r.log.committed) && !planted.Is(planted.RingsOneWay) {
 			add(e.Effect, e.Key, e.Session)
 		}
 	}
@@ -140,6 +141,9 @@ func (r *Replica) reconcileRead(rd *Read, items []*item.Item, err error, fx *Eff
 }
 
 func (r *Replica) reconcile(p *peer, values []wire.Value, sessions []uint64, fx *Effects) {
+	if len(sessions) > 0 && planted.Is(planted.SessionsNotMended) {
+		sessions = nil
+	}
 	fx.send(p.id, wire.Message{
 		Kind: wire.KindReconcile, Partition: r.part, Epoch: r.cfg.Epoch,
 		Version: r.last, Committed: r.log.committed, Flush: r.flush, Ring: r.log.ring(), Values: values,
@@ -153,7 +157,7 @@ func (r *Replica) stepReconcile(from clustermap.ServerID, m *wire.Message, fx *E
 	if r.role != roleBackup || !r.fromPrimary(from) {
 		return
 	}
-	if epochOf(r.last) == r.cfg.Epoch && seqOf(m.Version) < seqOf(r.last) {
+	if epochOf(r.last) == r.cfg.Epoch && seqOf(m.Version) < seqOf(r.last) && !planted.Is(planted.LateReconcileTaken) {
 		return // late: the primary has ordered operations since, and we have them
 	}
 	for _, v := range m.Values {
@@ -186,11 +190,11 @@ func (r *Replica) agree(p *peer, fx *Effects) {
 // tryReady: when the rings of all replicas agree, everything in them commits.
 func (r *Replica) tryReady(fx *Effects) {
 	q := r.pri
-	if q.ready || r.persisted != r.last {
+	if q.ready || !r.allStored() {
 		return
 	}
 	for _, p := range q.peers {
-		if !p.joining && !p.agreed {
+		if !p.joining && !p.agreed && !planted.Is(planted.RingsNotCompared) {
 			return
 		}
 	}
@@ -203,7 +207,7 @@ func (r *Replica) tryReady(fx *Effects) {
 // when the old primary's leases are over.
 func (r *Replica) tryActivate(fx *Effects) {
 	q := r.pri
-	if !q.ready || q.active || r.persisted != r.last {
+	if !q.ready || !r.allStored() || q.active && (r.cfg.Active || !planted.Is(planted.ServedBeforeRecorded)) {
 		return
 	}
 	if !r.cfg.Active {
@@ -212,7 +216,9 @@ func (r *Replica) tryActivate(fx *Effects) {
 		}
 		q.reported = r.node.Now
 		fx.Activated = append(fx.Activated, r.pe())
-		return
+		if !planted.Is(planted.ServedBeforeRecorded) {
+			return
+		}
 	}
 	q.active = true
 	r.pend(fx)
@@ -236,7 +242,7 @@ func (r *Replica) mustWait() bool {
 	if _, ok := q.ackedEpoch[lp]; ok {
 		return false
 	}
-	return r.node.Now < q.waitUntil
+	return r.node.Now < q.waitUntil && !planted.Is(planted.WaitSkipped)
 }
 
 func (r *Replica) pe() control.PartitionEpoch {

@@ -2,13 +2,14 @@ package replica
 
 import (
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
 // stepAppend takes an operation of the stream (R1): only if it follows what
 // this replica has. A repeated one is acknowledged and not applied twice.
 func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effects) {
-	if !r.fromPrimary(from) {
+	if !r.fromPrimary(from) && !(m.Epoch < r.cfg.Epoch && planted.Is(planted.OldEpochTaken)) {
 		return
 	}
 	switch r.role {
@@ -27,17 +28,20 @@ func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effe
 		r.afterPersist(fx, wire.KindAppendAck, from, m.JoinID)
 		return
 	}
-	if m.Prev != r.last {
+	if m.Prev != r.last && !planted.Is(planted.GapTaken) {
 		return // the primary sends the ones between again
 	}
 	r.last = m.Version
 	r.touch(fx)
 	switch m.Effect {
 	case wire.EffectPut, wire.EffectRemove:
+		if m.Item != nil && m.Item.Expired(r.node.Unix) && planted.Is(planted.ExpiryAtBackup) {
+			m.Item = nil
+		}
 		// Item is nil for a removal. While the snapshot is on its way the key is
 		// marked as touched: that is the tombstone of R6.
 		r.write(fx, Write{Key: m.Key, Item: m.Item})
-		if r.join.touched != nil {
+		if r.join.touched != nil && !(m.Item == nil && planted.Is(planted.NoTombstones)) {
 			r.join.touched[m.Key] = struct{}{}
 		}
 	case wire.EffectFlush:
@@ -52,5 +56,8 @@ func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effe
 	e.item = nil // only a primary keeps it
 	r.log.push(e)
 	r.log.commit(m.Committed, seqOf(m.Version))
+	if planted.Is(planted.AckBeforeStored) {
+		r.acknowledge(fx, ticketed{version: r.last, ack: wire.KindAppendAck, to: from, epoch: r.cfg.Epoch, joinID: m.JoinID})
+	}
 	r.afterPersist(fx, wire.KindAppendAck, from, m.JoinID)
 }

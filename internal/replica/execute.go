@@ -6,6 +6,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -17,7 +18,7 @@ func (r *Replica) Request(req *wire.Request, t Token, fx *Effects) {
 	case req.Epoch > r.cfg.Epoch:
 		r.refuse(t, wire.NakNotReady, fx) // the map that makes us know is on its way
 		return
-	case q == nil, req.Epoch < r.cfg.Epoch && !(q.active && req.Op == item.OpGet):
+	case q == nil, req.Epoch < r.cfg.Epoch && !(q.active && req.Op == item.OpGet) && !planted.Is(planted.WriteOfOldEpoch):
 		r.refuse(t, wire.NakWrongEpoch, fx)
 		return
 	case !q.active:
@@ -60,6 +61,10 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 	cur, depends, known := r.current(req.Key)
 	if !known {
 		if req.Op != item.OpSet {
+			if !r.leased() && planted.Is(planted.LeaseNotRechecked) {
+				r.refuse(t, wire.NakNotReady, fx)
+				return
+			}
 			key := string(req.Key)
 			q.loading[key] = []parked{park(req, t)}
 			fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Keys: []string{key}, gen: r.gen})
@@ -75,7 +80,7 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 	found := cur
 	// Flushed or expired: a miss, and whoever finds it deletes it (R11). Asking
 	// for such a key is also how the daemon sweeps.
-	gone := cur != nil && (cur.Version < r.flush.Version || cur.Expired(r.node.Unix))
+	gone := cur != nil && (cur.Version < r.flush.Version && !planted.Is(planted.FlushNotVersioned) || cur.Expired(r.node.Unix))
 	if gone {
 		cur = nil
 	}
@@ -100,11 +105,11 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 	case out.Effect == item.Remove:
 		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
-	case gone:
+	case gone && !planted.Is(planted.ExpiredNotDeleted):
 		// A delete in flight, answered after it commits: so no clock matters to P1.
 		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
-	case req.Retry && req.Session != 0 && out.Result.Status != item.Failed:
+	case req.Retry && req.Session != 0 && out.Result.Status != item.Failed && !planted.Is(planted.FailedRetryNotRecorded):
 		// R8: an earlier try may come yet, and must then find that the write has failed.
 		r.order(entry{version: version}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
@@ -118,7 +123,10 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 func (r *Replica) current(key []byte) (it *item.Item, depends uint64, known bool) {
 	q := r.pri
 	if len(q.inflight) > 0 {
-		if f, ok := q.inflight[string(key)]; ok {
+		if f, ok := q.inflight[string(key)]; ok && !planted.Is(planted.InFlightIgnored) {
+			if planted.Is(planted.ReadPastWrites) {
+				return f.item, 0, true
+			}
 			return f.item, f.version, true
 		}
 	}
@@ -135,6 +143,9 @@ func (r *Replica) usedUp() string {
 
 func (r *Replica) nextVersion() (uint64, bool) {
 	seq := seqOf(r.last) + 1
+	if epochOf(r.last) != r.cfg.Epoch && planted.Is(planted.SeqPerEpoch) {
+		seq = uint64(r.part)<<20 + 1
+	}
 	if seq >= 1<<clustermap.SeqBits-1 {
 		return 0, false
 	}
@@ -145,7 +156,7 @@ func (r *Replica) nextVersion() (uint64, bool) {
 // for those that do not exist. An error fails the requests that waited for it.
 func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects) {
 	q := r.pri
-	if q == nil || rd.gen != r.gen {
+	if q == nil || rd.gen != r.gen && !planted.Is(planted.CacheOfEarlierTerm) {
 		return // an earlier time as primary asked: others may have written since
 	}
 	if rd.Peer != 0 {
@@ -180,5 +191,8 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 			cur, depends = f.item, f.version
 		}
 		r.apply(&p.req, p.token, cur, depends, fx)
+		if n := len(q.waits); n > 0 && q.waits[n-1].local && planted.Is(planted.LeaseNotRechecked) {
+			q.waits[n-1].local = false
+		}
 	}
 }

@@ -3,6 +3,7 @@ package replica
 import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -65,6 +66,10 @@ func (r *Replica) settle(fx *Effects) {
 
 func (r *Replica) fateUnknown(fx *Effects) {
 	for _, w := range r.handed.waits {
+		if planted.Is(planted.FateTakenAsNotDone) {
+			r.refuse(w.token, wire.NakWrongEpoch, fx)
+			continue
+		}
 		fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: item.Result{Status: item.FateUnknown}})
 	}
 	r.handed = handover{}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -82,9 +83,14 @@ func (r *Replica) wantJoins(fx *Effects) {
 	}
 }
 
+// joinsMayBegin: this primary serves (R6).
+func (r *Replica) joinsMayBegin() bool {
+	return r.pri.active || planted.Is(planted.JoinBeforeServing)
+}
+
 // BeginJoin starts a join that was wanted. False: it is not wanted any more.
 func (r *Replica) BeginJoin(w JoinWanted, fx *Effects) bool {
-	if r.pri == nil || !r.pri.active {
+	if r.pri == nil || !r.joinsMayBegin() {
 		return false
 	}
 	p := r.pri.peer(w.Peer)
@@ -121,7 +127,7 @@ func (r *Replica) stepJoinHello(from clustermap.ServerID, m *wire.Message, fx *E
 
 // joinMode is R7's choice.
 func (r *Replica) joinMode(m *wire.Message) (wire.JoinMode, []string) {
-	if m.Unfinished {
+	if m.Unfinished && !planted.Is(planted.UnfinishedTakenAsEqual) {
 		return wire.JoinDigest, nil
 	}
 	if m.Version == r.last {
@@ -134,8 +140,7 @@ func (r *Replica) joinMode(m *wire.Message) (wire.JoinMode, []string) {
 }
 
 func (r *Replica) stepJoinState(p *peer, m *wire.Message, fx *Effects) {
-	q := r.pri
-	if !p.joining || p.join.id != m.JoinID || p.join.phase != joinAsked || !q.active {
+	if !p.joining || p.join.id != m.JoinID || p.join.phase != joinAsked || !r.joinsMayBegin() {
 		return
 	}
 	p.join.mode, p.join.keys = r.joinMode(m)
@@ -145,11 +150,18 @@ func (r *Replica) stepJoinState(p *peer, m *wire.Message, fx *Effects) {
 	p.acked = seqOf(r.last)
 	p.waiting = 0
 	p.join.since = r.node.Now
-	fx.send(p.id, wire.Message{
+	m = &wire.Message{
 		Kind: wire.KindJoinStart, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id,
 		Version: r.last, Committed: r.log.committed, Mode: p.join.mode, Flush: r.flush, Ring: r.log.ring(),
 		Sessions: r.sessions.states(r.sessions.ids()),
-	})
+	}
+	if len(m.Ring) > 0 && planted.Is(planted.RingNotSentToJoiner) {
+		m.Ring, m.Committed = nil, m.Version
+	}
+	if len(m.Sessions) > 0 && planted.Is(planted.SessionsNotSentToJoiner) {
+		m.Sessions = nil
+	}
+	fx.send(p.id, *m)
 }
 
 // stepJoinStart takes the ring and the session table; live operations follow on this connection.
@@ -158,7 +170,7 @@ func (r *Replica) stepJoinStart(from clustermap.ServerID, m *wire.Message, fx *E
 		return
 	}
 	r.join.live = true
-	if r.flush != m.Flush {
+	if r.flush != m.Flush && !planted.Is(planted.FlushNotSentToJoiner) {
 		r.flush = m.Flush
 		r.write(fx, Write{IsFlush: true, Flush: m.Flush})
 	}
@@ -204,7 +216,10 @@ func (r *Replica) Chunk(epoch uint32, joinID uint64, values []wire.Value, fx *Ef
 		return false
 	}
 	for _, v := range values {
-		if _, ok := r.join.touched[v.Key]; !ok {
+		if v.Item == nil && planted.Is(planted.ExtraKeysStay) {
+			continue
+		}
+		if _, ok := r.join.touched[v.Key]; !ok || planted.Is(planted.SnapshotOverLive) {
 			r.write(fx, Write{Key: v.Key, Item: v.Item})
 		}
 	}
@@ -233,7 +248,10 @@ func (r *Replica) CopyDone(c *Copy, upTo uint64, err error, fx *Effects) {
 // stepJoinEnd: the snapshot is in. It may hold operations up to m.Version, so
 // the join is done only when this replica has taken those.
 func (r *Replica) stepJoinEnd(from clustermap.ServerID, m *wire.Message, fx *Effects) {
-	if r.role != roleJoiner || !r.fromPrimary(from) || r.join.id != m.JoinID || !r.join.live || seqOf(r.last) < seqOf(m.Version) {
+	if r.role != roleJoiner || !r.fromPrimary(from) || r.join.id != m.JoinID || !r.join.live {
+		return
+	}
+	if seqOf(r.last) < seqOf(m.Version) && !planted.Is(planted.JoinEndsEarly) {
 		return
 	}
 	if r.unfinished {
@@ -260,8 +278,14 @@ func (r *Replica) stepJoinDone(p *peer, m *wire.Message, fx *Effects) {
 // lease (R6); from then on every commit and every lease needs it. It is
 // reported after that.
 func (r *Replica) tryCount(p *peer, fx *Effects) {
-	if !p.joining || p.counted || p.join.phase != joinDone || !r.pri.active ||
-		p.acked < seqOf(r.log.committed) || !r.node.Leases.Holds(p.id, r.node.Now) {
+	switch {
+	case !p.joining || p.counted || !r.joinsMayBegin():
+		return
+	case p.join.phase != joinDone && !(p.join.live && planted.Is(planted.CountedBeforeCopied)):
+		return
+	case p.acked < seqOf(r.log.committed) && !planted.Is(planted.CountedBeforeCaughtUp):
+		return
+	case !r.node.Leases.Holds(p.id, r.node.Now) && !planted.Is(planted.CountedWithoutGrant):
 		return
 	}
 	p.counted = true
@@ -272,7 +296,7 @@ func (r *Replica) tryCount(p *peer, fx *Effects) {
 
 // tickJoin repeats and begins what is due.
 func (r *Replica) tickJoin(p *peer, fx *Effects) {
-	if !r.pri.active {
+	if !r.joinsMayBegin() {
 		return
 	}
 	now := r.node.Now

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/planted"
 )
 
 // Leases (R5) are between servers, for all partitions at once. Times are in
@@ -54,10 +55,17 @@ func (l *Leases) Grant(from clustermap.ServerID, now int64) (mapVersion uint64) 
 // clock); awake is Node.Awake, for Silent. It counts only if our map is at least as new as the granter's.
 func (l *Leases) Granted(from clustermap.ServerID, sent int64, mapVersion uint64, awake int64) {
 	l.heard[from] = awake
-	if mapVersion > l.mapVersion {
+	if planted.Is(planted.LeaseFromArrival) {
+		sent = awake
+	}
+	if mapVersion > l.mapVersion && !planted.Is(planted.GrantsWithoutMap) {
 		return
 	}
-	if until := sent + held; until > l.held[from] {
+	length := held
+	if planted.Is(planted.LeaseWithoutDrift) {
+		length = granted
+	}
+	if until := sent + length; until > l.held[from] {
 		l.held[from] = until
 	}
 }
@@ -67,6 +75,9 @@ func (l *Leases) Holds(by clustermap.ServerID, now int64) bool { return l.held[b
 
 // GrantedUntil is when the last lease granted to the server has surely ended.
 func (l *Leases) GrantedUntil(to clustermap.ServerID) int64 {
+	if planted.Is(planted.GrantsForgottenAtBoot) {
+		return l.granted[to]
+	}
 	return max(l.granted[to], l.boot+granted)
 }
 

@@ -3,6 +3,7 @@ package replica
 import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -117,7 +118,7 @@ func (l *oplog) covers(version uint64) (keys []string, ok bool) {
 		from = 0
 	} else {
 		for i := range l.entries {
-			if l.entries[i].version == version {
+			if e := l.entries[i].version; e == version || seqOf(e) == seqOf(version) && planted.Is(planted.TailByNumber) {
 				from = i + 1
 				break
 			}

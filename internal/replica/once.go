@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -28,7 +29,7 @@ func (r *Replica) onceMore(req *wire.Request, t Token, found, cur *item.Item, de
 	}
 	s.seen = r.node.Now
 	lowest := max(s.lowest, req.Lowest)
-	if req.Number < lowest {
+	if req.Number < lowest && !planted.Is(planted.GivenUpExecuted) {
 		// Its gateway has given it up or has its answer: nobody waits for this one.
 		fx.Replies = append(fx.Replies, Reply{Token: t, Result: item.Result{Status: item.FateUnknown}})
 		return true
@@ -38,7 +39,7 @@ func (r *Replica) onceMore(req *wire.Request, t Token, found, cur *item.Item, de
 		return true
 	}
 	done := s.result(req.Number)
-	if done == nil {
+	if done == nil || planted.Is(planted.RetryExecutedAgain) {
 		return false
 	}
 	res := resultOf(req.Op, done)

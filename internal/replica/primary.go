@@ -3,6 +3,7 @@ package replica
 import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -97,7 +98,7 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	for _, id := range r.cfg.Joining {
 		q.peers = append(q.peers, &peer{id: id, joining: true, join: outgoing{incarnation: r.node.incarnationOf(id)}})
 	}
-	if r.persisted == r.last {
+	if r.allStored() {
 		r.askRings(fx)
 	}
 	r.tryReady(fx)
@@ -218,7 +219,7 @@ func (r *Replica) Drain(fx *Effects) (again bool) {
 	keep := q.waits[:0]
 	for i := range q.waits {
 		w := &q.waits[i]
-		if seqOf(w.depends) > seqOf(r.log.committed) || w.local && !leased {
+		if seqOf(w.depends) > seqOf(r.log.committed) && !planted.Is(planted.WriteAnsweredBeforeCommit) || w.local && !leased {
 			again = again || w.local && !leased
 			keep = append(keep, *w)
 			continue
@@ -233,8 +234,12 @@ func (r *Replica) Drain(fx *Effects) (again bool) {
 // leased tells whether a lease of every counted member is held now (R5). A sole
 // replica needs none.
 func (r *Replica) leased() bool {
+	now := r.node.Now
+	if planted.Is(planted.LeaseClockStops) {
+		now = r.node.Awake()
+	}
 	for _, p := range r.pri.peers {
-		if (!p.joining || p.counted) && !r.node.Leases.Holds(p.id, r.node.Now) {
+		if (!p.joining || p.counted && !planted.Is(planted.JoinerWithoutLease)) && !r.node.Leases.Holds(p.id, now) && !planted.Is(planted.NoLease) {
 			return false
 		}
 	}
@@ -243,7 +248,7 @@ func (r *Replica) leased() bool {
 
 // afterOwnWrites goes on with whatever waited for this server's own store.
 func (r *Replica) afterOwnWrites(fx *Effects) {
-	if !r.pri.ready && r.persisted == r.last {
+	if !r.pri.ready && r.allStored() {
 		r.askRings(fx)
 		r.tryReady(fx)
 	}
@@ -277,8 +282,11 @@ func (r *Replica) tryCommit(fx *Effects) {
 	}
 	seq := seqOf(r.persisted)
 	keep := seqOf(r.last)
+	if seq < keep && planted.Is(planted.CommitBeforeOwnStore) {
+		seq = keep
+	}
 	for _, p := range q.peers {
-		if !p.joining || p.counted {
+		if !p.joining || p.counted && !planted.Is(planted.JoinerNotCounted) {
 			seq = min(seq, p.acked)
 		}
 		if !p.joining || p.join.live {

@@ -16,7 +16,7 @@ func (r *Replica) Tick(fx *Effects) {
 	for _, p := range q.peers {
 		switch {
 		case !p.joining && !p.agreed:
-			if r.persisted == r.last && !p.reading && now-p.asked > retryAfter {
+			if r.allStored() && !p.reading && now-p.asked > retryAfter {
 				r.askRing(p, fx)
 			}
 		case p.joining:
@@ -55,7 +55,7 @@ func (r *Replica) PeerConnected(id clustermap.ServerID, fx *Effects) {
 		r.restartJoin(p, fx)
 	case p.agreed:
 		r.resend(p, fx)
-	case r.persisted == r.last:
+	case r.allStored():
 		r.askRing(p, fx)
 	}
 }

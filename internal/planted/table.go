@@ -1,0 +1,96 @@
+//go:build planted
+
+package planted
+
+// Info is what there is to say of one bug.
+type Info struct {
+	Bug  Bug
+	Name string
+	// Rule is what it breaks (DESIGN.md §4).
+	Rule string
+	// What is broken, in a sentence.
+	What string
+	// Seeds is within how many seeds the simulator finds it.
+	Seeds int
+	// Masked tells which other rule keeps this one's absence from showing; such a
+	// bug need not be found.
+	Masked string
+}
+
+// All is every bug, in the order of the rules.
+var All = []Info{
+	{AckBeforeStored, "ack-before-stored", "R1", "A backup acknowledges an operation before it is in its store.", 400, ""},
+	{CommitBeforeOwnStore, "commit-before-own-store", "R2", "A primary counts its own copy before it is in its store.", 400, ""},
+	{GapTaken, "gap-taken", "R1", "A replica takes an operation that does not follow what it has.", 400, ""},
+
+	{WriteAnsweredBeforeCommit, "write-answered-before-commit", "R2", "A write is answered as soon as it is ordered.", 400, ""},
+	{ReadPastWrites, "read-past-writes", "R2", "A get of a key with a write in flight answers the new value at once.", 400, ""},
+	{InFlightIgnored, "in-flight-ignored", "R2", "An operation is executed on the stored value although a newer one is in flight: a cas compares, an incr counts, with the old one.", 400, ""},
+	{JoinerNotCounted, "joiner-not-counted", "R2", "A joiner that has caught up is reported, but commits do not wait for it.", 400, ""},
+	{JoinerWithoutLease, "joiner-without-lease", "R2, R5", "Reads do not need a lease of a counted joiner.", 400, ""},
+	{CountedBeforeCopied, "counted-before-copied", "R6", "A joiner is counted and reported before the snapshot is in.", 400, ""},
+	{CountedBeforeCaughtUp, "counted-before-caught-up", "R6", "A joiner is counted before it has stored all that is committed.", 400, ""},
+	{CountedWithoutGrant, "counted-without-grant", "R6", "A joiner is counted before it has granted a lease.", 400, ""},
+
+	{OldEpochTaken, "old-epoch-taken", "R3, R10", "A backup takes operations of an older epoch's primary.", 400, ""},
+	{RoleOutlivesIncarnation, "role-outlives-incarnation", "R3", "A restarted server goes on in the roles that its last run had.", 400, ""},
+	{SeqRestarts, "seq-restarts", "R1", "After a restart sequence numbers begin again.", 400, ""},
+	{SeqPerEpoch, "seq-per-epoch", "R1", "Sequence numbers begin again with each epoch.", 400, ""},
+
+	{RingsNotCompared, "rings-not-compared", "R4", "A new primary goes on without making the members agree.", 400, ""},
+	{RingsOneWay, "rings-one-way", "R4", "A new primary mends what others lack, not what it lacks itself.", 400, ""},
+	{SessionsNotMended, "sessions-not-mended", "R4, R8", "A new primary mends keys but not sessions.", 400, ""},
+	{RingReadTooEarly, "ring-read-too-early", "R4", "A new primary compares rings and reads values before all that it took is in its store.", 400, ""},
+	{LateReconcileTaken, "late-reconcile-taken", "R4", "A backup takes a Reconcile that comes after operations of the epoch.", 400, ""},
+	{ServedBeforeRecorded, "served-before-recorded", "R4", "A primary serves when it reports, before its epoch is recorded Active.", 400, ""},
+	{ActiveKeptAtFailover, "active-kept-at-failover", "R4", "A failover leaves the partition Active.", 400, ""},
+	{ActiveKeptAtDrop, "active-kept-at-drop", "R4", "The managers drop a restarted backup and the partition stays Active.", 400, ""},
+	{LastKnownNotRecorded, "last-known-not-recorded", "R4", "Recording an activation leaves LastKnown as it was.", 400, ""},
+	{PromotedUnasked, "promoted-unasked", "R4, R6", "The managers make a joiner a replica before its primary has asked for it.", 400, ""},
+	{JoinerLeads, "joiner-leads", "R4, R9", "With all replicas gone a joiner, which never activated, leads.", 400, ""},
+	{ActivationOfAnyEpoch, "activation-of-any-epoch", "R4", "An activation reported for an older epoch is recorded for the present one.", 400, ""},
+	{InSyncOfAnyEpoch, "in-sync-of-any-epoch", "R6", "A joiner reported for an older epoch becomes a replica of the present one.", 400, ""},
+
+	{NoLease, "no-lease", "R5", "A get is answered without leases.", 400, ""},
+	{LeaseNotRechecked, "lease-not-rechecked", "R5", "The lease is looked at before the value is read from the store, not after.", 400, ""},
+	{LeaseOnWallClock, "lease-on-wall-clock", "R5", "Leases are measured by wall clocks, which are set now and then.", 400, ""},
+	{LeaseClockStops, "lease-clock-stops", "R5", "The holder's clock does not count the time in which it is suspended.", 400, ""},
+	{LeaseFromArrival, "lease-from-arrival", "R5", "A lease is counted from when the grant came, not from when it was asked for.", 400, ""},
+	{LeaseWithoutDrift, "lease-without-drift", "R5", "Holder and granter count the same length, as if no clock ran faster than another.", 400, ""},
+	{GrantsWithoutMap, "grants-without-map", "R5", "A grant counts whatever map its granter had.", 400, ""},
+	{GrantsForgottenAtBoot, "grants-forgotten-at-boot", "R5", "A starting server does not count itself as having granted every lease.", 400, ""},
+	{WaitSkipped, "wait-skipped", "R5", "A new primary does not wait until the leases that it granted to the old one have ended.", 400, ""},
+	{WaitForWrongPrimary, "wait-for-wrong-primary", "R5", "A new primary waits for the leases of the last epoch's primary, which never served, instead of the last recorded one's.", 400, ""},
+	{CacheOfEarlierTerm, "read-of-earlier-term", "R5", "A value that was asked for in an earlier time as primary answers a request of now.", 400, ""},
+
+	{JoinBeforeServing, "join-before-serving", "R6", "Joins begin before the primary serves.", 400, ""},
+	{RingNotSentToJoiner, "ring-not-sent-to-joiner", "R6", "A joiner gets no ring.", 400, ""},
+	{SessionsNotSentToJoiner, "sessions-not-sent-to-joiner", "R6, R8", "A joiner gets no session table.", 400, ""},
+	{NoTombstones, "no-tombstones", "R6", "Live deletes leave no tombstones during a join.", 400, ""},
+	{SnapshotOverLive, "snapshot-over-live", "R7", "A join's snapshot replaces what live operations of the join wrote.", 400, ""},
+	{JoinEndsEarly, "join-ends-early", "R6", "A join is done although the snapshot may hold operations that the joiner has not taken.", 400, ""},
+
+	{ExtraKeysStay, "extra-keys-stay", "R7", "Keys that the primary does not have are not deleted on return.", 400, ""},
+	{UnfinishedTakenAsEqual, "unfinished-taken-as-equal", "R7", "A store whose join is unfinished is taken at its position.", 400, ""},
+	{TailByNumber, "tail-by-number", "R7", "A joiner's position is looked up by its sequence number alone, whatever its epoch.", 400, ""},
+	{NewerVersionStays, "newer-version-stays", "R7", "A join's snapshot does not replace items of a higher version.", 400, ""},
+
+	{RetryExecutedAgain, "retry-executed-again", "R8", "A retry is executed as a new operation.", 400, ""},
+	{FailedRetryNotRecorded, "failed-retry-not-recorded", "R8", "A retry that fails without a write is not put into the stream.", 400, ""},
+	{AnyTryHeeded, "any-try-heeded", "R8", "A gateway heeds the answer to any of its tries.", 400, ""},
+	{UnknownSessionRepeated, "unknown-session-repeated", "R8", "A gateway repeats a retry whose session is unknown in a new session.", 400, ""},
+	{GivenUpExecuted, "given-up-executed", "R8", "A write below the session's lowest outstanding number is executed.", 400, ""},
+	{FateTakenAsNotDone, "fate-taken-as-not-done", "R8", "A primary that steps down says of writes that it had ordered that they were refused.", 400, ""},
+
+	{ResumeNotAlone, "resume-not-alone", "R9", "All stores that are back resume a partition together.", 400, ""},
+	{UncertainResumes, "uncertain-resumes", "R9", "A store that lost its tail with the power resumes like any other.", 400, ""},
+	{UnfinishedResumes, "unfinished-resumes", "R9", "A store whose join is unfinished resumes.", 400, ""},
+
+	{WriteOfOldEpoch, "write-of-old-epoch", "R10", "A primary takes requests of gateways that know an older epoch.", 400, ""},
+
+	{ExpiryAtBackup, "expiry-at-backup", "R11", "A backup judges expiry by its own clock.", 400, ""},
+	{ExpiredNotDeleted, "expired-not-deleted", "R11", "An expired item is a miss without being deleted.", 400, ""},
+	{FlushNotSentToJoiner, "flush-not-sent-to-joiner", "R11, R6", "A joiner does not get the flush record.", 400, ""},
+	{FlushNotVersioned, "flush-not-versioned", "R11", "Items below the flush's version are not misses.", 400, ""},
+	{FlushInMemory, "flush-in-memory", "R11", "The flush record is lost in a restart.", 400, ""},
+}
