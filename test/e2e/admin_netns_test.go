@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,137 +13,33 @@ import (
 	"github.com/kumofs/kumofs/test/e2e/load"
 )
 
-// hosts are network namespaces on one bridge, each with a name, as four
-// machines on one switch. The test process stays in its own namespace, which is
-// on the switch too.
-type hosts struct {
-	t      *testing.T
-	prefix string
-	net    string // the first three bytes of every address
-	names  []string
-}
-
-// addr is the address of host i; they count from 0.
-func (h *hosts) addr(i int) string { return fmt.Sprintf("%s.%d", h.net, i+1) }
-
-func command(t *testing.T, argv ...string) error {
-	t.Helper()
-	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, out)
-	}
-	return nil
-}
-
-func newHosts(t *testing.T, names ...string) *hosts {
-	t.Helper()
-	needRoot(t, "network namespaces")
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("not run: there is no ip(8)")
-	}
-	h := &hosts{t: t, prefix: fmt.Sprintf("kumo%d", os.Getpid()%10000), names: names,
-		// A network of its own: with two runs on one, each would reach the other's cluster.
-		net: fmt.Sprintf("10.%d.%d", 100+os.Getpid()/250%100, os.Getpid()%250)}
-	if err := command(t, "ip", "netns", "add", h.ns("probe")); err != nil {
-		t.Skipf("not run: no network namespaces here: %v", err)
-	}
-	_ = command(t, "ip", "netns", "del", h.ns("probe"))
-	t.Cleanup(h.remove)
-	must := func(line string) {
-		t.Helper()
-		if err := command(t, strings.Fields(line)...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	must("ip link add " + h.prefix + "br type bridge")
-	must("ip addr add " + h.net + ".254/24 dev " + h.prefix + "br")
-	must("ip link set " + h.prefix + "br up")
-	var table strings.Builder
-	table.WriteString("127.0.0.1 localhost\n")
-	for i, name := range names {
-		fmt.Fprintf(&table, "%s %s\n", h.addr(i), name)
-	}
-	for i, name := range names {
-		ns := h.ns(name)
-		must("ip netns add " + ns)
-		must(fmt.Sprintf("ip link add %sv%d type veth peer name eth0 netns %s", h.prefix, i, ns))
-		must(fmt.Sprintf("ip link set %sv%d master %sbr up", h.prefix, i, h.prefix))
-		must(fmt.Sprintf("ip -n %s addr add %s/24 dev eth0", ns, h.addr(i)))
-		must("ip -n " + ns + " link set eth0 up")
-		must("ip -n " + ns + " link set lo up")
-		// `ip netns exec` puts these in the place of /etc's.
-		dir := "/etc/netns/" + ns
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		for file, text := range map[string]string{"hosts": table.String(), "resolv.conf": "", "nsswitch.conf": "hosts: files\n"} {
-			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	return h
-}
-
-func (h *hosts) ns(name string) string { return h.prefix + name }
-
-func (h *hosts) remove() {
-	for _, name := range h.names {
-		_ = command(h.t, "ip", "netns", "del", h.ns(name)) // not made yet
-		_ = os.RemoveAll("/etc/netns/" + h.ns(name))
-	}
-	_ = command(h.t, "ip", "link", "del", h.prefix+"br")
-	_ = os.Remove("/etc/netns") // if it is empty
-	if out, err := exec.Command("ip", "netns", "list").Output(); err == nil && strings.Contains(string(out), h.prefix) {
-		h.t.Errorf("namespaces are left: %s", out)
-	}
-}
-
-// on is a command line that runs on a host.
-func (h *hosts) on(name string, argv ...string) []string {
-	return append([]string{"ip", "netns", "exec", h.ns(name)}, argv...)
-}
-
-// link cuts a host's cable or puts it back.
-func (h *hosts) link(i int, state string) {
-	h.t.Helper()
-	if err := command(h.t, "ip", "link", "set", fmt.Sprintf("%sv%d", h.prefix, i), state); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
-// deaf makes what a host sends to others vanish, or undoes it: packets to
-// them go to a hardware address that nobody has.
-func (h *hosts) deaf(from string, to []int, on bool) {
-	h.t.Helper()
-	for _, i := range to {
-		argv := []string{"ip", "-n", h.ns(from), "neigh", "replace", h.addr(i), "lladdr", "02:de:ad:00:00:01", "nud", "permanent", "dev", "eth0"}
-		if !on {
-			argv = []string{"ip", "-n", h.ns(from), "neigh", "del", h.addr(i), "dev", "eth0"}
-		}
-		if err := command(h.t, argv...); err != nil {
-			h.t.Fatal(err)
-		}
-	}
-}
-
 // TestSixNodeForm is the README's cluster of machines by their names, each a
 // network namespace, with partitions of one server from the others.
 func TestSixNodeForm(t *testing.T) {
-	h := newHosts(t, "svr1", "svr2", "svr3", "cli1")
+	h, err := harness.NewHosts(t, "svr1", "svr2", "svr3", "cli1")
+	if err != nil {
+		t.Skip("not run: ", err)
+	}
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	dir := t.TempDir()
 	prog := func(name string) string { return tool(t, name) }
-	mgr := start(t, dir, h.on("svr1", prog("kumo-manager"), "-v", "-l", "svr1")...)
+	mgr := start(t, dir, h.On("svr1", prog("kumo-manager"), "-v", "-l", "svr1")...)
 	var servers []*daemon
 	for _, s := range []string{"svr1", "svr2", "svr3"} {
-		servers = append(servers, start(t, dir, h.on(s, prog("kumo-server"), "-v", "-l", s, "-m", "svr1", "-s", filepath.Join(dir, "kumodb-"+s+".tch"))...))
+		servers = append(servers, start(t, dir, h.On(s, prog("kumo-server"), "-v", "-l", s, "-m", "svr1", "-s", filepath.Join(dir, "kumodb-"+s+".tch"))...))
 	}
-	gw := start(t, dir, h.on("cli1", prog("kumo-gateway"), "-v", "-m", "svr1", "-t", "11211")...)
+	gw := start(t, dir, h.On("cli1", prog("kumo-gateway"), "-v", "-m", "svr1", "-t", "11211")...)
 	for _, d := range append(servers, gw) {
 		d.says(15*time.Second, "connect success")
 	}
 	_ = mgr
 	ctl := func(args ...string) (string, error) {
-		code, out, stderr := run(t, 20*time.Second, dir, h.on("cli1", append([]string{prog("kumoctl"), "svr1"}, args...)...)...)
+		code, out, stderr := run(t, 20*time.Second, dir, h.On("cli1", append([]string{prog("kumoctl"), "svr1"}, args...)...)...)
 		if code != 0 {
 			return out, fmt.Errorf("kumoctl svr1 %v: status %d: %s", args, code, stderr)
 		}
@@ -155,13 +49,13 @@ func TestSixNodeForm(t *testing.T) {
 		t.Fatal(out, err)
 	}
 	out, err := ctl("status")
-	if err != nil || !strings.Contains(out, fmt.Sprintf("attached node:\n  %s:19800  (active)\n  %s:19800  (active)\n  %s:19800  (active)\nnot attached node:\n", h.addr(0), h.addr(1), h.addr(2))) {
+	if err != nil || !strings.Contains(out, fmt.Sprintf("attached node:\n  %s:19800  (active)\n  %s:19800  (active)\n  %s:19800  (active)\nnot attached node:\n", h.Addr(0), h.Addr(1), h.Addr(2))) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	ready := func(what string) time.Duration {
 		t.Helper()
 		return harness.Until(t, 40*time.Second, what, func() error {
-			code, out, stderr := run(t, 10*time.Second, dir, h.on("cli1", prog("kumostat"), "-m", "svr1", "replstat")...)
+			code, out, stderr := run(t, 10*time.Second, dir, h.On("cli1", prog("kumostat"), "-m", "svr1", "replstat")...)
 			if code != 0 || strings.Count(out, "ready") != 3 {
 				status, _ := ctl("status")
 				return fmt.Errorf("status %d: %s%s%s", code, out, stderr, status)
@@ -171,11 +65,11 @@ func TestSixNodeForm(t *testing.T) {
 	}
 	ready("three ready servers")
 	for _, s := range []string{"svr1", "svr2", "svr3"} {
-		if code, out, stderr := run(t, 10*time.Second, dir, h.on("cli1", prog("kumostat"), s, "replstat")...); code != 0 || strings.TrimSpace(out) != "ready" {
+		if code, out, stderr := run(t, 10*time.Second, dir, h.On("cli1", prog("kumostat"), s, "replstat")...); code != 0 || strings.TrimSpace(out) != "ready" {
 			t.Errorf("kumostat %s: status %d, %s%s", s, code, out, stderr)
 		}
 	}
-	addr := h.addr(3) + ":11211" // cli1, as its users reach it
+	addr := h.Addr(3) + ":11211" // cli1, as its users reach it
 	l := load.New(t, load.Options{Addr: addr, Keys: 3000, Seed: *seed})
 	l.Fill()
 	l.Start()
@@ -211,12 +105,12 @@ func TestSixNodeForm(t *testing.T) {
 		}
 		l.Mark("ready %v later", ready("ready after "+name).Round(time.Millisecond))
 	}
-	fault("svr3's cable is pulled", func() { h.link(2, "down") }, func() { h.link(2, "up") }, 5*time.Second)
-	fault("what svr2 sends vanishes", func() { h.deaf("svr2", []int{0, 2, 3}, true) }, func() { h.deaf("svr2", []int{0, 2, 3}, false) }, 5*time.Second)
+	fault("svr3's cable is pulled", func() { check(h.Link(2, "down")) }, func() { check(h.Link(2, "up")) }, 5*time.Second)
+	fault("what svr2 sends vanishes", func() { check(h.Deaf("svr2", []int{0, 2, 3}, true)) }, func() { check(h.Deaf("svr2", []int{0, 2, 3}, false)) }, 5*time.Second)
 	// No manager sees this one: the gateway reaches svr3 through another server.
-	fault("what svr3 sends to cli1 vanishes", func() { h.deaf("svr3", []int{3}, true) }, func() { h.deaf("svr3", []int{3}, false) }, 5*time.Second)
+	fault("what svr3 sends to cli1 vanishes", func() { check(h.Deaf("svr3", []int{3}, true)) }, func() { check(h.Deaf("svr3", []int{3}, false)) }, 5*time.Second)
 	if *long {
-		fault("what svr3 sends to svr2 vanishes", func() { h.deaf("svr3", []int{1}, true) }, func() { h.deaf("svr3", []int{1}, false) }, 5*time.Second)
+		fault("what svr3 sends to svr2 vanishes", func() { check(h.Deaf("svr3", []int{1}, true)) }, func() { check(h.Deaf("svr3", []int{1}, false)) }, 5*time.Second)
 	}
 	l.Run(time.Second)
 	finish(t, l, 10*clients, 5*time.Second, unknownWrite)
@@ -225,16 +119,15 @@ func TestSixNodeForm(t *testing.T) {
 			t.Errorf("svr%d ended with status %d", i+1, code)
 		}
 	}
-	h.equal(dir)
+	equal(t, h, dir)
 }
 
 // equal compares what the three servers hold.
-func (h *hosts) equal(dir string) {
-	t := h.t
+func equal(t *testing.T, h *harness.Hosts, dir string) {
 	t.Helper()
 	var first map[string]string
 	for _, s := range []string{"svr1", "svr2", "svr3"} {
-		code, out, stderr := run(t, 20*time.Second, dir, h.on("cli1", tool(t, "kumostat"), s, "checksum", "--json")...)
+		code, out, stderr := run(t, 20*time.Second, dir, h.On("cli1", tool(t, "kumostat"), s, "checksum", "--json")...)
 		answer := map[string]map[string]string{}
 		if err := json.Unmarshal([]byte(out), &answer); code != 0 || err != nil {
 			t.Fatalf("kumostat %s checksum: %v %s", s, err, stderr)

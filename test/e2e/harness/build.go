@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -39,7 +38,7 @@ var ports struct {
 }
 
 // FreePort is a port of loopback on which nobody listens.
-func FreePort(t testing.TB) int {
+func FreePort(t TB) int {
 	t.Helper()
 	ports.Lock()
 	defer ports.Unlock()
@@ -70,7 +69,7 @@ func PortFree(port int) bool {
 }
 
 // Until calls ok until it returns nil; after limit the test ends with its last error.
-func Until(t testing.TB, limit time.Duration, what string, ok func() error) (took time.Duration) {
+func Until(t TB, limit time.Duration, what string, ok func() error) (took time.Duration) {
 	t.Helper()
 	took, err := Poll(limit, ok)
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
@@ -23,23 +23,31 @@ type Options struct {
 	Dir     string // data and logs; "" is t.TempDir()
 	Servers int    // started and attached
 	Text    bool   // servers serve memcached too (-t)
+	// Managers and Gateways: 0 is one of each.
+	Managers, Gateways int
+	// Host tells where the process of a name (manager1, server1, gateway1 ...)
+	// runs: its IP address, and what to put before its command line so that it
+	// has that address. nil: everything on loopback.
+	Host func(name string) (ip string, prefix []string)
 
 	ManagerArgs, ServerArgs, GatewayArgs []string
 }
 
-// Cluster is a manager, servers and a gateway.
+// Cluster is managers, servers and gateways.
 type Cluster struct {
-	Manager *Process
-	Servers []*Process
-	Gateway *Process
+	Managers []*Process
+	Servers  []*Process
+	Gateways []*Process
+	// Manager and Gateway are the first of them.
+	Manager, Gateway *Process
 
-	t    testing.TB
+	t    TB
 	opt  Options
 	text []string // of each server
 }
 
 // New makes a cluster of which nothing runs yet.
-func New(t testing.TB, opt Options) *Cluster {
+func New(t TB, opt Options) *Cluster {
 	t.Helper()
 	if opt.Dir == "" {
 		opt.Dir = t.TempDir()
@@ -50,21 +58,56 @@ func New(t testing.TB, opt Options) *Cluster {
 		}
 	}
 	c := &Cluster{t: t, opt: opt}
-	addr := c.freeAddr()
-	c.Manager = newProcess(t, "manager", addr, opt.Dir,
-		append([]string{c.prog("kumo-manager"), "-v", "-l", addr}, opt.ManagerArgs...)...)
+	var managers []string
+	for i := range max(1, opt.Managers) {
+		managers = append(managers, c.freeAddr(fmt.Sprintf("manager%d", i+1)))
+	}
+	for i, addr := range managers {
+		argv := []string{c.prog("kumo-manager"), "-v", "-l", addr}
+		if others := slices.Delete(slices.Clone(managers), i, i+1); len(others) > 0 {
+			argv = append(argv, "-p", strings.Join(others, ","))
+		}
+		c.Managers = append(c.Managers, c.process(fmt.Sprintf("manager%d", i+1), addr, append(argv, opt.ManagerArgs...)))
+	}
+	c.Manager = c.Managers[0]
 	for range opt.Servers {
 		c.AddServer()
 	}
-	addr = c.freeAddr()
-	c.Gateway = newProcess(t, "gateway", addr, opt.Dir,
-		append([]string{c.prog("kumo-gateway"), "-v", "-m", c.Manager.Addr, "-t", addr}, opt.GatewayArgs...)...)
+	for i := range max(1, opt.Gateways) {
+		name := fmt.Sprintf("gateway%d", i+1)
+		addr := c.freeAddr(name)
+		argv := []string{c.prog("kumo-gateway"), "-v", "-m", c.managers(), "-t", addr}
+		c.Gateways = append(c.Gateways, c.process(name, addr, append(argv, opt.GatewayArgs...)))
+	}
+	c.Gateway = c.Gateways[0]
 	return c
+}
+
+// managers is the list of them as command lines have it.
+func (c *Cluster) managers() string {
+	var addrs []string
+	for _, m := range c.Managers {
+		addrs = append(addrs, m.Addr)
+	}
+	return strings.Join(addrs, ",")
+}
+
+func (c *Cluster) host(name string) (ip string, prefix []string) {
+	if c.opt.Host == nil {
+		return "127.0.0.1", nil
+	}
+	return c.opt.Host(name)
+}
+
+func (c *Cluster) process(name, addr string, argv []string) *Process {
+	c.t.Helper()
+	_, prefix := c.host(name)
+	return newProcess(c.t, name, addr, c.opt.Dir, append(slices.Clone(prefix), argv...)...)
 }
 
 // Start makes a cluster, starts it all, attaches the servers and waits until
 // they are ready.
-func Start(t testing.TB, opt Options) *Cluster {
+func Start(t TB, opt Options) *Cluster {
 	t.Helper()
 	c := New(t, opt)
 	c.StartAll()
@@ -76,23 +119,25 @@ func Start(t testing.TB, opt Options) *Cluster {
 
 func (c *Cluster) prog(name string) string { return filepath.Join(c.opt.Bin, name) }
 
-func (c *Cluster) freeAddr() string {
+func (c *Cluster) freeAddr(name string) string {
 	c.t.Helper()
-	return fmt.Sprintf("127.0.0.1:%d", FreePort(c.t))
+	ip, _ := c.host(name)
+	return fmt.Sprintf("%s:%d", ip, FreePort(c.t))
 }
 
 // AddServer adds one more server, which is not started.
 func (c *Cluster) AddServer() *Process {
 	c.t.Helper()
 	i := len(c.Servers) + 1
-	addr, stream := c.freeAddr(), FreePort(c.t)
-	argv := []string{c.prog("kumo-server"), "-v", "-m", c.Manager.Addr, "-l", addr, "-L", strconv.Itoa(stream), "-s", fmt.Sprintf("./kumodb%d", i)}
+	name := fmt.Sprintf("server%d", i)
+	addr, stream := c.freeAddr(name), FreePort(c.t)
+	argv := []string{c.prog("kumo-server"), "-v", "-m", c.managers(), "-l", addr, "-L", strconv.Itoa(stream), "-s", fmt.Sprintf("./kumodb%d", i)}
 	text := ""
 	if c.opt.Text {
-		text = c.freeAddr()
+		text = c.freeAddr(name)
 		argv = append(argv, "-t", text)
 	}
-	p := newProcess(c.t, fmt.Sprintf("server%d", i), addr, c.opt.Dir, append(argv, c.opt.ServerArgs...)...)
+	p := c.process(name, addr, append(argv, c.opt.ServerArgs...))
 	c.Servers = append(c.Servers, p)
 	c.text = append(c.text, text)
 	return p
@@ -100,7 +145,7 @@ func (c *Cluster) AddServer() *Process {
 
 // All is every process.
 func (c *Cluster) All() []*Process {
-	return append([]*Process{c.Manager, c.Gateway}, c.Servers...)
+	return slices.Concat(c.Managers, c.Gateways, c.Servers)
 }
 
 // StartAll starts all that do not run.
@@ -123,7 +168,7 @@ func (c *Cluster) Text(p *Process) string {
 	return ""
 }
 
-// TryCtl runs kumoctl on the manager.
+// TryCtl runs kumoctl on the managers.
 func (c *Cluster) TryCtl(args ...string) (string, error) {
 	limit := 10 * time.Second
 	for _, a := range args {
@@ -131,7 +176,7 @@ func (c *Cluster) TryCtl(args ...string) (string, error) {
 			limit = 3 * time.Minute
 		}
 	}
-	out, err := run(limit, append([]string{c.prog("kumoctl"), c.Manager.Addr}, args...)...)
+	out, err := run(limit, append([]string{c.prog("kumoctl"), c.managers()}, args...)...)
 	return string(out), err
 }
 
@@ -242,7 +287,7 @@ func (c *Cluster) PollReady(limit time.Duration) (time.Duration, error) {
 		if s.Short+s.Unavailable+s.Moving > 0 || len(s.Attached) == 0 {
 			return fmt.Errorf("attached %d, partitions short %d, unavailable %d, copies to make %d", len(s.Attached), s.Short, s.Unavailable, s.Moving)
 		}
-		out, err := run(10*time.Second, c.prog("kumostat"), "-m", c.Manager.Addr, "replstat", "--json")
+		out, err := run(10*time.Second, c.prog("kumostat"), "-m", c.managers(), "replstat", "--json")
 		if err != nil {
 			return err
 		}
@@ -262,124 +307,23 @@ func (c *Cluster) PollReady(limit time.Duration) (time.Duration, error) {
 	})
 }
 
-// Map is the manager's cluster map.
+// Map is the managers' cluster map.
 func (c *Cluster) Map() *clustermap.Map {
 	c.t.Helper()
-	client := tools.NewClient("manager", c.Manager.Addr)
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	m, err := client.Map(ctx)
+	m, err := c.TryMap()
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	return m
 }
 
-// stat is `kumostat ADDR KEY --json` decoded into v.
-func (c *Cluster) stat(p *Process, key string, v any) {
-	c.t.Helper()
-	out, err := run(30*time.Second, c.prog("kumostat"), p.Addr, key, "--json")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	answer := map[string]json.RawMessage{}
-	if err := json.Unmarshal(out, &answer); err == nil {
-		err = json.Unmarshal(answer[key], v)
-	}
-	if err != nil {
-		c.t.Fatalf("kumostat %s %s: %v\n%s", p.Addr, key, err, out)
-	}
-}
-
-// Stats are the numbers of `kumostat ADDR stats`.
-func (c *Cluster) Stats(p *Process) map[string]int64 {
-	c.t.Helper()
-	all := map[string]any{}
-	c.stat(p, "stats", &all)
-	nums := map[string]int64{}
-	for k, v := range all {
-		if f, ok := v.(float64); ok {
-			nums[k] = int64(f)
-		}
-	}
-	return nums
-}
-
-// Sum adds one of the Stats over servers that run.
-func (c *Cluster) Sum(key string) (n int64) {
-	c.t.Helper()
-	for _, p := range c.Servers {
-		if p.PID() != 0 {
-			n += c.Stats(p)[key]
-		}
-	}
-	return n
-}
-
-// nothing is the checksum of a partition without pairs.
-const nothing = "0000000000000000 0"
-
-// Checksums are those of every partition of which a server's store holds
-// pairs: "SUM COUNT" by number.
-func (c *Cluster) Checksums(p *Process) map[uint16]string {
-	c.t.Helper()
-	raw := map[string]string{}
-	c.stat(p, "checksum", &raw)
-	sums := map[uint16]string{}
-	for k, v := range raw {
-		n, err := strconv.Atoi(k)
-		if err != nil {
-			c.t.Fatalf("kumostat %s checksum: %q", p.Addr, k)
-		}
-		if v != nothing { // a server that knows the partition may hold nothing of it
-			sums[uint16(n)] = v
-		}
-	}
-	return sums
-}
-
-// CheckCopies compares every partition's checksum over its replicas, which must
-// be three (or all the servers that there are), and gives how many pairs the
-// cluster holds. Writes must have ended.
-func (c *Cluster) CheckCopies() (items int64) {
-	c.t.Helper()
-	m := c.Map()
-	sums := map[clustermap.ServerID]map[uint16]string{}
-	for _, s := range m.Servers {
-		for _, p := range c.Servers {
-			if p.Addr == s.Addr && p.PID() != 0 {
-				sums[s.ID] = c.Checksums(p)
-			}
-		}
-	}
-	want := min(m.Replication, len(m.Servers))
-	bad := 0
-	complain := func(format string, a ...any) {
-		if bad++; bad <= 10 {
-			c.t.Errorf(format, a...)
-		}
-	}
-	for i := range m.Partitions {
-		part := &m.Partitions[i]
-		if len(part.Replicas) != want {
-			complain("partition %d has %d copies, not %d: %v", i, len(part.Replicas), want, part.Replicas)
-		}
-		first := sums[part.Primary()][uint16(i)]
-		for _, id := range part.Replicas {
-			if sum := sums[id][uint16(i)]; sum != first {
-				complain("partition %d: %s has %q, its primary %s has %q", i, m.Server(id).Addr, sum, m.Server(part.Primary()).Addr, first)
-			}
-		}
-		if _, count, ok := strings.Cut(first, " "); ok {
-			n, _ := strconv.ParseInt(count, 10, 64)
-			items += n
-		}
-	}
-	if bad > 0 {
-		c.t.Errorf("%d partitions have not their copies", bad)
-	}
-	return items
+// TryMap is Map that tells instead of failing.
+func (c *Cluster) TryMap() (*clustermap.Map, error) {
+	client := tools.NewClient("manager", strings.Split(c.managers(), ",")...)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return client.Map(ctx)
 }
 
 // MostPrimaries is the running server that leads the most partitions.

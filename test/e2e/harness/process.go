@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -23,7 +22,7 @@ type Process struct {
 	Name string
 	Addr string // where it listens
 
-	t    testing.TB
+	t    TB
 	argv []string
 	dir  string
 	log  string
@@ -35,7 +34,7 @@ type Process struct {
 	starts   int
 }
 
-func newProcess(t testing.TB, name, addr, dir string, argv ...string) *Process {
+func newProcess(t TB, name, addr, dir string, argv ...string) *Process {
 	p := &Process{Name: name, Addr: addr, t: t, argv: argv, dir: dir, log: filepath.Join(dir, name+".log")}
 	t.Cleanup(p.cleanup)
 	return p
