@@ -17,6 +17,8 @@ type Options struct {
 	Trace io.Writer
 	// Without are faults of the schedule that do not happen.
 	Without map[int]bool
+	// Noise has delays and the like drawn anew; the schedule of faults stays.
+	Noise uint64
 
 	// The shape of the cluster. Witnesses are servers that vote among the managers.
 	Servers, Managers, Witnesses, Gateways, Partitions int
@@ -88,7 +90,7 @@ func Run(opt Options) Result {
 
 func newWorld(opt Options) *World {
 	w := &World{trace: opt.Trace, stats: map[string]int{}, opt: opt}
-	w.rng = w.stream(0)
+	w.rng = w.stream(1<<32 + opt.Noise)
 	if opt.Servers == 0 {
 		w.opt.draw(w.stream(2))
 	}
