@@ -31,8 +31,8 @@ type disk struct {
 	filling, writing *batch
 	// Until then a commit takes long, or is not done; finds no room; fails.
 	slowUntil, stalledUntil, fullUntil, failsUntil int64
-	// release ends the wait of a commit for a stalled disk.
-	release func()
+	// stalled is what waits for a stalled disk.
+	stalled []func()
 }
 
 // partStore is one partition's key range. Items are kept as records, as in the
@@ -155,7 +155,27 @@ func (d *disk) crash(w *World) {
 	if d.writing != nil && w.chance(0.5) {
 		d.apply(w, d.writing)
 	}
-	d.writing, d.filling, d.release = nil, &batch{}, nil
+	d.writing, d.filling, d.stalled = nil, &batch{}, nil
+}
+
+// whenMoving calls do, or has it wait for a stalled disk.
+func (d *disk) whenMoving(w *World, do func()) {
+	if d.stalledUntil > w.now {
+		d.stalled = append(d.stalled, do)
+	} else {
+		do()
+	}
+}
+
+// move goes on with what waits, if the disk is not stalled any more.
+func (d *disk) move(w *World) {
+	if d.stalledUntil <= w.now {
+		list := d.stalled
+		d.stalled = nil
+		for _, do := range list {
+			do()
+		}
+	}
 }
 
 // commit starts the next batch if the last one is done.
@@ -184,7 +204,6 @@ func (s *Server) write(b *batch) {
 		if d.writing != b {
 			return // crashed meanwhile
 		}
-		d.release = nil
 		switch {
 		case d.failsUntil > w.now:
 			w.stats["stores failed"]++
@@ -203,16 +222,7 @@ func (s *Server) write(b *batch) {
 			s.after(w.between(0, 200*microsecond), func() { s.stored(b) })
 		}
 	}
-	if d.stalledUntil > w.now+took {
-		d.release = done
-		w.after(d.stalledUntil-w.now, func() {
-			if d.release != nil && d.writing == b {
-				d.release()
-			}
-		})
-		return
-	}
-	w.after(took, done)
+	w.after(took, func() { d.whenMoving(w, done) })
 }
 
 // stored tells the replicas that their writes are in the store.
@@ -278,25 +288,24 @@ func (s *Server) stepDown() (list []control.PartitionEpoch) {
 func (s *Server) read(rd replica.Read) {
 	w, part := s.w, rd.Replica.Part()
 	wait := func() int64 {
-		if d := s.disk.stalledUntil - w.now; d > 0 {
-			return d
-		}
 		if s.disk.slowUntil > w.now && w.chance(0.3) {
 			return w.between(10*millisecond, 2*second)
 		}
 		return w.often(0, 2*millisecond, 300*millisecond, 0.03)
 	}
 	s.after(wait(), func() {
-		items := make([]*item.Item, len(rd.Keys))
-		for i, k := range rd.Keys {
-			items[i] = s.disk.part(part).item(k)
-		}
-		s.after(wait(), func() {
-			var err error
-			if s.disk.failsUntil > w.now && w.chance(0.5) {
-				items, err = nil, errDisk
+		s.disk.whenMoving(w, func() {
+			items := make([]*item.Item, len(rd.Keys))
+			for i, k := range rd.Keys {
+				items[i] = s.disk.part(part).item(k)
 			}
-			s.turn(func() { rd.Replica.ReadDone(&rd, items, err, &s.fx) })
+			s.after(wait(), func() {
+				var err error
+				if s.disk.failsUntil > w.now && w.chance(0.5) {
+					items, err = nil, errDisk
+				}
+				s.turn(func() { rd.Replica.ReadDone(&rd, items, err, &s.fx) })
+			})
 		})
 	})
 }

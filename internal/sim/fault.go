@@ -187,6 +187,7 @@ func (f *fault) stallDisk() {
 	s, d := f.server(), f.often(500*millisecond, 2*second, 8*second, 0.5)
 	f.did("of %s for %v", s, time.Duration(d))
 	s.disk.stalledUntil = f.w.now + d
+	f.w.after(d, func() { s.disk.move(f.w) })
 }
 
 func (f *fault) fillDisk() {

@@ -130,15 +130,15 @@ func (w *World) heal() {
 	w.net.slow, w.net.chaos = 0, false
 	for _, m := range w.managers {
 		m.pausedUntil = w.now
+		m.wake()
 		w.after(w.between(0, 500*millisecond), m.start)
 	}
 	for _, s := range w.servers {
 		s.pausedUntil = w.now
+		s.wake()
 		d := s.disk
 		d.slowUntil, d.stalledUntil, d.fullUntil, d.failsUntil = w.now, w.now, w.now, w.now
-		if d.release != nil {
-			d.release()
-		}
+		d.move(w)
 		w.after(w.between(0, 500*millisecond), s.start)
 	}
 }

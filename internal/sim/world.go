@@ -60,6 +60,7 @@ type proc struct {
 	up          bool
 	run         uint64 // counts starts; also the random run ID that a server registers
 	pausedUntil int64
+	held        []event // what waits for the pause's end
 	// unplugged: its machine has no power, so nobody is told that it is gone.
 	unplugged bool
 }
@@ -75,11 +76,24 @@ func (p *proc) after(d int64, do func()) {
 func (p *proc) pause(d int64) {
 	p.pausedUntil = max(p.pausedUntil, p.w.now+d)
 	p.w.tracef("%s is paused until %.3f", p.name, float64(p.pausedUntil)/1e6)
+	p.w.after(d, p.wake)
+}
+
+// wake has what waited happen, if the pause is over: at once, in its order.
+func (p *proc) wake() {
+	if p.pausedUntil > p.w.now {
+		return
+	}
+	for _, e := range p.held {
+		e.at = p.w.now
+		p.w.queue.push(e)
+	}
+	p.held = nil
 }
 
 // end is the end of one run.
 func (p *proc) end(unplugged bool) {
-	p.up, p.unplugged = false, unplugged
+	p.up, p.unplugged, p.held = false, unplugged, nil
 	p.w.hangUp(p)
 }
 
@@ -99,8 +113,7 @@ func (w *World) runUntil(t int64) {
 				continue
 			}
 			if p.pausedUntil > w.now {
-				e.at = p.pausedUntil // its place among the others stays: seq does
-				w.queue.push(e)
+				p.held = append(p.held, e)
 				continue
 			}
 		}
