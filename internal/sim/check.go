@@ -2,6 +2,9 @@ package sim
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
@@ -82,26 +85,34 @@ func (w *World) compareReplicas(s *Server, r *replica.Replica) {
 }
 
 func (w *World) compareStores(a, b *Server, p uint16, when string) {
+	if d := w.difference(a, b, p); d != "" {
+		w.fail(equalReplicas, "%s: p%d: %s", when, p, d)
+	}
+}
+
+// difference says in what two stores differ in a partition; empty: in nothing.
+func (w *World) difference(a, b *Server, p uint16) string {
 	x, y := a.disk.part(p), b.disk.part(p)
 	for _, ps := range []*partStore{x, y} {
 		ps.stored.Version = max(ps.stored.Version, uint64(p)<<20) // where seq begins
 	}
 	if x.stored != y.stored {
-		w.fail(equalReplicas, "%s: p%d: %s is at %s %+v, %s at %s %+v", when, p, a.name, version(x.stored.Version), x.stored, b.name, version(y.stored.Version), y.stored)
-		return
+		return fmt.Sprintf("%s is at %s %+v, %s at %s %+v", a.name, version(x.stored.Version), x.stored, b.name, version(y.stored.Version), y.stored)
 	}
-	for k, v := range x.records {
-		if !bytes.Equal(y.records[k], v) {
-			w.fail(equalReplicas, "%s: p%d key %s: %s has %s, %s has %s", when, p, k, a.name, show(x.item(k)), b.name, show(y.item(k)))
-			return
+	for _, k := range slices.Sorted(maps.Keys(x.records)) {
+		if !bytes.Equal(y.records[k], x.records[k]) {
+			return fmt.Sprintf("key %s: %s has %s, %s has %s", k, a.name, show(x.item(k)), b.name, show(y.item(k)))
 		}
 	}
-	for k := range y.records {
+	if len(x.records) == len(y.records) {
+		return ""
+	}
+	for _, k := range slices.Sorted(maps.Keys(y.records)) {
 		if _, ok := x.records[k]; !ok {
-			w.fail(equalReplicas, "%s: p%d key %s: %s has nothing, %s has %s", when, p, k, a.name, b.name, show(y.item(k)))
-			return
+			return fmt.Sprintf("key %s: %s has nothing, %s has %s", k, a.name, b.name, show(y.item(k)))
 		}
 	}
+	return ""
 }
 
 func show(it *item.Item) string {
@@ -168,13 +179,18 @@ func (w *World) atRest() bool {
 	return w.serves()
 }
 
-// compareAll compares all copies of all partitions.
+// compareAll compares all copies of all partitions. Where they differ an operation
+// may be on its way, as a flush that was due just now: they are looked at again.
 func (w *World) compareAll() {
 	m := w.agreed.m
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
 		for _, id := range p.Replicas[1:] {
-			w.compareStores(w.server(p.Replicas[0]), w.server(id), uint16(i), "at rest")
+			a, b := w.server(p.Replicas[0]), w.server(id)
+			for again := 0; again < 5 && w.difference(a, b, uint16(i)) != ""; again++ {
+				w.runUntil(w.now + 300*millisecond)
+			}
+			w.compareStores(a, b, uint16(i), "at rest")
 		}
 	}
 }
