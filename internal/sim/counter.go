@@ -13,7 +13,7 @@ type counter struct {
 	made    bool
 	done    uint64 // increments that were answered
 	unsure  uint64
-	highest uint64
+	changed int64 // when something was last acknowledged
 }
 
 // request is the next thing to do with the counter.
@@ -31,16 +31,18 @@ func (n *counter) ended(w *World, c *call, res item.Result, how outcome) {
 	w.checkAnswered(c, res, how)
 	switch {
 	case c.req.Op == item.OpGet && how == answered:
-		n.read(w, res)
+		n.read(w, c, res)
 	case c.req.Op == item.OpAdd:
-		n.made = n.made || how == answered
+		if how == answered && !n.made {
+			n.made, n.changed = true, w.now
+		}
 	case how == unknown:
 		n.unsure++
 	case how == answered && res.Status != item.OK:
 		w.fail(exactlyOnce, "counter %s, which nobody removes: incr is answered %s", n.key, result(res, how))
 	case how == answered:
 		n.done++
-		n.highest = max(n.highest, res.Number)
+		n.changed = w.now
 		w.stats["increments"]++
 		if res.Number > n.done+n.unsure+uint64(w.incrementsOut(n.key)) {
 			w.fail(exactlyOnce, "counter %s is %d after %d increments, %d unsure ones and those under way", n.key, res.Number, n.done, n.unsure)
@@ -48,14 +50,14 @@ func (n *counter) ended(w *World, c *call, res item.Result, how outcome) {
 	}
 }
 
-// read is what the counter is in the end.
-func (n *counter) read(w *World, res item.Result) {
+// read is what the counter is when nobody counts any more.
+func (n *counter) read(w *World, c *call, res item.Result) {
 	v := uint64(0)
 	for _, d := range strings.TrimSpace(string(res.Item.Value)) {
 		v = v*10 + uint64(d-'0')
 	}
 	switch {
-	case !n.made:
+	case !n.made || c.began < n.changed:
 	case res.Status != item.OK || v < n.done:
 		w.fail(nothingLost, "counter %s: %s after %d acknowledged increments", n.key, result(res, answered), n.done)
 	case v > n.done+n.unsure+uint64(w.incrementsOut(n.key)):
