@@ -27,6 +27,7 @@ const (
 	partAssignedSame
 	partJoining
 	partLastPrimaryFirst
+	partAwaited
 	partFlags = 1<<iota - 1
 )
 
@@ -45,14 +46,6 @@ func (e *encoder) byte(v byte)    { e.b = append(e.b, v) }
 func (e *encoder) string(s string) {
 	e.uint(uint64(len(s)))
 	e.b = append(e.b, s...)
-}
-
-func (e *encoder) bool(v bool) {
-	if v {
-		e.byte(1)
-	} else {
-		e.byte(0)
-	}
 }
 
 // id refers to a server by its index. The zero ID is in the table like any other.
@@ -100,6 +93,9 @@ func (e *encoder) partition(p *Partition) {
 	if p.LastPrimary == p.Primary() {
 		flags |= partLastPrimaryFirst
 	}
+	if len(p.Awaited) > 0 {
+		flags |= partAwaited
+	}
 	e.byte(flags)
 	e.uint(uint64(p.Epoch))
 	e.list(p.Replicas)
@@ -116,6 +112,9 @@ func (e *encoder) partition(p *Partition) {
 		e.id(p.LastPrimary)
 	}
 	e.uint(p.LastPrimaryIncarnation)
+	if flags&partAwaited != 0 {
+		e.list(p.Awaited)
+	}
 }
 
 func equalLists(a, b []ServerID) bool {
@@ -200,8 +199,6 @@ func (d *decoder) byte(max byte) byte {
 	d.b = d.b[1:]
 	return v
 }
-
-func (d *decoder) bool() bool { return d.byte(1) == 1 }
 
 // count is the number of things that follow, each of at least size bytes.
 func (d *decoder) count(size int) int {
@@ -292,6 +289,9 @@ func (d *decoder) partition() Partition {
 		p.LastPrimary = d.id()
 	}
 	p.LastPrimaryIncarnation = d.uint(^uint64(0))
+	if flags&partAwaited != 0 {
+		p.Awaited = d.list()
+	}
 	return p
 }
 

@@ -12,7 +12,7 @@ import (
 // mapInMotion is a map in which every list of every partition differs from the others.
 func mapInMotion(servers int) *Map {
 	m := emptyMap(4096, 3)
-	m.Version, m.Updated, m.AutoReplace, m.Banned = 1<<40, 1<<41, true, []ServerID{1, 2}
+	m.Version, m.Updated, m.AutoReplace, m.Banned, m.Recovered = 1<<40, 1<<41, true, []ServerID{1, 2}, 1<<39
 	m.Servers = PlanAddrs(nil, 1, 1).Servers
 	for _, s := range testServers(0, servers) {
 		s.StreamAddr, s.Zone, s.RunID, s.State = "10.0.0.1:19900", "zone", uint64(s.ID)*3, Fault
@@ -31,6 +31,9 @@ func mapInMotion(servers int) *Map {
 			Epoch: uint32(1 + r.Intn(100000)), Replicas: pick(3), Joining: pick(1), LastKnown: pick(4),
 			Assigned: pick(3), LastPrimary: 99, LastPrimaryIncarnation: 1000,
 		}
+		if i%2 == 1 {
+			m.Partitions[i].Awaited = pick(2)
+		}
 	}
 	return m
 }
@@ -45,7 +48,9 @@ func sampleDeltas() []*Delta {
 	for i, p := range m.Partitions[:20] {
 		d.Partitions = append(d.Partitions, PartitionChange{uint16(i * 1000), p.Epoch - 1, p})
 	}
-	return []*Delta{{}, {AutoReplace: &no}, {Base: 1, Create: &Creation{}}, d}
+	small := *m
+	small.Partitions = m.Partitions[:4]
+	return []*Delta{{}, {AutoReplace: &no}, {Base: 1, Create: &Creation{}}, d, {Updated: 3, Recover: &small}, recovery()}
 }
 
 func TestCodecRoundTrip(t *testing.T) {

@@ -37,6 +37,9 @@ func (m *Map) Apply(d *Delta) (*Map, error) {
 	if d.Base != m.Version {
 		return nil, fmt.Errorf("%w: it is for %d, the map is %d", ErrBase, d.Base, m.Version)
 	}
+	if d.Recover != nil {
+		return m.recover(d)
+	}
 	next := *m
 	next.Version++
 	next.Updated = d.Updated
@@ -79,6 +82,29 @@ func (m *Map) Apply(d *Delta) (*Map, error) {
 		}
 	}
 	if err := next.checkEnded(m, ended); err != nil {
+		return nil, err
+	}
+	return &next, nil
+}
+
+// recover is the map that d rebuilt, if m is empty.
+func (m *Map) recover(d *Delta) (*Map, error) {
+	switch {
+	case m.ClusterID != 0:
+		return nil, refused("cluster %s exists already, its managers have lost nothing", m.ClusterID)
+	case d.Create != nil || d.AutoReplace != nil || len(d.SetServers)+len(d.RemoveServers)+len(d.Partitions)+len(d.Ban) > 0:
+		return nil, refused("a rebuilt map comes with nothing else")
+	case d.Recover.ClusterID == 0 || d.Recover.Recovered != d.Recover.Version:
+		return nil, refused("the map is not one that was rebuilt")
+	}
+	for i := range d.Recover.Partitions {
+		if d.Recover.Partitions[i].Active {
+			return nil, refused("partition %d is active in a rebuilt map", i)
+		}
+	}
+	next := *d.Recover
+	next.Updated = d.Updated
+	if err := next.Validate(); err != nil {
 		return nil, err
 	}
 	return &next, nil

@@ -2,58 +2,89 @@ package clustermap
 
 // AppendMap appends the encoding of m.
 func AppendMap(dst []byte, m *Map) []byte {
-	return encode(dst, func(e *encoder) {
-		e.fixed(uint64(m.ClusterID))
-		e.uint(m.Version)
-		e.int(m.Updated)
-		e.int(int64(m.Replication))
-		e.bool(m.AutoReplace)
-		e.uint(uint64(len(m.Servers)))
-		for i := range m.Servers {
-			e.server(&m.Servers[i])
-		}
-		e.list(m.Banned)
-		e.uint(uint64(len(m.Partitions)))
-		for i := range m.Partitions {
-			e.partition(&m.Partitions[i])
-		}
-	})
+	return encode(dst, func(e *encoder) { e.clusterMap(m) })
+}
+
+func (e *encoder) clusterMap(m *Map) {
+	e.fixed(uint64(m.ClusterID))
+	e.uint(m.Version)
+	e.int(m.Updated)
+	e.int(int64(m.Replication))
+	var flags byte
+	if m.AutoReplace {
+		flags |= mapAutoReplace
+	}
+	if m.Recovered != 0 {
+		flags |= mapRecovered
+	}
+	e.byte(flags)
+	if m.Recovered != 0 {
+		e.uint(m.Recovered)
+	}
+	e.uint(uint64(len(m.Servers)))
+	for i := range m.Servers {
+		e.server(&m.Servers[i])
+	}
+	e.list(m.Banned)
+	e.uint(uint64(len(m.Partitions)))
+	for i := range m.Partitions {
+		e.partition(&m.Partitions[i])
+	}
 }
 
 // DecodeMap is the map that b, and nothing else, encodes. It does not Validate.
 func DecodeMap(b []byte) (*Map, error) {
 	d := decoder{b: b, chunk: 256}
 	d.start()
-	m := &Map{
-		ClusterID:   ClusterID(d.fixed()),
-		Version:     d.uint(^uint64(0)),
-		Updated:     d.int(),
-		Replication: int(d.int()),
-		AutoReplace: d.bool(),
-		Servers:     d.servers(),
-		Banned:      d.list(),
-	}
-	if n := d.count(partitionSize); n > 0 {
-		if n > MaxPartitions {
-			d.fail("too many partitions")
-			return nil, d.err
-		}
-		m.Partitions = make([]Partition, n)
-		for i := range m.Partitions {
-			m.Partitions[i] = d.partition()
-		}
-	}
+	m := d.clusterMap()
 	if err := d.end(); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
+func (d *decoder) clusterMap() *Map {
+	m := &Map{
+		ClusterID:   ClusterID(d.fixed()),
+		Version:     d.uint(^uint64(0)),
+		Updated:     d.int(),
+		Replication: int(d.int()),
+	}
+	flags := d.byte(mapFlags)
+	m.AutoReplace = flags&mapAutoReplace != 0
+	if flags&mapRecovered != 0 {
+		if m.Recovered = d.uint(^uint64(0)); m.Recovered == 0 {
+			d.fail("a map rebuilt at no version")
+		}
+	}
+	m.Servers = d.servers()
+	m.Banned = d.list()
+	if n := d.count(partitionSize); n > 0 {
+		if n > MaxPartitions {
+			d.fail("too many partitions")
+			return nil
+		}
+		m.Partitions = make([]Partition, n)
+		for i := range m.Partitions {
+			m.Partitions[i] = d.partition()
+		}
+	}
+	return m
+}
+
+// Flags of an encoded map.
+const (
+	mapAutoReplace = 1 << iota
+	mapRecovered
+	mapFlags = 1<<iota - 1
+)
+
 // Flags of an encoded delta.
 const (
 	deltaCreate = 1 << iota
 	deltaAutoReplace
 	deltaAutoReplaceOn
+	deltaRecover
 	deltaFlags = 1<<iota - 1
 )
 
@@ -69,6 +100,9 @@ func AppendDelta(dst []byte, c *Delta) []byte {
 			if *c.AutoReplace {
 				flags |= deltaAutoReplaceOn
 			}
+		}
+		if c.Recover != nil {
+			flags |= deltaRecover
 		}
 		e.byte(flags)
 		e.uint(c.Base)
@@ -90,6 +124,9 @@ func AppendDelta(dst []byte, c *Delta) []byte {
 			e.uint(uint64(p.Index))
 			e.uint(uint64(p.OldEpoch))
 			e.partition(&p.New)
+		}
+		if c.Recover != nil {
+			e.clusterMap(c.Recover)
 		}
 	})
 }
@@ -127,6 +164,9 @@ func DecodeDelta(b []byte) (*Delta, error) {
 				New:      d.partition(),
 			}
 		}
+	}
+	if flags&deltaRecover != 0 {
+		c.Recover = d.clusterMap()
 	}
 	if err := d.end(); err != nil {
 		return nil, err

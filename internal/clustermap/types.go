@@ -78,7 +78,8 @@ const (
 //
 // Invariants: Active => LastKnown equals Replicas as a set; not Active =>
 // Replicas is a subset of LastKnown; no server is in both Replicas and
-// Joining; every server named in Replicas and Joining is in Map.Servers.
+// Joining; every server named in Replicas and Joining is in Map.Servers;
+// Awaited => no Replicas and no Joining.
 type Partition struct {
 	// Epoch grows with any change of Replicas or Joining (R3).
 	Epoch uint32
@@ -99,6 +100,10 @@ type Partition struct {
 	// Assigned is where planning wants the copies (first the primary). The
 	// manager moves Replicas towards it as long as the servers named are active.
 	Assigned []ServerID
+	// Awaited, in a map that was rebuilt from the servers' (§5), are members of
+	// the newest known configuration that have not yet told what they know of
+	// it. While there are any, nobody has a role and nobody may resume (R9).
+	Awaited []ServerID
 }
 
 // Primary is the first replica, or 0 when the partition has none.
@@ -124,12 +129,17 @@ type Map struct {
 	Partitions []Partition
 	// Banned are stores given up by --accept-loss: they may not register again (R9).
 	Banned []ServerID
+	// Recovered is the version with which this map was last rebuilt from those
+	// of the servers, 0 if it never was. Older versions are of a history that
+	// the managers have lost.
+	Recovered uint64
 }
 
 // Delta is one step from a Map to the next: what the managers' log holds and
 // what is pushed to servers and gateways.
 type Delta struct {
-	// Base is the version it applies to; the result has Version Base+1.
+	// Base is the version it applies to; the result has Version Base+1, or
+	// that of Recover.
 	Base    uint64
 	Updated int64
 	// Create, set only in a cluster's first delta (Base 0), names the cluster.
@@ -140,6 +150,9 @@ type Delta struct {
 	Partitions    []PartitionChange
 	AutoReplace   *bool
 	Ban           []ServerID
+	// Recover, set only in a delta with nothing else for managers without a
+	// cluster (Base 0), is the whole map that was rebuilt.
+	Recover *Map
 }
 
 // Creation fixes what never changes in a cluster's life.

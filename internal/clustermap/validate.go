@@ -34,6 +34,9 @@ func (m *Map) Validate() error {
 			return invalid("servers %s and %s are out of order", m.Servers[i-1].ID, m.Servers[i].ID)
 		}
 	}
+	if m.Recovered > m.Version {
+		return invalid("version %d is older than that of its recovery, %d", m.Version, m.Recovered)
+	}
 	if err := checkList("banned", m.Banned); err != nil {
 		return err
 	}
@@ -91,6 +94,7 @@ func (m *Map) checkRoles(p *Partition) error {
 		{"assigned", p.Assigned, true},
 		// Servers that were detached since may still resume a partition.
 		{"last known", p.LastKnown, false},
+		{"awaited", p.Awaited, false},
 	} {
 		if err := checkList(l.name, l.ids); err != nil {
 			return err
@@ -105,6 +109,9 @@ func (m *Map) checkRoles(p *Partition) error {
 		if slices.Contains(p.Replicas, id) {
 			return invalid("server %s is both replica and joining", id)
 		}
+	}
+	if len(p.Awaited) > 0 && len(p.Replicas)+len(p.Joining) > 0 {
+		return invalid("servers are awaited, but others have roles")
 	}
 	if !p.Active {
 		if !Subset(p.Replicas, p.LastKnown) {
