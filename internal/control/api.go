@@ -35,6 +35,14 @@ type Status struct {
 	Unavailable int `json:"partitions_unavailable"`
 	Short       int `json:"partitions_short"` // fewer copies than they should have
 	Moving      int `json:"copies_to_make"`
+	// Troubles are what does not end by itself.
+	Troubles []Trouble `json:"troubles,omitempty"`
+}
+
+// Trouble is one of a cluster's, and what mends it, in words for a person.
+type Trouble struct {
+	Text string `json:"text"`
+	Do   string `json:"do"`
 }
 
 // NodeStatus is one server.
@@ -60,7 +68,8 @@ type ManagerState struct {
 
 // CommandRequest is one command of kumoctl: attach, attach-noreplace, detach,
 // detach-noreplace, replace, full-replace, backup, enable-auto-replace,
-// disable-auto-replace.
+// disable-auto-replace, recover. With AcceptLoss, recover takes the partitions
+// that it is about: "all", or numbers and ranges like "0-3,7".
 type CommandRequest struct {
 	Command string   `json:"command"`
 	Args    []string `json:"args,omitempty"`

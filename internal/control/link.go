@@ -48,6 +48,9 @@ type Hello struct {
 	// from there, or with a whole map.
 	MapVersion uint64
 	ClusterID  clustermap.ClusterID // 0: belongs to no cluster yet
+	// KnownMap is a server's: the version of the newest map that it holds, also
+	// of those of earlier runs.
+	KnownMap uint64
 
 	// The rest is a server's.
 	ID          clustermap.ServerID

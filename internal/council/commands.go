@@ -15,6 +15,7 @@ type command struct {
 	at       int64
 	only     []ID // auto-replace: the servers it is about
 	response control.CommandResponse
+	found    []Found // for recover
 }
 
 // Command takes a command; a Reply with the ticket, which is not 0, answers it
@@ -80,6 +81,8 @@ func (c *Council) run(now int64, q *command) (d *clustermap.Delta, wait bool, er
 		return c.attach(now, q, q.req.Command == "attach")
 	case "detach", "remove", "detach-noreplace":
 		d, err = c.detach(now, q, q.req.Command != "detach-noreplace")
+	case "recover":
+		return c.recover(now, q)
 	case "replace":
 		d, err = c.replace(now, q)
 	case "full-replace":

@@ -96,7 +96,12 @@ type Council struct {
 	asked   requests
 	// outage is when each unavailable partition became so (R9).
 	outage map[uint16]*outage
+	looked bool // outage was filled in this term
 	verify verification
+
+	lessons []*lesson // what servers knew before a recovery
+	// worn are partitions without a further epoch, which was said.
+	worn map[uint16]bool
 
 	commands []*command
 	proposed *command // the command whose delta is in flight
@@ -157,9 +162,10 @@ func (c *Council) forget() {
 	c.asked = newRequests()
 	c.outage = map[uint16]*outage{}
 	c.verify = newVerification()
+	c.lessons, c.worn = nil, map[uint16]bool{}
 	c.lastDead = map[ID]deadNotice{}
 	c.faultSince = map[ID]int64{}
-	c.inflight, c.proposed, c.autoPlan = false, nil, false
+	c.inflight, c.looked, c.proposed, c.autoPlan = false, false, nil, false
 }
 
 // Lead begins a term with the map as committed. Nobody has been heard in it:
@@ -190,6 +196,9 @@ func (c *Council) Map() *clustermap.Map { return c.m }
 
 // Applied tells that the proposal was committed and made m.
 func (c *Council) Applied(now int64, m *clustermap.Map) {
+	if c.m.ClusterID == 0 && m.Recovered != 0 {
+		c.recovered(now)
+	}
 	c.m, c.inflight = m, false
 	c.asked.expire(m)
 	if q := c.proposed; q != nil {
@@ -250,6 +259,7 @@ func (c *Council) step(now int64) (*clustermap.Delta, map[ID][]ID) {
 	t := c.newTurn(now)
 	t.markFaults()
 	t.watchOutages()
+	c.looked = true
 	t.raiseRestarted()
 	for i := range c.m.Partitions {
 		p := c.m.Partitions[i]
@@ -258,6 +268,8 @@ func (c *Council) step(now int64) (*clustermap.Delta, map[ID][]ID) {
 		}
 	}
 	t.settleFailures()
+	t.settleLessons()
+	t.settleWorn()
 	return t.delta(), c.deadNotices(now, t.dead)
 }
 

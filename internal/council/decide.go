@@ -9,11 +9,17 @@ import (
 
 // decide is partition i's next step, if one is due.
 func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
-	if p.Epoch+1 >= clustermap.MaxEpoch {
-		return p, false
-	}
 	if t.atRest(i, &p) {
 		return p, false
+	}
+	if p.Epoch+1 >= clustermap.MaxEpoch {
+		if !t.c.worn[i] {
+			t.worn = append(t.worn, i)
+		}
+		return p, false
+	}
+	if len(p.Awaited) > 0 {
+		return t.learn(i, p)
 	}
 	live := filter(p.Replicas, t.live)
 	if joining := filter(p.Joining, t.live); len(live) == 0 && len(joining) > 0 && planted.Is(planted.JoinerLeads) {

@@ -17,7 +17,10 @@ func (c *Council) lastOf(now int64, gone []ID) []uint16 {
 	for i := range c.m.Partitions {
 		p := &c.m.Partitions[i]
 		last := !slices.ContainsFunc(p.Replicas, func(id ID) bool { return !is(id) && c.alive(now, id) })
-		if c.outage[uint16(i)] != nil && slices.ContainsFunc(p.LastKnown, is) {
+		if len(p.Replicas) == 0 {
+			// Nobody has a role after a recovery, until all that are awaited have come.
+			last = slices.ContainsFunc(p.LastKnown, is) || slices.ContainsFunc(p.Awaited, is)
+		} else if c.outage[uint16(i)] != nil && slices.ContainsFunc(p.LastKnown, is) {
 			last = true // nobody serves it: whoever was in it may be the one that can resume
 		}
 		if last {
@@ -73,7 +76,7 @@ func (c *Council) mayLose(now int64, q *command, gone []ID, lost []uint16) error
 	var holders []string
 	for _, id := range gone {
 		for _, i := range lost {
-			if slices.Contains(c.m.Partitions[i].LastKnown, id) || slices.Contains(c.m.Partitions[i].Replicas, id) {
+			if p := &c.m.Partitions[i]; slices.Contains(p.LastKnown, id) || slices.Contains(p.Awaited, id) || slices.Contains(p.Replicas, id) {
 				holders = append(holders, c.m.Server(id).Addr)
 				break
 			}
@@ -90,7 +93,8 @@ func (c *Council) mayLose(now int64, q *command, gone []ID, lost []uint16) error
 	for _, i := range lost {
 		for _, id := range c.m.Partitions[i].LastKnown {
 			if c.alive(now, id) {
-				return fmt.Errorf("refused: partition %d is not lost, its member %s can be reached", i, c.members[id].reg.Addr)
+				return fmt.Errorf("refused: partition %d is not lost, its member %s can be reached; "+
+					"what it waits for is told by: kumoctl ADDR recover", i, c.members[id].reg.Addr)
 			}
 		}
 	}
@@ -112,18 +116,21 @@ func (e *edit) giveUp(gone []ID, lost []uint16) error {
 	for _, i := range lost {
 		p := e.m.Partitions[i]
 		for _, id := range gone {
-			if slices.Contains(p.LastKnown, id) && !slices.Contains(e.ban, id) {
+			if (slices.Contains(p.LastKnown, id) || slices.Contains(p.Awaited, id)) && !slices.Contains(e.ban, id) {
 				e.ban = append(e.ban, id)
 			}
 		}
-		have := filter(seeds, func(id ID) bool { return !e.t.about[id].mem.positions[i].Unfinished })
+		have := filter(e.t.candidates(i, &p), func(id ID) bool { return slices.Contains(seeds, id) })
+		if len(have) == 0 {
+			have = filter(seeds, func(id ID) bool { return !e.t.about[id].mem.positions[i].Unfinished })
+		}
 		if len(have) == 0 {
 			have = seeds
 		}
 		by := e.t.mostAdvanced(i, &p, have)
 		e.t.primaries[by]++
 		p = next(p, newPrimary, []ID{by}, nil)
-		p.LastKnown = []ID{by}
+		p.LastKnown, p.Awaited = []ID{by}, nil
 		e.m.Partitions[i] = p
 	}
 	return nil

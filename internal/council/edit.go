@@ -78,7 +78,7 @@ func (e *edit) removeServer(id, heir ID) {
 		if changed && epoch != e.base.Partitions[i].Epoch {
 			p.Epoch = epoch // one step has one new epoch
 		}
-		p.LastKnown = clustermap.Without(p.LastKnown, id)
+		p.LastKnown, p.Awaited = clustermap.Without(p.LastKnown, id), clustermap.Without(p.Awaited, id)
 		if len(p.Assigned) == 0 {
 			p.Assigned = slices.Clone(p.Replicas)
 		}
@@ -140,5 +140,6 @@ func (e *edit) delta() *clustermap.Delta {
 
 func samePartition(a, b *Partition) bool {
 	return a.Epoch == b.Epoch && a.Active == b.Active && slices.Equal(a.Assigned, b.Assigned) &&
-		slices.Equal(a.Replicas, b.Replicas) && slices.Equal(a.Joining, b.Joining) && slices.Equal(a.LastKnown, b.LastKnown)
+		slices.Equal(a.Replicas, b.Replicas) && slices.Equal(a.Joining, b.Joining) && slices.Equal(a.LastKnown, b.LastKnown) &&
+		slices.Equal(a.Awaited, b.Awaited)
 }

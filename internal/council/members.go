@@ -39,7 +39,8 @@ type member struct {
 
 type refusal struct {
 	at     int64
-	hello  control.Hello
+	since  int64 // when this run was first refused
+	reg    Registration
 	reason string
 }
 
@@ -60,7 +61,11 @@ func (c *Council) Registered(now int64, r Registration) Verdict {
 			"the store of %s (ID %s) is that of the server at %s, which is running: it is a copied disk; start this server with an empty store", r.Addr, r.ID, s.reg.Addr)}}
 	}
 	if !v.OK {
-		c.refused[r.ID] = refusal{at: now, hello: r.Hello, reason: v.Refuse.Reason}
+		since := now
+		if old, ok := c.refused[r.ID]; ok && old.reg.RunID == r.RunID {
+			since = old.since
+		}
+		c.refused[r.ID] = refusal{at: now, since: since, reg: r, reason: v.Refuse.Reason}
 		return v
 	}
 	delete(c.refused, r.ID)
@@ -96,6 +101,9 @@ func (c *Council) check(r Registration) Verdict {
 			"rebuild them from the servers with: kumoctl ADDR recover", r.Addr, r.ClusterID)
 	case r.ClusterID != 0 && r.ClusterID != c.m.ClusterID:
 		return no(true, "the store of %s belongs to cluster %s, but this manager's cluster is %s", r.Addr, r.ClusterID, c.m.ClusterID)
+	case r.ClusterID != 0 && r.KnownMap > c.m.Version:
+		return no(false, "the server %s holds version %d of the map of cluster %s, but this manager has version %d only: the manager's state is an old copy, "+
+			"or was replaced by recover; stop it, and start the manager that the other servers follow", r.Addr, r.KnownMap, r.ClusterID, c.m.Version)
 	case clustermap.Contains(c.m.Banned, r.ID):
 		return no(true, "the store of %s (ID %s) was given up by --accept-loss and is banned; it may return only with an empty store", r.Addr, r.ID)
 	}
@@ -123,6 +131,8 @@ func (c *Council) check(r Registration) Verdict {
 		return no(true, "the store of %s (ID %s) is at incarnation %d, but incarnation %d has registered: it is a copied or rolled-back disk", r.Addr, r.ID, r.Incarnation, inc)
 	case r.Incarnation == inc && r.RunID != run:
 		return no(true, "the store of %s (ID %s) shows incarnation %d of another run: it is a copied or rolled-back disk", r.Addr, r.ID, r.Incarnation)
+	case c.WantsMap(&r.Hello):
+		return no(false, "partitions wait for what the server %s knows of them; its map is read first", r.Addr)
 	}
 	return Verdict{OK: true}
 }

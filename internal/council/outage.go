@@ -43,7 +43,9 @@ func (t *turn) watchOutages() {
 			o = &outage{since: t.now}
 			t.c.outage[n] = o
 		}
-		if len(t.candidates(n, p)) == 0 {
+		if len(p.Awaited) > 0 {
+			*o = outage{since: t.now} // the wait of R9 begins when all are known
+		} else if len(t.candidates(n, p)) == 0 {
 			o.there = 0
 		} else if o.there == 0 {
 			o.there = max(t.now, 1)
@@ -89,7 +91,7 @@ func (t *turn) uncertain(p *Partition, id ID) bool {
 // all are back (R9).
 func (t *turn) resumer(i uint16, p *Partition) (ID, bool) {
 	o := t.c.outage[i]
-	if o == nil {
+	if o == nil || len(p.Awaited) > 0 {
 		return 0, false
 	}
 	up := t.candidates(i, p)

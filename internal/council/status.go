@@ -93,7 +93,7 @@ func (c *Council) Status(now int64) control.Status {
 		st.NotAttached = append(st.NotAttached, n)
 	}
 	for _, r := range c.refused {
-		n := nodeOf(&r.hello, "refused")
+		n := nodeOf(&r.reg.Hello, "refused")
 		n.Reachable, n.Note = true, r.reason
 		st.NotAttached = append(st.NotAttached, n)
 	}
@@ -102,6 +102,7 @@ func (c *Council) Status(now int64) control.Status {
 	slices.SortFunc(st.NotAttached, order)
 	copies, surplus := c.Moving()
 	st.Moving = copies + surplus
+	st.Troubles = c.troubles(now)
 	return st
 }
 

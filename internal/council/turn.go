@@ -23,6 +23,8 @@ type turn struct {
 	moving    int         // partitions that a plan may still put in transition
 	verifying int         // partitions that full-replace may still take a copy from
 	failures  map[ID]bool // whose joins failed in this turn
+	learning  bool        // a lesson changes something
+	worn      []uint16    // that have no further epoch, newly found
 }
 
 // standing is what a turn knows of one attached server.
@@ -84,6 +86,13 @@ func (t *turn) server(id ID) clustermap.Server {
 func (t *turn) put(s clustermap.Server) {
 	t.set[s.ID] = s
 	t.about[s.ID].srv = &s
+}
+
+// add attaches a server with this turn's delta.
+func (t *turn) add(s clustermap.Server) {
+	t.about[s.ID] = &standing{srv: &s, mem: t.c.members[s.ID]}
+	t.put(s)
+	t.judge(s.ID)
 }
 
 func (t *turn) live(id ID) bool {

@@ -17,6 +17,19 @@ var errNoLeader = errors.New("no manager leads yet, or it cannot record the chan
 
 // runCommand passes a command to the council and waits for its answer.
 func (m *Manager) runCommand(ctx context.Context, req control.CommandRequest) (*control.CommandResponse, error) {
+	r, err := m.await(ctx, func(id uint64) { m.council.Command(m.now(), id, req) })
+	if err == nil && req.Wait && !r.Nothing {
+		err = m.waitMoved(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// await has give, on the loop, give the council a command with a ticket, and
+// waits for the answer.
+func (m *Manager) await(ctx context.Context, give func(ticket uint64)) (*control.CommandResponse, error) {
 	limit, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	t := &ticket{reply: make(chan council.Reply, 1)}
@@ -25,7 +38,7 @@ func (m *Manager) runCommand(ctx context.Context, req control.CommandRequest) (*
 		m.next++
 		id = m.next
 		m.tickets[id] = t
-		m.council.Command(m.now(), id, req)
+		give(id)
 	})
 	if err != nil {
 		return nil, err
@@ -41,11 +54,6 @@ func (m *Manager) runCommand(ctx context.Context, req control.CommandRequest) (*
 	}
 	if r.Err != "" {
 		return nil, errors.New(r.Err)
-	}
-	if req.Wait && !r.Response.Nothing {
-		if err := m.waitMoved(ctx); err != nil {
-			return nil, err
-		}
 	}
 	return &r.Response, nil
 }

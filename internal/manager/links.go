@@ -129,6 +129,10 @@ func (m *Manager) hello(k *link) {
 				m.log.Warn("server refused", "addr", h.Addr, "reason", reason.Reason)
 			}
 			k.s.Refuse(*reason)
+			if m.council.WantsMap(h) {
+				hello := *h
+				m.go_(func() { m.learn(hello) })
+			}
 			return
 		}
 		delete(m.refusals, h.ID)

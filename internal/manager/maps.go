@@ -69,7 +69,7 @@ func (m *Manager) committed(n *clustermap.Map, d *clustermap.Delta) {
 		return // the log is being read: Lead begins with the newest map
 	}
 	var f []byte
-	if d == nil || m.history.m == nil || m.history.m.Version != d.Base {
+	if d == nil || d.Recover != nil || m.history.m == nil || m.history.m.Version != d.Base {
 		m.history.reset(n)
 		f = m.history.since(0, 0)[0]
 	} else {

@@ -152,8 +152,11 @@ func (m *Manager) webCommand(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	run := m.runCommand
-	if req.Command == "backup" {
+	switch req.Command {
+	case "backup":
 		run = m.runBackup
+	case "recover":
+		run = m.runRecover
 	}
 	resp, err := run(r.Context(), req)
 	switch {

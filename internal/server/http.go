@@ -228,12 +228,22 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 	return nil
 }
 
+// newestMap is the newest map that this server holds, or nil: until a manager
+// has sent one, that of an earlier run.
+func (n *node) newestMap() *clustermap.Map {
+	m := n.shown.Load()
+	if s := n.saved.Load(); m == nil || s != nil && s.Version > m.Version {
+		m = s
+	}
+	return m
+}
+
 func (n *node) cacheLen() int { return n.rn.Values.(*values).c.Len() }
 
 func (n *node) serveMap(w http.ResponseWriter, _ *http.Request) {
-	m := n.shown.Load()
+	m := n.newestMap()
 	if m == nil {
-		httpError(w, http.StatusServiceUnavailable, "this server has no cluster map yet")
+		httpError(w, http.StatusNotFound, "this server has no cluster map yet")
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

@@ -69,6 +69,8 @@ type node struct {
 	started  time.Time
 	// shown is what other goroutines (HTTP) may read of the map.
 	shown atomic.Pointer[clustermap.Map]
+	// saved is the newest map that the store holds, of whichever run.
+	saved atomic.Pointer[clustermap.Map]
 	fatal func(error)
 	// wg holds every goroutine that Run must wait for before it closes the store.
 	wg sync.WaitGroup

@@ -212,6 +212,9 @@ func (n *node) openStore() error {
 	if n.incarnation, err = s.StartIncarnation(); err == nil {
 		n.stored, err = s.Partitions()
 	}
+	if err == nil {
+		err = n.loadMap()
+	}
 	if err != nil {
 		_ = s.Close() // the first error says more
 		return err
@@ -233,6 +236,9 @@ func (n *node) newMember(addr, streamAddr string) (*control.Member, <-chan *clus
 				Role: control.RoleServer, Version: cli.Version, ClusterID: n.store.Identity().ClusterID,
 				ID: n.self, Addr: addr, StreamAddr: streamAddr, Zone: n.cfg.Zone,
 				Incarnation: n.incarnation, RunID: n.runID, Uncertain: found.UncertainTail,
+			}
+			if m := n.newestMap(); m != nil && m.ClusterID == h.ClusterID {
+				h.KnownMap = m.Version
 			}
 			_ = n.onLoop(n.ctx, func() { // fails only when the server ends
 				list := n.positions()
@@ -267,6 +273,22 @@ func (n *node) newMember(addr, streamAddr string) (*control.Member, <-chan *clus
 	return member, maps
 }
 
+// loadMap reads the map that an earlier run saved. It is for `kumoctl recover`
+// alone: this run takes part by what a manager tells it.
+func (n *node) loadMap() error {
+	b, err := n.store.LoadMap()
+	if err != nil || b == nil {
+		return err
+	}
+	m, err := clustermap.DecodeMap(b)
+	if err != nil {
+		n.log.Warn("the cluster map that was saved cannot be read", "err", err)
+		return nil
+	}
+	n.saved.Store(m)
+	return nil
+}
+
 // saveMaps keeps the newest map on disk, where `kumoctl recover` looks for it.
 func (n *node) saveMaps(maps <-chan *clustermap.Map) {
 	for {
@@ -279,6 +301,8 @@ func (n *node) saveMaps(maps <-chan *clustermap.Map) {
 			}
 			if err := n.store.SaveMap(clustermap.AppendMap(nil, m)); err != nil && n.ctx.Err() == nil {
 				n.log.Warn("cannot save the cluster map", "err", err)
+			} else if err == nil {
+				n.saved.Store(m)
 			}
 		}
 	}

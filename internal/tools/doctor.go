@@ -68,6 +68,9 @@ func examine(s *control.Status) (out []Finding) {
 		say("ERROR", "start the servers that held them; they resume by themselves",
 			"%d of %d partitions have no server: their keys cannot be read or written", s.Unavailable, s.Partitions)
 	}
+	for _, t := range s.Troubles {
+		say("ERROR", t.Do, "%s", t.Text)
+	}
 	active, hosts := 0, map[string]bool{}
 	for _, n := range s.Attached {
 		if n.State == "active" {

@@ -25,7 +25,9 @@ const ctlCommands = `Commands:
   backup [SUFFIX]       checkpoint every server's store as STORE-SUFFIX (today's date)
   enable-auto-replace   attach and detach servers without being told
   disable-auto-replace  leave that to the administrator
-  recover               rebuild lost managers from what the servers know
+  recover               rebuild lost managers from what the servers know; else say which
+                        partitions cannot resume, and why. With --accept-loss and
+                        --partitions: resume those, and give up the stores that are away
   plan [COMMAND]        what attach (or detach, or replace) would move
   doctor                what is wrong; exit status 1 if there is an error`
 
@@ -35,10 +37,11 @@ var ctlNames = map[string]string{
 	"detach": "detach", "remove": "detach", "detach-noreplace": "detach-noreplace",
 	"replace": "replace", "full-replace": "full-replace", "backup": "backup",
 	"enable-auto-replace": "enable-auto-replace", "disable-auto-replace": "disable-auto-replace",
+	"recover": "recover",
 }
 
 // ctlAsked are the commands that change nothing.
-var ctlAsked = []string{"status", "stat", "plan", "doctor", "recover"}
+var ctlAsked = []string{"status", "stat", "plan", "doctor"}
 
 // ctl is one run of kumoctl.
 type ctl struct {
@@ -48,6 +51,7 @@ type ctl struct {
 	verbose    bool
 	wait       bool
 	acceptLoss string
+	partitions string
 	client     *Client
 	now        func() time.Time
 }
@@ -60,10 +64,11 @@ func Kumoctl(ctx context.Context, args []string, out io.Writer) error {
 	verbose := f.Bool("v", "verbose", "status: show the cluster, its managers, IDs and copies too")
 	wait := f.Bool("w", "wait", "end when the copying that the command causes is done")
 	acceptLoss := f.String("", "accept-loss", "CLUSTER", "", "go on although data of this cluster (its ID) is lost by it")
+	partitions := f.String("", "partitions", "LIST|all", "", "recover --accept-loss: which partitions, like 0-3,7")
 	if err := f.Parse(args, out); err != nil {
 		return err
 	}
-	c := &ctl{f: f, out: out, json: *asJSON, verbose: *verbose, wait: *wait, acceptLoss: *acceptLoss, now: time.Now}
+	c := &ctl{f: f, out: out, json: *asJSON, verbose: *verbose, wait: *wait, acceptLoss: *acceptLoss, partitions: *partitions, now: time.Now}
 	return c.run(ctx, f.Args())
 }
 
@@ -81,12 +86,11 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 	if !sent && !slices.Contains(ctlAsked, command) {
 		return c.usage("unknown command %q", command)
 	}
-	if len(rest) > 0 && command != "backup" && command != "plan" && c.acceptLoss == "" {
+	if len(rest) > 0 && command != "backup" && command != "plan" {
 		return c.usage("%s: unexpected argument %q", command, rest[0])
 	}
-	if command == "recover" {
-		return errors.New("recover: not in this version: a manager that lost its state directory can only be replaced " +
-			"while another manager lives; keep a copy of the -s directory")
+	if c.partitions != "" && (command != "recover" || c.acceptLoss == "") {
+		return c.usage("--partitions belongs to recover --accept-loss")
 	}
 	managers, err := ResolveAny(c.f, args[0], cli.ManagerPort)
 	if err != nil {
@@ -113,6 +117,10 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 			return c.usage("plan takes attach, detach or replace")
 		}
 		return c.plan(ctx, planned)
+	case "recover":
+		if c.partitions != "" {
+			rest = []string{c.partitions}
+		}
 	case "backup":
 		if rest, err = c.suffix(rest); err != nil {
 			return err
@@ -242,6 +250,12 @@ func (c *ctl) writeCluster(s *control.Status) {
 	}
 	fmt.Fprintf(c.out, "cluster:\n  %s  copies=%d auto-replace=%s\n", s.Cluster, s.Replication, auto)
 	fmt.Fprintf(c.out, "partitions:\n  %d  unavailable=%d short=%d copies_to_make=%d\n", s.Partitions, s.Unavailable, s.Short, s.Moving)
+	if len(s.Troubles) > 0 {
+		fmt.Fprintln(c.out, "troubles:")
+		for _, t := range s.Troubles {
+			fmt.Fprintf(c.out, "  %s\n    %s\n", t.Text, t.Do)
+		}
+	}
 	fmt.Fprintln(c.out, "managers:")
 	for _, m := range s.Managers {
 		leader := ""

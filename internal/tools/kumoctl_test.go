@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/control"
 )
 
@@ -103,7 +104,22 @@ func TestCommands(t *testing.T) {
 		return &control.CommandResponse{Nothing: true, Lines: []string{"no server to attach"}}, nil
 	}
 	check(t, ctl("attach"), &out, "no server to attach", "")
-	check(t, ctl("recover"), &out, "recover: not in this version", "")
+	m.commands = nil
+	m.respond = func(control.CommandRequest) (*control.CommandResponse, error) {
+		return &control.CommandResponse{Lines: []string{"recovered"}}, nil
+	}
+	check(t, ctl("recover"), &out, "", "recovered\n")
+	check(t, ctl("recover", "--accept-loss", "ab", "--partitions", "0-3,7"), &out, "", "recovered\n")
+	for _, bad := range [][]string{{"recover", "0-3"}, {"recover", "--partitions", "all"}, {"detach", "--accept-loss", "ab", "--partitions", "all"}} {
+		var usage *cli.UsageError
+		if err := ctl(bad...); !errors.As(err, &usage) {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+	want = []control.CommandRequest{{Command: "recover"}, {Command: "recover", Args: []string{"0-3,7"}, AcceptLoss: "ab"}}
+	if !reflect.DeepEqual(m.commands, want) {
+		t.Errorf("got  %+v\nwant %+v", m.commands, want)
+	}
 }
 
 func TestCommandGoesToTheNextManager(t *testing.T) {

@@ -53,8 +53,30 @@ var spawn = sync.OnceValue(func() chan<- func() {
 	return jobs
 })
 
+// Dir is where it runs.
+func (p *Process) Dir() string { return p.dir }
+
 // Start starts it. It must not be running.
 func (p *Process) Start() {
+	p.t.Helper()
+	p.start(false)
+}
+
+// StartToEnd starts it and waits until it ends by itself, as it must.
+func (p *Process) StartToEnd(limit time.Duration) {
+	p.t.Helper()
+	p.start(true)
+	p.mu.Lock()
+	done := p.done
+	p.mu.Unlock()
+	select {
+	case <-done:
+	case <-time.After(limit):
+		p.t.Errorf("%s has not ended within %v\n%s", p.Name, limit, p.Tail(40))
+	}
+}
+
+func (p *Process) start(expected bool) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +99,7 @@ func (p *Process) Start() {
 		p.t.Fatalf("%s: %v", p.Name, err)
 	}
 	done := make(chan struct{})
-	p.cmd, p.done, p.expected = cmd, done, false
+	p.cmd, p.done, p.expected = cmd, done, expected
 	go func() {
 		err := cmd.Wait()
 		p.mu.Lock()
