@@ -348,7 +348,7 @@ func TestAcceptLossOfAnUncertainTail(t *testing.T) {
 			t.Fatalf("resumed by itself: %+v", p)
 		}
 	}
-	if st := s.c.Status(s.now); len(st.Troubles) != 1 || !strings.Contains(st.Troubles[0].Text, "wait for "+addr(3)) || !strings.Contains(st.Troubles[0].Text, "lost power") {
+	if st := s.c.Status(s.now); st.Unavailable != 8 || len(st.Troubles) != 1 || !strings.Contains(st.Troubles[0].Text, "wait for "+addr(3)) || !strings.Contains(st.Troubles[0].Text, "lost power") {
 		t.Errorf("%+v", st.Troubles)
 	}
 	s.c.Command(s.now, 5, control.CommandRequest{Command: "recover", AcceptLoss: s.m.ClusterID.String(), Args: []string{"all"}})

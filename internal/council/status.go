@@ -65,6 +65,9 @@ func (c *Council) Status(now int64) control.Status {
 				there++
 			}
 		}
+		if c.outage[uint16(i)] != nil {
+			there = 0 // the roles of a server that has restarted are over
+		}
 		if there == 0 {
 			st.Unavailable++
 		}
