@@ -153,7 +153,9 @@ func (r *Replica) nextVersion() (uint64, bool) {
 }
 
 // ReadDone brings what a Read asked for: items in the order of its keys, nil
-// for those that do not exist. An error fails the requests that waited for it.
+// for those that do not exist. After an error the requests that waited for it are
+// to be sent again: another member takes over, for the daemon accuses itself (R9).
+// Where there is none they fail.
 func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects) {
 	q := r.pri
 	if q == nil || rd.gen != r.gen && !planted.Is(planted.CacheOfEarlierTerm) {
@@ -171,7 +173,11 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 	delete(q.loading, key)
 	if err != nil {
 		for i := range list {
-			r.fail(&list[i].req, list[i].token, "cannot read the store: "+err.Error(), fx)
+			if len(r.cfg.Replicas) > 1 {
+				r.refuse(list[i].token, wire.NakNotReady, fx) // it was not ordered
+			} else {
+				r.fail(&list[i].req, list[i].token, "cannot read the store: "+err.Error(), fx)
+			}
 		}
 		return
 	}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -167,6 +168,32 @@ func TestReadOfAnEarlierTermIsNotHeeded(t *testing.T) {
 	r.run()
 	if res := r.answered(A, id); string(res.Item.Value) != "new" {
 		t.Errorf("k is %q", res.Item.Value)
+	}
+}
+
+// A read that failed is never a miss: another member is to be asked, and where
+// there is none the client is told.
+func TestReadError(t *testing.T) {
+	for _, replicas := range [][]clustermap.ServerID{{A}, {A, B}} {
+		r := newRig(t, replicas...).active()
+		r.do(A, set("k", "v"))
+		h := r.hosts[A]
+		clear(h.node.Values.(cache))
+		h.slowReads = true
+		id := r.ask(A, get("k"))
+		h.r.ReadDone(&h.reads[0], nil, errors.New("bad disk"), &h.fx)
+		h.reads, h.slowReads = nil, false
+		r.run()
+		reply := h.replies[id]
+		switch refused := reply.Nak != nil && reply.Nak.Reason == wire.NakNotReady; {
+		case len(replicas) == 1 && (reply.Nak != nil || reply.Result.Status != item.Failed):
+			t.Errorf("alone: %+v", reply)
+		case len(replicas) == 2 && !refused:
+			t.Errorf("of two: %+v", reply)
+		}
+		if res := r.do(A, get("k")); string(res.Item.Value) != "v" {
+			t.Errorf("k is %q afterwards", res.Item.Value)
+		}
 	}
 }
 

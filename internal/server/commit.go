@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/replica"
@@ -128,13 +129,19 @@ func (c *committer) diskFull() {
 	}
 }
 
+// storeFailed ends this server: by that the others know at once, and go on
+// without it (R9: a disk error is an accusation of oneself).
+func (n *node) storeFailed(err error) {
+	if n.ctx.Err() == nil {
+		n.fatal(fmt.Errorf("store %s: %w; look at the disk, then start this server again: it gets from the others what it missed", n.store.Path(), err))
+	}
+}
+
 // done tells the replicas that their writes are stored.
 func (c *committer) done(err error) {
 	n := c.n
 	if err != nil {
-		if n.ctx.Err() == nil {
-			n.fatal(err)
-		}
+		n.storeFailed(err)
 		return
 	}
 	c.checkSpace()

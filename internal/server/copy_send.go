@@ -324,12 +324,16 @@ func sendRange(out *chunker, sn *store.Snapshot, part uint16, g *rangeDigest, th
 			return err
 		}
 	}
+	// What could not be read must not be taken for what is not there.
+	if err := it.Close(); err != nil {
+		return err
+	}
 	for _, t := range theirs {
 		if err := out.add(wire.Value{Key: string(t.K)}); err != nil {
 			return err
 		}
 	}
-	return it.Close()
+	return nil
 }
 
 // chunker collects values into frames and keeps to the rate.

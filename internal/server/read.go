@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/kumofs/kumofs/internal/item"
@@ -78,10 +79,30 @@ func (r *readers) run() {
 			r.n.touchClock()
 			for i := range list {
 				rd := &list[i]
+				if rd.err != nil {
+					r.n.unreadable(rd.read.Replica.Part(), rd.err)
+				}
 				rd.read.Replica.ReadDone(&rd.read, rd.items, rd.err, &r.n.fx)
 			}
 		})
 	}
+}
+
+// unreadable gives a partition to others of which something cannot be read: a
+// disk error is an accusation of oneself (R9). A store that has failed ends the
+// server by itself.
+func (n *node) unreadable(part uint16, err error) {
+	if n.store.Failed() != nil || n.ctx.Err() != nil || slices.Contains(n.report.unreadable, part) {
+		return
+	}
+	n.report.unreadable = append(n.report.unreadable, part)
+	if n.rn.Now-n.report.unreadableAt < unreadableEvery {
+		return
+	}
+	n.report.unreadableAt = n.rn.Now
+	n.log.Error("cannot read the store: this server gives the partition to others, if there are any; look at the disk; "+
+		"if this goes on stop the server, move its store away and start it again: the others fill it",
+		"store", n.store.Path(), "partition", part, "err", err)
 }
 
 func (r *readers) read(rd *replica.Read) ([]*item.Item, error) {

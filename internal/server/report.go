@@ -17,15 +17,23 @@ type reporter struct {
 	copiesLeft int
 	copyBytes  uint64
 	stepDownAt int64
+	// unreadable are partitions that a read failed of in this turn; unreadableAt is
+	// when the log said so last.
+	unreadable   []uint16
+	unreadableAt int64
 }
 
-// stepDownEvery is how often a server without space says so, in ns.
-const stepDownEvery = int64(500e6)
+const (
+	// stepDownEvery is how often a server without space says so, in ns.
+	stepDownEvery = int64(500e6)
+	// unreadableEvery is how often the log tells of reads that failed, in ns.
+	unreadableEvery = int64(1e9)
+)
 
 func (rp *reporter) collect(n *node) {
 	fx := &n.fx
 	full := n.commit.isFull() && n.rn.Now-rp.stepDownAt > stepDownEvery
-	if len(fx.Activated) == 0 && len(fx.InSync) == 0 && len(fx.Accuse) == 0 && !full {
+	if len(fx.Activated) == 0 && len(fx.InSync) == 0 && len(fx.Accuse) == 0 && !full && len(rp.unreadable) == 0 {
 		return
 	}
 	r := &control.Report{Incarnation: n.incarnation}
@@ -42,6 +50,12 @@ func (rp *reporter) collect(n *node) {
 			}
 		}
 	}
+	for _, p := range rp.unreadable {
+		if x := n.replicas[p]; x.IsPrimary() {
+			r.StepDown = append(r.StepDown, control.PartitionEpoch{P: p, E: x.Config().Epoch})
+		}
+	}
+	rp.unreadable = rp.unreadable[:0]
 	r.CopiesLeft, r.CopyBytes = n.copiesLeft(), n.counters.copyBytes.Load()
 	if rp.send != nil {
 		rp.send(r)

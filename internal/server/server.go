@@ -202,7 +202,7 @@ func (n *node) openStore() error {
 	cfg := &n.cfg
 	s, err := store.Open(cfg.Store, store.Options{
 		Fsync: cfg.Fsync, CacheSize: max(cfg.CacheSize/2, 8<<20), Logger: storeLog{n.log},
-		OnFatal: func(err error) { n.fatal(fmt.Errorf("the store %s has failed: %w", cfg.Store, err)) },
+		OnFatal: func(err error) { n.storeFailed(err) },
 	})
 	if err != nil {
 		return err

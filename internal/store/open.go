@@ -248,7 +248,7 @@ func (s *Store) Describe() string {
 	case id.UncertainTail:
 		how = "the machine went down without a clean stop and without --fsync, so the last writes may be missing"
 	case !id.CleanStop:
-		how = "not stopped cleanly; nothing is lost"
+		how = "not stopped cleanly; nothing is lost unless its disk failed"
 	}
 	cluster := "no cluster"
 	if id.ClusterID != 0 {

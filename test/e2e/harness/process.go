@@ -167,6 +167,26 @@ func (p *Process) Terminate(limit time.Duration) {
 	}
 }
 
+// EndsBy does something after which it is expected to end by itself, waits until it
+// has, and tells its exit status. One that still runs after limit fails the test.
+func (p *Process) EndsBy(limit time.Duration, do func()) (status int) {
+	p.t.Helper()
+	p.mu.Lock()
+	cmd, done := p.cmd, p.done
+	p.expected = true
+	p.mu.Unlock()
+	if cmd == nil {
+		p.t.Fatalf("%s does not run", p.Name)
+	}
+	do()
+	select {
+	case <-done:
+	case <-time.After(limit):
+		p.t.Fatalf("%s did not end within %v\n%s", p.Name, limit, p.Tail(20))
+	}
+	return cmd.ProcessState.ExitCode()
+}
+
 // Stop pauses it (SIGSTOP) and returns when the kernel says that it is stopped.
 func (p *Process) Stop() {
 	p.t.Helper()

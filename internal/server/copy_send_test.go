@@ -1,0 +1,73 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/store"
+)
+
+// A sender whose disk cannot be read tells the receiver of no key that it does
+// not have it: the receiver would remove what may be the last copy.
+func TestSendRangeOnBadDisk(t *testing.T) {
+	var bad atomic.Bool
+	hits := 0
+	disk := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if bad.Load() && op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".sst") {
+			hits++
+			return syscall.EIO
+		}
+		return nil
+	}))
+	opt := store.Options{FS: disk, CacheSize: 1}
+	fill := func() (theirs []keyVersion) {
+		s, err := store.Open("/s", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		b := s.NewBatch()
+		for i := range 100 {
+			key := fmt.Appendf(nil, "key%03d", i)
+			b.PutItem(1, key, &item.Item{Version: uint64(i + 1), Value: make([]byte, 1000)})
+			theirs = append(theirs, keyVersion{key, uint64(i + 1)})
+		}
+		if err := s.Commit(b); err != nil {
+			t.Fatal(err)
+		}
+		return theirs
+	}
+	theirs := fill()
+	s, err := store.Open("/s", opt) // what was in the log is in a table now
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	sn := s.Snapshot()
+	defer sn.Close()
+	var sent bytes.Buffer
+	out := &chunker{c: newCopier(&node{}, 0), ctx: context.Background(), s: newStream(nil)}
+	out.s.w.Reset(&sent)
+	bad.Store(true)
+	err = sendRange(out, sn, 1, &rangeDigest{Last: true}, theirs)
+	bad.Store(false)
+	if err == nil || hits == 0 {
+		t.Errorf("no error after %d reads that failed", hits)
+	}
+	for _, v := range out.values {
+		if v.Item == nil {
+			t.Fatalf("%s is to be removed at the receiver", v.Key)
+		}
+	}
+	if sent.Len() > 0 {
+		t.Errorf("%d bytes were sent", sent.Len())
+	}
+}

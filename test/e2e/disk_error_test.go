@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kumofs/kumofs/test/e2e/harness"
+	"github.com/kumofs/kumofs/test/e2e/load"
+)
+
+// TestDiskDies: the disk of one of three servers fails for good. The server says
+// why and ends with an error; no client sees one; when the disk is back it
+// starts again and is as the others.
+func TestDiskDies(t *testing.T) {
+	opt := options(3)
+	opt.Dir = t.TempDir()
+	d := newDisk(t, filepath.Join(home(t, opt), "kumodb2"), 256)
+	c := harness.Start(t, opt)
+	p := c.Servers[1]
+	l := fill(t, c, 5000)
+	began := time.Now()
+	status := p.EndsBy(15*time.Second, d.cut)
+	l.Mark("the disk of %s is gone; it has ended with status %d after %v", p.Name, status, time.Since(began).Round(time.Millisecond))
+	if status == 0 || !strings.Contains(p.Log(), "look at the disk, then start this server again") {
+		t.Errorf("status %d, and its log: %s", status, p.Tail(10))
+	}
+	l.Run(3 * time.Second)
+	d.unmount()
+	if err := d.mount(); err != nil {
+		t.Fatal(err)
+	}
+	p.Start()
+	harness.Until(t, 10*time.Second, "it is there again", func() error {
+		if s := c.Status(); !harness.NotAttached(s, p) {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	c.Ctl("attach", "--wait")
+	c.WaitReady(60 * time.Second)
+	finish(t, l, 0, stallBar)
+	c.CheckCopies()
+}
+
+// TestUnreadableTable: tables of a server are damaged. A read of what they held
+// is never a miss: with other servers it is theirs to answer, alone it is an error.
+func TestUnreadableTable(t *testing.T) {
+	for _, servers := range []int{1, 3} {
+		t.Run(fmt.Sprintf("%d servers", servers), func(t *testing.T) {
+			opt := options(servers)
+			opt.Dir = t.TempDir()
+			opt.ServerArgs = []string{"--cache-size", "1M"} // less than there is to read
+			c := harness.Start(t, opt)
+			var sets, gets []load.Op
+			rnd := rand.New(rand.NewPCG(1, 1))
+			random := make([]byte, 3000*1000+10_000) // does not compress
+			for i := range random {
+				random[i] = 'a' + byte(rnd.IntN(26))
+			}
+			value := func(i int) string { return string(random[i*1000:][:10_000]) }
+			for i := range 3000 {
+				key := fmt.Sprintf("table-%d", i)
+				sets = append(sets, load.Op{Kind: load.Set, Key: key, Value: value(i)})
+				gets = append(gets, load.Op{Kind: load.Get, Key: key})
+			}
+			bad := func(i int, r load.Result) bool { return r.Status != load.Done }
+			pipeline := func(ops []load.Op, bad func(i int, r load.Result) bool) (n int) {
+				t.Helper()
+				if err := load.Pipeline(c.Gateway.Addr, ops, 30*time.Second, func(i int, r load.Result) {
+					if bad(i, r) {
+						if n++; n < 5 {
+							t.Errorf("%s: %v %s", ops[i].Key, r.Status, r.Error)
+						}
+					}
+				}); err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			pipeline(sets, bad)
+			p := c.MostPrimaries()
+			p.Restart(0) // the log becomes a table, and nothing is cached
+			c.WaitReady(30 * time.Second)
+			tables, _ := filepath.Glob(filepath.Join(home(t, opt), strings.Replace(p.Name, "server", "kumodb", 1), "data", "*.sst"))
+			for _, name := range tables {
+				damage(t, name)
+			}
+			failed := 0
+			pipeline(gets, func(i int, r load.Result) bool {
+				if r.Status == load.Failed && servers == 1 {
+					failed++
+					return !strings.Contains(r.Error, "cannot read the store")
+				}
+				return r.Status != load.Done || r.Value != value(i)
+			})
+			if !strings.Contains(p.Log(), "cannot read the store: this server gives the partition to others") || servers == 1 && failed == 0 {
+				t.Errorf("%d tables were damaged, %d reads failed: the test tests nothing\n%s", len(tables), failed, p.Tail(5))
+			}
+			t.Logf("%d tables damaged; %d of %d reads failed", len(tables), failed, len(gets))
+		})
+	}
+}
+
+// damage flips a byte in some blocks of a table, but not at its end, where its
+// index is.
+func damage(t *testing.T, name string) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for off := int64(100); off < st.Size()*3/4; off += 200_000 {
+		b := make([]byte, 1)
+		if _, err := f.ReadAt(b, off); err != nil {
+			t.Fatal(err)
+		}
+		b[0] ^= 0xff
+		if _, err := f.WriteAt(b, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
