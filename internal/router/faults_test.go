@@ -113,6 +113,28 @@ func TestTimeoutInChain(t *testing.T) {
 	late.want(t, item.NotFound, "")
 }
 
+// A server that answers some commands and others never: what nobody waits for
+// any more must not stop the clients for ever once it fills the bound.
+func TestAbandonedFillTheBound(t *testing.T) {
+	g := newRig(t, router.Options{Timeout: 200 * time.Millisecond, MaxServerBytes: 10_000})
+	g.setMap(1, 1, g.a)
+	g.on(func() { g.a.Script = func(try *routertest.Try) bool { return try.Req.Key[0] == 'n' } })
+	var never []*pending
+	for range 4 {
+		never = append(never, g.begin(0, item.OpGet, strings.Repeat("n", 2000), ""))
+	}
+	g.begin(0, item.OpGet, "k", "").want(t, item.NotFound, "") // the server is heard
+	for _, p := range never {
+		p.want(t, item.Failed, "")
+	}
+	g.begin(0, item.OpGet, strings.Repeat("k", 4000), "").want(t, item.NotFound, "")
+	eventually(t, func() (ok bool) {
+		g.on(func() { ok = !g.r.Overloaded() })
+		return ok
+	})
+	g.begin(0, item.OpGet, "k", "").want(t, item.NotFound, "")
+}
+
 // No command is lost or answered twice when everything goes wrong at once.
 func TestChaos(t *testing.T) {
 	g := newRig(t, router.Options{Timeout: 2 * time.Second})

@@ -142,6 +142,9 @@ func (l *link) release(id uint32) (c *call, ok bool) {
 	if l.full && l.bytes <= l.server.r.opt.MaxServerBytes/2 {
 		l.drained()
 	}
+	if l.full && l.live == 0 {
+		l.shut() // as in abandon: only what nobody waits for fills it
+	}
 	return c, true
 }
 
