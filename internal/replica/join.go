@@ -57,7 +57,7 @@ type outgoing struct {
 	notBefore   int64 // when it may be tried again
 	failures    int
 	reported    int64
-	since       int64 // when JoinStart or JoinEnd was sent
+	since       int64 // when BeginJoin was called, or JoinStart or JoinEnd sent
 }
 
 func (n *Node) incarnationOf(id clustermap.ServerID) uint64 {
@@ -98,6 +98,7 @@ func (r *Replica) BeginJoin(w JoinWanted, fx *Effects) bool {
 		return false
 	}
 	p.join.phase = joinAsked
+	p.join.since = r.node.Now
 	r.askJoin(p, fx)
 	return true
 }
@@ -304,7 +305,10 @@ func (r *Replica) tickJoin(p *peer, fx *Effects) {
 	case joinIdle:
 		r.wantJoins(fx)
 	case joinAsked:
-		if now-p.asked > retryAfter {
+		switch {
+		case now-p.join.since > 4*int64(SilenceLimit):
+			r.restartJoin(p, fx) // its slot is for joiners that answer
+		case now-p.asked > retryAfter:
 			r.askJoin(p, fx)
 		}
 	case joinStarted, joinEnding:

@@ -260,6 +260,30 @@ func TestJoinStartLost(t *testing.T) {
 	r.equal(A, B, D)
 }
 
+// The daemon runs few joins at a time: a joiner that this primary alone does not
+// reach, so that no manager cancels its join, must not keep the others waiting.
+func TestSilentJoinerGivesItsSlotBack(t *testing.T) {
+	r := newRig(t, A, B).active()
+	r.do(A, set("k", "1"))
+	r.lose = func(p packet) bool { return p.from == C || p.to == C }
+	r.join(C)
+	a := r.hosts[A]
+	began, ended := 0, 0
+	for range 100 {
+		r.pass(100 * time.Millisecond)
+		a.r.Tick(&a.fx)
+		began, ended = began+len(a.fx.JoinsWanted), ended+len(a.fx.JoinsEnded)
+		r.run()
+	}
+	if began == 0 || ended < began {
+		t.Errorf("%d joins begun again, %d ended", began, ended)
+	}
+	r.lose = nil
+	r.tick(30 * time.Second)
+	r.promote(C)
+	r.equal(A, B, C)
+}
+
 // R6: what is kept for a joiner is bounded; beyond the bound its join begins again.
 func TestJoinBacklogIsBounded(t *testing.T) {
 	r := newRig(t, A).active()
