@@ -191,6 +191,9 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 		}
 		replicas, joining, k = filter(replicas, keepIt), filter(joining, keepIt), keep
 	}
+	if clustermap.Subset(live, quits) {
+		quits = nil // nobody can do better: all stay, and what they hold stays in as many copies
+	}
 	// R3: a role ends with its incarnation; a backup that quits goes too. R4:
 	// these are the manager's removals and clear Active.
 	for _, id := range p.Replicas[1:] {
@@ -205,7 +208,13 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 			t.joinFailed(id)
 		}
 	}
-	joining = filter(joining, func(id ID) bool { return !slices.Contains(quits, id) })
+	joining = filter(joining, func(id ID) bool {
+		if slices.Contains(quits, id) {
+			t.joinFailed(id)
+			return false
+		}
+		return true
+	})
 	// R6: joiners that are counted become replicas, while the primary serves.
 	if p.Active && k != drop {
 		for _, in := range t.c.asked.inSync[i] {

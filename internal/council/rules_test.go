@@ -137,6 +137,32 @@ func TestRules(t *testing.T) {
 		{"R9: a primary that steps down is replaced", active(1, 2, 3), func(s *scene) {
 			s.c.Report(s.now, 1, control.Report{Incarnation: 1, StepDown: all(5)})
 		}, func(p Partition) bool { return p.Replicas[0] != 1 && len(p.Replicas) == 2 && len(p.Joining) == 0 }},
+		{"R9: a backup that quits is dropped", active(1, 2, 3), func(s *scene) {
+			s.c.Report(s.now, 3, control.Report{Incarnation: 1, StepDown: all(5)})
+		}, func(p Partition) bool {
+			return same(p.Replicas, []ID{1, 2}) && len(p.Joining) == 0 && len(p.LastKnown) == 3
+		}},
+		{"R9: both backups that quit are dropped", active(1, 2, 3), func(s *scene) {
+			s.c.Report(s.now, 2, control.Report{Incarnation: 1, StepDown: all(5)})
+			s.c.Report(s.now, 3, control.Report{Incarnation: 1, StepDown: all(5)})
+		}, func(p Partition) bool { return same(p.Replicas, []ID{1}) && len(p.LastKnown) == 3 }},
+		{"R9: nobody goes when all quit", active(1, 2, 3), func(s *scene) {
+			for id := ID(1); id <= 3; id++ {
+				s.c.Report(s.now, id, control.Report{Incarnation: 1, StepDown: all(5)})
+			}
+		}, func(p Partition) bool { return p.Epoch == 5 && p.Active }},
+		{"R9: nor when all that live quit", active(1, 2, 3), func(s *scene) {
+			s.c.Broken(s.now, 3)
+			s.c.Report(s.now, 1, control.Report{Incarnation: 1, StepDown: all(5)})
+			s.c.Report(s.now, 2, control.Report{Incarnation: 1, StepDown: all(5)})
+		}, func(p Partition) bool { return p.Epoch == 5 }},
+		{"R9: a joiner that quits ends its join, and waits with the next", func() Partition { p := active(1, 2); p.Joining = []ID{3}; return p }(), func(s *scene) {
+			s.c.Report(s.now, 3, control.Report{Incarnation: 1, StepDown: all(5)})
+			s.next()
+			s.next()
+		}, func(p Partition) bool {
+			return same(p.Replicas, []ID{1, 2}) && p.Active && p.Epoch == 6 && len(p.Joining) == 0
+		}},
 		{"R9: but never the last one", active(1), func(s *scene) {
 			s.c.Report(s.now, 1, control.Report{Incarnation: 1, StepDown: all(5)})
 		}, func(p Partition) bool { return same(p.Replicas, []ID{1}) }},

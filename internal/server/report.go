@@ -44,9 +44,10 @@ func (rp *reporter) collect(n *node) {
 	fx.Activated, fx.InSync, fx.Accuse = fx.Activated[:0], fx.InSync[:0], fx.Accuse[:0]
 	if full {
 		rp.stepDownAt = n.rn.Now
+		// Where it is a backup or joins, too: there it holds up every write.
 		for _, x := range n.replicas {
-			if x.IsPrimary() {
-				r.StepDown = append(r.StepDown, control.PartitionEpoch{P: x.Part(), E: x.Config().Epoch})
+			if c := x.Config(); clustermap.Contains(c.Replicas, n.self) || clustermap.Contains(c.Joining, n.self) {
+				r.StepDown = append(r.StepDown, control.PartitionEpoch{P: x.Part(), E: c.Epoch})
 			}
 		}
 	}
