@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 )
 
@@ -53,6 +54,7 @@ func RunScript(text string, trace io.Writer) Result {
 	if w == nil {
 		return Result{Failures: []string{"the script has no cluster"}}
 	}
+	w.operate()
 	w.settle()
 	w.judge()
 	return w.result()
@@ -94,6 +96,14 @@ func (sc *script) run(words []string, trace io.Writer) error {
 		return nil
 	case "crash", "unplug", "start", "pause", "resume", "sweep", "break":
 		return sc.process(words[0], words[1:])
+	case "lead":
+		return sc.lead(words[1:])
+	case "copies":
+		w.slowCopy = 0
+		if words[1] == "slow" {
+			w.slowCopy = second
+		}
+		return nil
 	case "clock":
 		n, err := strconv.ParseInt(words[2], 10, 64)
 		if s := sc.server(words[1]); s != nil && err == nil {
@@ -274,5 +284,22 @@ func (sc *script) disk(words []string) error {
 	default:
 		return fmt.Errorf("a disk is stalled, full, fails or works")
 	}
+	return nil
+}
+
+// lead has the managers record other replicas, the first of which leads.
+func (sc *script) lead(names []string) error {
+	m := sc.w.leader()
+	p := m.v.m.Partitions[0]
+	var list []clustermap.ServerID
+	for _, n := range names {
+		s := sc.server(n)
+		if s == nil || !clustermap.Contains(p.Replicas, s.id) || m.inflight != 0 {
+			return fmt.Errorf("%s cannot be a replica", n)
+		}
+		list = append(list, s.id)
+	}
+	p.Epoch, p.Replicas, p.Joining, p.Active, p.Assigned = p.Epoch+1, list, nil, false, list
+	m.propose(&clustermap.Delta{Base: m.v.m.Version, Partitions: []clustermap.PartitionChange{{OldEpoch: p.Epoch - 1, New: p}}}, false)
 	return nil
 }

@@ -154,6 +154,9 @@ func (sc *script) condition(wait bool, words []string) error {
 	if words[0] == "not" {
 		want, words = false, words[1:]
 	}
+	if len(words) > 2 && words[1] == "holds" {
+		words[0], words[1] = words[1], words[0]
+	}
 	holds, err := sc.holds(words)
 	if err != nil {
 		return err
@@ -222,9 +225,11 @@ func (sc *script) holds(words []string) (func() bool, error) {
 			in := w.agreed.m.Server(s.id)
 			return in != nil && (words[0] == "attached" || in.State == clustermap.Fault)
 		}, nil
+	case "copying": // a join into its store is under way
+		return func() bool { return s.up && s.replicas != nil && s.replicas[0].Unfinished() }, nil
 	case "up":
 		return func() bool { return s.up }, nil
-	case "holds": // SERVER KEY [VALUE]: in its store
+	case "holds": // "B holds k v": in its store
 		return func() bool {
 			it := s.disk.part(clustermap.PartitionOf([]byte(words[2]), len(w.served))).item(words[2])
 			return it != nil && (len(words) < 4 || string(it.Value) == words[3])

@@ -31,6 +31,8 @@ type World struct {
 	gates    []*gateway
 	hist     *history
 	net      network
+	// slowCopy is how much longer each step of a bulk copy takes.
+	slowCopy int64
 	// faults: things still go wrong.
 	faults    bool
 	busyUntil int64 // when the only fault is over (Single)
