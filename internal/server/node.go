@@ -60,7 +60,7 @@ type node struct {
 	sweep   sweeper
 	joins   map[replica.JoinWanted]struct{} // running
 	waiting []replica.JoinWanted            // wanted, in order
-	leasing []*replica.Replica              // answers wait for a lease
+	leasing map[*replica.Replica]struct{}   // answers wait for a lease
 	granted bool                            // a grant came in this turn
 	report  reporter
 

@@ -85,7 +85,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n := &node{
 		cfg: cfg, log: cfg.Logger, ctx: ctx, clock: boottime, started: time.Now(), runID: random64(),
 		peers: map[clustermap.ServerID]*peer{}, inbound: map[clustermap.ServerID]*dataConn{},
-		joins: map[replica.JoinWanted]struct{}{},
+		joins: map[replica.JoinWanted]struct{}{}, leasing: map[*replica.Replica]struct{}{},
 	}
 	n.fatal = func(err error) {
 		n.log.Error("this server stops", "err", err)

@@ -30,15 +30,14 @@ func (n *node) carryOut() {
 	fx := &n.fx
 	if n.granted {
 		n.granted = false
-		fx.Pending = append(fx.Pending, n.leasing...)
-		n.leasing = n.leasing[:0]
+		n.lookAtLeasing()
 	}
 	if len(fx.Pending) > 0 {
 		// All values of the turn have been read: the clock is read after that (R5).
 		n.touchClock()
 		for _, r := range fx.Pending {
 			if r.Drain(fx) {
-				n.leasing = append(n.leasing, r)
+				n.leasing[r] = struct{}{}
 			}
 		}
 		clear(fx.Pending)
@@ -164,6 +163,14 @@ func (n *node) scheduleJoins() {
 	}
 }
 
+// lookAtLeasing has the partitions with answers that wait for a lease looked at in this turn.
+func (n *node) lookAtLeasing() {
+	for r := range n.leasing {
+		n.fx.Pending = append(n.fx.Pending, r)
+	}
+	clear(n.leasing)
+}
+
 // tick is called every tickInterval.
 func (n *node) tick() {
 	n.touchClock()
@@ -174,7 +181,6 @@ func (n *node) tick() {
 	}
 	// Answers that wait for a lease are looked at again even if no grant comes:
 	// their partition may have lost the member that would have granted it.
-	n.fx.Pending = append(n.fx.Pending, n.leasing...)
-	n.leasing = n.leasing[:0]
+	n.lookAtLeasing()
 	n.loop.After(tickInterval, n.tick)
 }

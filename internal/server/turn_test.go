@@ -1,0 +1,114 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/store"
+	"github.com/kumofs/kumofs/internal/wire"
+)
+
+// glue is a server without goroutines and sockets: the test makes its turns. It
+// is primary of one partition with a second server, which the test plays.
+type glue struct {
+	*node
+	t    *testing.T
+	time int64
+}
+
+const other = ^clustermap.ServerID(0) // the map has servers in the order of IDs
+
+func newGlue(t *testing.T) *glue {
+	s, err := store.Open("/s", store.Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	cache, err := store.NewCache(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cache.Close)
+	g := &glue{t: t, time: 1e12}
+	n := &node{
+		log: slog.New(slog.DiscardHandler), ctx: context.Background(), loop: loop.NewMemory(loop.NewMemNetwork()), store: s,
+		clock: func() int64 { return g.time }, self: s.Identity().ID, incarnation: 1, runID: 1,
+		peers: map[clustermap.ServerID]*peer{}, inbound: map[clustermap.ServerID]*dataConn{},
+		joins: map[replica.JoinWanted]struct{}{}, leasing: map[*replica.Replica]struct{}{}, fatal: func(err error) { t.Error(err) },
+	}
+	g.node = n
+	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(g.time), Values: &values{c: cache}}
+	n.commit.init(n)
+	n.reads, n.copies = newReaders(n), newCopier(n, 0)
+	n.adopt(&clustermap.Map{
+		ClusterID: 7, Version: 1, Replication: 2,
+		Servers: []clustermap.Server{
+			{ID: n.self, Addr: "a:1", Incarnation: 1, RunID: 1, State: clustermap.Active},
+			{ID: other, Addr: "b:1", Incarnation: 1, RunID: 1, State: clustermap.Active},
+		},
+		Partitions: []clustermap.Partition{{
+			Epoch: 1, Replicas: []clustermap.ServerID{n.self, other}, Active: true,
+			LastKnown: []clustermap.ServerID{n.self, other}, LastPrimary: n.self, LastPrimaryIncarnation: 1,
+		}},
+	})
+	g.step(wire.Message{Kind: wire.KindRing, Epoch: 1, Version: g.replicas[0].Last()})
+	g.turn()
+	if !g.replicas[0].Serving() {
+		t.Fatal("the primary does not serve")
+	}
+	return g
+}
+
+// step is a message of the other server.
+func (g *glue) step(m wire.Message) { g.replicas[0].Step(other, &m, &g.fx) }
+
+// turn ends a turn and stores what it wrote.
+func (g *glue) turn() {
+	g.endTurn()
+	for g.commit.busy {
+		b := <-g.commit.jobs
+		g.commit.done(g.store.Commit(b))
+		g.endTurn()
+	}
+}
+
+// answers counts what was answered.
+type answers struct{ replies, naks int }
+
+func (a *answers) Reply(*wire.Reply) { a.replies++ }
+func (a *answers) Nak(*wire.Nak)     { a.naks++ }
+
+func (g *glue) ask(a *answers, op item.Op, key, value string) {
+	req := wire.Request{Epoch: 1, Request: item.Request{Op: op, Key: []byte(key), Value: []byte(value)}}
+	g.request(&req, a)
+}
+
+// Gets that wait for a lease are looked at once a turn, however many turns they
+// have come in: what a lost lease costs must not grow with the time that it is lost.
+func TestWaitingForALeaseCostsNoMoreWithTime(t *testing.T) {
+	g := newGlue(t)
+	var a answers
+	const gets = 1000
+	for range gets {
+		g.ask(&a, item.OpGet, "k", "")
+		g.turn()
+	}
+	if a.replies > 0 {
+		t.Fatalf("%d answers without a lease", a.replies)
+	}
+	if n := len(g.leasing); n != 1 {
+		t.Errorf("one partition is looked at %d times", n)
+	}
+	g.rn.Leases.Granted(other, g.time, 1, g.time)
+	g.granted = true
+	g.turn()
+	if a.replies != gets || a.naks > 0 || len(g.leasing) > 0 {
+		t.Errorf("%d answers and %d refusals with the lease; %d still looked at", a.replies, a.naks, len(g.leasing))
+	}
+}
