@@ -226,6 +226,9 @@ func (r *Replica) tryActivate(fx *Effects) {
 	list := q.parked
 	q.parked = nil
 	for i := range list {
+		q.held -= list[i].size()
+	}
+	for i := range list {
 		r.Request(&list[i].req, list[i].token, fx)
 	}
 }

@@ -26,7 +26,7 @@ func (r *Replica) Request(req *wire.Request, t Token, fx *Effects) {
 			r.refuse(t, wire.NakNotReady, fx)
 			return
 		}
-		q.parked = append(q.parked, park(req, t))
+		q.park(park(req, t))
 		return
 	}
 	if len(q.loading) > 0 {
@@ -37,6 +37,11 @@ func (r *Replica) Request(req *wire.Request, t Token, fx *Effects) {
 		}
 	}
 	r.execute(req, t, fx)
+}
+
+func (q *primary) park(p parked) {
+	q.parked = append(q.parked, p)
+	q.held += p.size()
 }
 
 func park(req *wire.Request, t Token) parked {
@@ -187,7 +192,7 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 	for i := range list {
 		p := &list[i]
 		if !q.active {
-			q.parked = append(q.parked, *p)
+			q.park(*p)
 			continue
 		}
 		// Only requests of this list can have changed the key since it was read,

@@ -39,6 +39,7 @@ type oplog struct {
 	open      int // index of the first uncommitted entry
 	bare      int // entries before this index have no content any more
 	bytes     int // of content held
+	unsure    int // what the entries not yet committed cost in memory, about, in bytes
 }
 
 func seqOf(version uint64) uint64 { return version & (1<<clustermap.SeqBits - 1) }
@@ -52,7 +53,7 @@ func versionOf(epoch uint32, seq uint64) uint64 { return uint64(epoch)<<clusterm
 func (l *oplog) reset(base uint64, baseKnown bool, committed uint64, ring []wire.RingEntry) {
 	*l = oplog{base: base, baseKnown: baseKnown, committed: committed}
 	for _, e := range ring {
-		l.entries = append(l.entries, entry{version: e.Version, key: e.Key, effect: e.Effect, session: e.Session})
+		l.push(entry{version: e.Version, key: e.Key, effect: e.Effect, session: e.Session})
 	}
 	l.commit(committed, 0)
 }
@@ -60,6 +61,7 @@ func (l *oplog) reset(base uint64, baseKnown bool, committed uint64, ring []wire
 func (l *oplog) push(e entry) {
 	l.entries = append(l.entries, e)
 	l.bytes += e.size()
+	l.unsure += e.size() + heldOverhead
 }
 
 func (e *entry) size() int {
@@ -77,6 +79,7 @@ func (l *oplog) commit(version, keep uint64) {
 		l.committed = version
 	}
 	for l.open < len(l.entries) && seqOf(l.entries[l.open].version) <= seqOf(l.committed) {
+		l.unsure -= l.entries[l.open].size() + heldOverhead
 		l.open++
 	}
 	for l.bare < l.open && seqOf(l.entries[l.bare].version) <= keep {

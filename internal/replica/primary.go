@@ -28,6 +28,7 @@ type primary struct {
 	loading  map[string][]parked
 	parked   []parked
 	waits    []wait
+	held     int  // what parked and waits cost in memory, about, in bytes
 	pending  bool // on Effects.Pending
 }
 
@@ -51,6 +52,23 @@ type wait struct {
 	local  bool
 	token  Token
 	result item.Result
+}
+
+// heldOverhead is about what an operation, an answer or a request that waits
+// costs besides keys and values, in bytes.
+const heldOverhead = 200
+
+func (w *wait) size() int   { return len(w.result.Item.Value) + heldOverhead }
+func (p *parked) size() int { return len(p.req.Key) + len(p.req.Value) + heldOverhead }
+
+// Held is about how many bytes this primary holds, in memory, for what waits: for
+// other members, a lease or its activation. It is bounded by whoever hands it
+// requests, for nobody knows how long a member or a manager stays away.
+func (r *Replica) Held() int {
+	if r.pri == nil {
+		return 0
+	}
+	return r.log.unsure + r.pri.held
 }
 
 // peer is another member of the configuration, as its primary sees it.
@@ -190,6 +208,7 @@ func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {
 func (r *Replica) answer(t Token, res item.Result, depends uint64, local bool, fx *Effects) {
 	q := r.pri
 	q.waits = append(q.waits, wait{depends: depends, local: local, token: t, result: res})
+	q.held += q.waits[len(q.waits)-1].size()
 	if local || seqOf(depends) <= seqOf(r.log.committed) {
 		r.pend(fx) // no commit will
 	}
@@ -224,6 +243,7 @@ func (r *Replica) Drain(fx *Effects) (again bool) {
 			keep = append(keep, *w)
 			continue
 		}
+		q.held -= w.size()
 		fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: w.result})
 	}
 	clear(q.waits[len(keep):])

@@ -21,6 +21,11 @@ const (
 	// maxBatchBytes bounds the writes that wait for the store; beyond it no more
 	// requests are taken from gateways until a commit is done.
 	maxBatchBytes = 64 << 20
+	// maxHeld bounds what all partitions of this primary hold for requests that
+	// wait for other servers; beyond it those that have more than heldShare of it
+	// take no more. Nobody knows how long a server or the managers stay away.
+	maxHeld   = 256 << 20
+	heldShare = 64 << 10
 	// sniffTimeout is how long a connection may take to show what it is.
 	sniffTimeout = 5 * time.Second
 )
@@ -239,6 +244,10 @@ func (n *node) request(req *wire.Request, to sink) {
 		n.counters.others.Add(1)
 	default:
 		n.counters.sets.Add(1)
+	}
+	if n.held > n.heldLimit && n.replicas[req.Partition].Held() > heldShare {
+		to.Nak(&wire.Nak{ID: req.ID, Index: req.Partition, Reason: wire.NakNotReady})
+		return
 	}
 	if n.commit.isFull() && req.Op != item.OpGet && n.replicas[req.Partition].Serving() {
 		switch {

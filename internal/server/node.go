@@ -62,7 +62,10 @@ type node struct {
 	waiting []replica.JoinWanted            // wanted, in order
 	leasing map[*replica.Replica]struct{}   // answers wait for a lease
 	granted bool                            // a grant came in this turn
-	report  reporter
+	held    int                             // by all partitions (replica.Held), at the last tick
+	// heldLimit is maxHeld.
+	heldLimit int
+	report    reporter
 
 	mapSink  func(*clustermap.Map) // the text port's router
 	counters counters

@@ -86,6 +86,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		cfg: cfg, log: cfg.Logger, ctx: ctx, clock: boottime, started: time.Now(), runID: random64(),
 		peers: map[clustermap.ServerID]*peer{}, inbound: map[clustermap.ServerID]*dataConn{},
 		joins: map[replica.JoinWanted]struct{}{}, leasing: map[*replica.Replica]struct{}{},
+		heldLimit: maxHeld,
 	}
 	n.fatal = func(err error) {
 		n.log.Error("this server stops", "err", err)

@@ -174,9 +174,11 @@ func (n *node) lookAtLeasing() {
 // tick is called every tickInterval.
 func (n *node) tick() {
 	n.touchClock()
+	n.held = 0
 	for _, r := range n.replicas {
 		if r.IsPrimary() {
 			r.Tick(&n.fx)
+			n.held += r.Held()
 		}
 	}
 	// Answers that wait for a lease are looked at again even if no grant comes:

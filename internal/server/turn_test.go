@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -68,8 +69,14 @@ func newGlue(t *testing.T) *glue {
 // step is a message of the other server.
 func (g *glue) step(m wire.Message) { g.replicas[0].Step(other, &m, &g.fx) }
 
-// turn ends a turn and stores what it wrote.
+// turn ends a turn, stores what it wrote and reads what it asked for.
 func (g *glue) turn() {
+	g.endTurn()
+	for _, rd := range g.reads.queue {
+		items, err := g.reads.read(&rd)
+		rd.Replica.ReadDone(&rd, items, err, &g.fx)
+	}
+	g.reads.queue = nil
 	g.endTurn()
 	for g.commit.busy {
 		b := <-g.commit.jobs
@@ -110,5 +117,43 @@ func TestWaitingForALeaseCostsNoMoreWithTime(t *testing.T) {
 	g.turn()
 	if a.replies != gets || a.naks > 0 || len(g.leasing) > 0 {
 		t.Errorf("%d answers and %d refusals with the lease; %d still looked at", a.replies, a.naks, len(g.leasing))
+	}
+}
+
+// What waits for a server or a manager that stays away must not take all memory:
+// clients and gateways go on asking meanwhile.
+func TestWhatWaitsIsBounded(t *testing.T) {
+	for _, op := range []item.Op{item.OpGet, item.OpSet} {
+		g := newGlue(t)
+		g.heldLimit = 4 << 20
+		store := func() { // as the other server
+			g.step(wire.Message{Kind: wire.KindAppendAck, Epoch: 1, Version: g.replicas[0].Last()})
+			g.turn()
+			g.tick()
+		}
+		var a answers
+		value := strings.Repeat("v", 64<<10)
+		g.ask(&a, item.OpSet, "k", value)
+		g.turn()
+		store()
+		if a.replies != 1 || g.held != 0 {
+			t.Fatalf("%d answers, %d bytes held", a.replies, g.held)
+		}
+		a = answers{}
+		const asked = 200
+		for range asked {
+			g.ask(&a, op, "k", value)
+			g.turn()
+			g.tick()
+		}
+		if g.held > g.heldLimit+128<<10 || a.naks == 0 || a.naks == asked {
+			t.Errorf("operation %d: %d bytes are held, %d of %d requests refused", op, g.held, a.naks, asked)
+		}
+		g.rn.Leases.Granted(other, g.time, 1, g.time)
+		g.granted = true
+		store()
+		if a.replies+a.naks != asked || g.held != 0 {
+			t.Errorf("operation %d: %d answered, %d refused; %d bytes are held", op, a.replies, a.naks, g.held)
+		}
 	}
 }
