@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build run test unit lint bench micro clean
+.PHONY: build run test unit lint bench micro nemesis clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -30,6 +30,12 @@ bench: build
 
 micro:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Real processes under faults and load for MINUTES, every operation checked.
+MINUTES ?= 10
+nemesis:
+	scripts/deps
+	$(GO) run ./test/nemesis -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
 
 clean:
 	rm -rf bin

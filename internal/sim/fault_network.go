@@ -117,7 +117,8 @@ func (f *fault) between2(side map[int]bool, but int) func(set func(a, b int)) {
 	}
 }
 
-func (w *World) healCuts() {
+// heal ends every fault.
+func (w *World) heal() {
 	for a := range places {
 		for b := range places {
 			if w.net.cut[a][b] > 0 {
@@ -126,11 +127,6 @@ func (w *World) healCuts() {
 			}
 		}
 	}
-}
-
-// heal ends every fault.
-func (w *World) heal() {
-	w.healCuts()
 	w.net.slow, w.net.chaos = 0, false
 	for _, m := range w.managers {
 		m.pausedUntil = w.now

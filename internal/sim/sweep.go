@@ -21,12 +21,7 @@ func (s *Server) sweep() {
 	if !s.up || len(s.replicas) == 0 {
 		return
 	}
-	s.look(w.rng.IntN(len(s.replicas)))
-}
-
-// look sweeps one partition.
-func (s *Server) look(p int) {
-	w, r := s.w, s.replicas[p]
+	r := s.replicas[w.rng.IntN(len(s.replicas))]
 	if !r.Serving() {
 		return
 	}

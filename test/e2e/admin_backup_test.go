@@ -23,6 +23,7 @@ const backupKinds = 10
 // TestBackupAndRestore: a backup made under load, restored twice: merged into
 // one store, and each server on its own part.
 func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	opt := options(4)
 	opt.Dir = t.TempDir()
 	c := harness.Start(t, opt)
@@ -180,6 +181,7 @@ func TestBackupAndRestore(t *testing.T) {
 // TestStoresThatAreNotTaken starts servers on stores that must not take part,
 // beside a cluster under load.
 func TestStoresThatAreNotTaken(t *testing.T) {
+	t.Parallel()
 	opt := options(3)
 	opt.Dir = t.TempDir()
 	c := harness.Start(t, opt)

@@ -13,6 +13,7 @@ import (
 // TestBadCommandLines gives every program what cannot work, beside a cluster
 // under load that must not notice.
 func TestBadCommandLines(t *testing.T) {
+	t.Parallel()
 	opt := options(3)
 	opt.Dir = t.TempDir()
 	c := harness.Start(t, opt)

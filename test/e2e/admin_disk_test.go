@@ -67,6 +67,7 @@ func ballast(t *testing.T, dir string, keep uint64) (path string, n int) {
 // take over, nothing that was acknowledged is lost, and when there is space
 // again the server goes on by itself.
 func TestDiskFullUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		keep uint64 // what somebody else leaves free
@@ -163,6 +164,7 @@ func bulk(addr string, stop <-chan struct{}) string {
 // TestDiskFullEverywhere: where nobody can take over, writes fail with the
 // reason, reads go on, deletes make room.
 func TestDiskFullEverywhere(t *testing.T) {
+	t.Parallel()
 	opt := options(1)
 	opt.Dir = t.TempDir()
 	opt.GatewayArgs = []string{"--timeout", "2"}
@@ -245,6 +247,7 @@ func TestDiskFullEverywhere(t *testing.T) {
 // TestManagerDiskFull: a manager that cannot record changes says so; what is
 // recorded stays, and it goes on when there is space.
 func TestManagerDiskFull(t *testing.T) {
+	t.Parallel()
 	opt := options(3)
 	opt.Dir = t.TempDir()
 	state := filepath.Join(opt.Dir, "state")

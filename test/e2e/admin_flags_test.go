@@ -26,6 +26,7 @@ type flagOf struct {
 // original's had, first the short names, then the long ones. What has no effect
 // is said once.
 func TestFlagsOfTheOriginal(t *testing.T) {
+	t.Parallel()
 	for form, name := range []string{"short", "long"} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -169,6 +170,7 @@ func sessionOf(t *testing.T, pid int) (ppid, sid int) {
 // TestListenAddresses: -l binds the address that it is given and no other, -t
 // without one binds them all, and names stand wherever addresses do.
 func TestListenAddresses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	name, err := os.Hostname()
 	if err != nil {

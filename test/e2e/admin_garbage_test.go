@@ -106,6 +106,7 @@ func memcachedGarbage(rnd *rand.Rand) (sends [][]byte) {
 
 // TestGarbageOnEveryPort: strangers' bytes harm nobody, and leave nothing behind.
 func TestGarbageOnEveryPort(t *testing.T) {
+	t.Parallel()
 	opt := options(3)
 	c := harness.Start(t, opt)
 	l := fill(t, c, 2000)
@@ -227,6 +228,7 @@ func TestGarbageOnEveryPort(t *testing.T) {
 // TestClientThatDoesNotRead: one that asks for gigabytes and reads nothing costs
 // the gateway a bounded amount of memory, and others nothing.
 func TestClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(3))
 	l := fill(t, c, 2000)
 	mc := dialRaw(t, c.Gateway.Addr)
@@ -359,6 +361,7 @@ func TestManyIdleConnections(t *testing.T) {
 
 // TestSizes: keys and values at the limits, through every command that stores.
 func TestSizes(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(3))
 	const mib = 1 << 20
 	ok, long := strings.Repeat("k", 250), strings.Repeat("k", 251)

@@ -16,6 +16,7 @@ import (
 
 // TestLocal is `kumofs local`: started, used, ended with Ctrl-C, started again.
 func TestLocal(t *testing.T) {
+	t.Parallel()
 	for _, servers := range []int{1, 3, 5} {
 		t.Run(fmt.Sprintf("%d servers", servers), func(t *testing.T) {
 			dir := t.TempDir()

@@ -16,6 +16,7 @@ import (
 // TestSixNodeForm is the README's cluster of machines by their names, each a
 // network namespace, with partitions of one server from the others.
 func TestSixNodeForm(t *testing.T) {
+	t.Parallel()
 	h, err := harness.NewHosts(t, "svr1", "svr2", "svr3", "cli1")
 	if err != nil {
 		t.Skip("not run: ", err)

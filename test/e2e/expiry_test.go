@@ -12,6 +12,7 @@ import (
 // What expired gives its space back although nobody asks for it, on every copy,
 // and what has no expiry time stays.
 func TestExpiredItemsAreSwept(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(3))
 	mc := memcache.New(c.Gateway.Addr)
 	mc.Timeout = 10 * time.Second

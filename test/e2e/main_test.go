@@ -2,7 +2,8 @@
 // on loopback, real clients, and faults. A test is a bar that was promised; it
 // logs its figures.
 //
-// The everyday run takes about four minutes and is left out by -short.
+// The everyday run takes about five minutes and is left out by -short. Tests
+// that hold waits to a bar run alone; the others side by side, after them.
 // -e2e.long runs the promised sizes and times.
 package e2e
 

@@ -51,6 +51,7 @@ func TestKillEverything(t *testing.T) {
 // Without a manager reads and writes go on, and when it is back nobody has
 // become fault by its absence.
 func TestManagerAway(t *testing.T) {
+	t.Parallel()
 	away := size(10*time.Second, time.Minute)
 	for _, test := range []struct {
 		name       string
@@ -60,6 +61,7 @@ func TestManagerAway(t *testing.T) {
 		{"killed", (*harness.Process).Kill9, (*harness.Process).Start},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			c := harness.Start(t, options(3))
 			l := fill(t, c, size(10_000, 100_000))
 			l.Mark("manager %s for %v", test.name, away)

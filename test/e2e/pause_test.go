@@ -99,6 +99,9 @@ func TestPausedServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(t, raw, m, viaWire)
+	// Others go on writing what it is asked for when it wakes up.
+	woken, others := make(chan struct{}), make(chan int)
+	go func() { others <- writeUntil(t, c.Gateway.Addr, l, viaText, woken) }()
 	l.Mark("SIGCONT")
 	p.Cont()
 	for i := range ops {
@@ -109,6 +112,8 @@ func TestPausedServer(t *testing.T) {
 		}
 		l.Observe(ops[i], r, call, l.Now()) // judged with the histories: "old" would be stale
 	}
+	close(woken)
+	t.Logf("meanwhile others wrote %d times", <-others)
 	answers := map[string]int{}
 	raw.SetReadDeadline(time.Now().Add(20 * time.Second))
 	rd := bufio.NewReader(raw)
@@ -153,6 +158,34 @@ func TestPausedServer(t *testing.T) {
 	l.Run(time.Second)
 	finish(t, l, clients, stallBar)
 	c.CheckCopies()
+}
+
+// writeUntil writes keys one after another, each time another value, until stop is closed.
+func writeUntil(t *testing.T, addr string, l *load.Load, keys []string, stop <-chan struct{}) (n int) {
+	conn, err := load.Dial(addr, 20*time.Second)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	defer conn.Close()
+	for ; ; n++ {
+		select {
+		case <-stop:
+			return n
+		default:
+		}
+		op := load.Op{Kind: load.Set, Key: keys[n%len(keys)], Value: fmt.Sprintf("awake-%d", n)}
+		call := l.Now()
+		r, err := conn.Do(&op)
+		if err != nil {
+			t.Error(err)
+			return n
+		}
+		l.Observe(op, r, call, l.Now())
+		if r.Status >= load.Unknown {
+			t.Errorf("set %s while the paused server wakes up: %s", op.Key, r.Error)
+		}
+	}
 }
 
 // send asks for keys, every second one to be written, with the epochs of m.

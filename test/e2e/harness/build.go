@@ -1,12 +1,17 @@
 package harness
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -103,4 +108,39 @@ func run(limit time.Duration, argv ...string) ([]byte, error) {
 		return out, fmt.Errorf("%s %v: %w: %s", filepath.Base(argv[0]), argv[1:], err, stderr)
 	}
 	return out, nil
+}
+
+// Shift writes a copy of a program whose wall clock is ahead of the machine's
+// by so many seconds, or behind. Nothing else gives a process of Go a clock of
+// its own: it asks the kernel without a library, namespaces do not cover that
+// clock, and another runtime would have everything compiled again. time.Now is
+// patched: the way taken where the kernel has no vDSO, which no test goes,
+// becomes a place that adds the seconds.
+func Shift(program, shifted string, seconds int32) error {
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		return errors.New("clocks are shifted on linux/amd64 only")
+	}
+	code, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	load := []byte{0x48, 0x8b, 0x44, 0x24, 0x10}                                     // MOVQ 16(SP), AX: the seconds
+	next := append(load[:5:5], 0x48, 0x8b, 0x7c, 0x24, 0x18)                         // and MOVQ 24(SP), DI: the nanoseconds
+	fallback := []byte{0x48, 0xc7, 0xc0, 228, 0, 0, 0, 0x0f, 0x05, 0xbf, 1, 0, 0, 0} // clock_gettime, then MOVL $1, DI
+	ret := bytes.Index(code, next)
+	if ret < 0 || bytes.Count(code, next) != 1 {
+		return fmt.Errorf("%s: time.Now is not where it was", program)
+	}
+	spare := bytes.Index(code[ret:], fallback)
+	if spare < 0 || spare > 256 {
+		return fmt.Errorf("%s: time.Now is not as it was", program)
+	}
+	spare += ret
+	jump := func(from, to int) []byte {
+		return binary.LittleEndian.AppendUint32([]byte{0xe9}, uint32(int32(to-from-5)))
+	}
+	add := binary.LittleEndian.AppendUint32([]byte{0x48, 0x05}, uint32(seconds)) // ADDQ $seconds, AX
+	copy(code[ret:], jump(ret, spare))
+	copy(code[spare:], slices.Concat(load, add, jump(spare+len(load)+len(add), ret+len(load))))
+	return os.WriteFile(shifted, code, 0o755)
 }

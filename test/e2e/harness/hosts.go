@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // Hosts are network namespaces on one bridge, each with a name, as machines on
@@ -25,6 +26,9 @@ func command(argv ...string) error {
 	return nil
 }
 
+// made counts them: tests run side by side.
+var made atomic.Int32
+
 // NewHosts makes them; t's end removes them. The error says why this machine
 // cannot have any.
 func NewHosts(t TB, names ...string) (*Hosts, error) {
@@ -35,9 +39,10 @@ func NewHosts(t TB, names ...string) (*Hosts, error) {
 	if _, err := exec.LookPath("ip"); err != nil {
 		return nil, fmt.Errorf("there is no ip(8)")
 	}
-	h := &Hosts{prefix: fmt.Sprintf("kumo%d", os.Getpid()%10000), names: names,
+	count := int(made.Add(1))
+	h := &Hosts{prefix: fmt.Sprintf("kumo%d%c", os.Getpid()%10000, 'a'+count%26), names: names,
 		// A network of its own: with two runs on one, each would reach the other's cluster.
-		net: fmt.Sprintf("10.%d.%d", 100+os.Getpid()/250%100, os.Getpid()%250)}
+		net: fmt.Sprintf("10.%d.%d", 100+(os.Getpid()/250+37*count)%100, os.Getpid()%250)}
 	if err := command("ip", "netns", "add", h.ns("probe")); err != nil {
 		return nil, fmt.Errorf("no network namespaces here: %w", err)
 	}

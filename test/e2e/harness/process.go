@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,6 +39,19 @@ func newProcess(t TB, name, addr, dir string, argv ...string) *Process {
 	p := &Process{Name: name, Addr: addr, t: t, argv: argv, dir: dir, log: filepath.Join(dir, name+".log")}
 	t.Cleanup(p.cleanup)
 	return p
+}
+
+// AddArgs adds to its command line.
+func (p *Process) AddArgs(args ...string) { p.argv = append(p.argv, args...) }
+
+// SetProgram lets its next runs be those of another program with the same
+// command line. It must not be in a Host.
+func (p *Process) SetProgram(path string) { p.argv[0] = path }
+
+// StoreDir is the directory of a server's store.
+func (p *Process) StoreDir() string {
+	i := slices.Index(p.argv, "-s")
+	return filepath.Join(p.dir, p.argv[i+1])
 }
 
 // spawn starts commands on one thread that never ends: Pdeathsig follows the

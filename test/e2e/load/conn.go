@@ -25,9 +25,16 @@ const (
 	CAS
 	Incr
 	Delete
+	Replace
+	Prepend
+	Decr
+	Touch
+	GetTouch // gats
+	FlushAll // on every key
+	expire   // never sent: what an exptime does to a key in its time
 )
 
-var kindNames = [...]string{"get", "set", "add", "append", "cas", "incr", "delete"}
+var kindNames = [...]string{"get", "set", "add", "append", "cas", "incr", "delete", "replace", "prepend", "decr", "touch", "gats", "flush_all", "expiry"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -39,6 +46,9 @@ type Op struct {
 	// Unique is the token of a CAS, and Expect the value that it was read with.
 	Unique uint64
 	Expect string
+	// Exptime is in seconds from now; 0 is never. Tag tells it from all others.
+	Exptime int
+	Tag     int64
 }
 
 // Status is how a command ended.
@@ -46,7 +56,7 @@ type Status uint8
 
 // The statuses.
 const (
-	Done    Status = iota // hit, STORED, DELETED, a number
+	Done    Status = iota // hit, STORED, DELETED, TOUCHED, OK, a number
 	Missing               // miss, NOT_FOUND
 	Refused               // NOT_STORED, EXISTS
 	Unknown               // it may or may not have been done
@@ -92,10 +102,16 @@ func AppendOp(b []byte, op *Op) []byte {
 		return append(append(append(b, "gets "...), op.Key...), "\r\n"...)
 	case Delete:
 		return append(append(append(b, "delete "...), op.Key...), "\r\n"...)
-	case Incr:
-		return append(append(append(b, "incr "...), op.Key...), " 1\r\n"...)
+	case Incr, Decr:
+		return fmt.Appendf(b, "%s %s 1\r\n", op.Kind, op.Key)
+	case Touch:
+		return fmt.Appendf(b, "touch %s %d\r\n", op.Key, op.Exptime)
+	case GetTouch:
+		return fmt.Appendf(b, "gats %d %s\r\n", op.Exptime, op.Key)
+	case FlushAll:
+		return append(b, "flush_all\r\n"...)
 	}
-	b = fmt.Appendf(b, "%s %s 0 0 %d", op.Kind, op.Key, len(op.Value))
+	b = fmt.Appendf(b, "%s %s 0 %d %d", op.Kind, op.Key, op.Exptime, len(op.Value))
 	if op.Kind == CAS {
 		b = strconv.AppendUint(append(b, ' '), op.Unique, 10)
 	}
@@ -138,7 +154,7 @@ func errorLine(line string) Result {
 
 // Read reads the answer to op.
 func (c *Conn) Read(op *Op) (Result, error) {
-	if op.Kind == Get {
+	if op.Kind == Get || op.Kind == GetTouch {
 		found, res, err := c.values()
 		if err != nil || res.Error != "" {
 			return res, err
@@ -154,14 +170,14 @@ func (c *Conn) Read(op *Op) (Result, error) {
 		return Result{}, err
 	}
 	switch line {
-	case "STORED", "DELETED":
+	case "STORED", "DELETED", "TOUCHED", "OK":
 		return Result{Status: Done}, nil
 	case "NOT_FOUND":
 		return Result{Status: Missing}, nil
 	case "NOT_STORED", "EXISTS":
 		return Result{Status: Refused}, nil
 	}
-	if _, err := strconv.ParseUint(line, 10, 64); op.Kind == Incr && err == nil {
+	if _, err := strconv.ParseUint(line, 10, 64); (op.Kind == Incr || op.Kind == Decr) && err == nil {
 		return Result{Status: Done, Value: line}, nil
 	}
 	return errorLine(line), nil

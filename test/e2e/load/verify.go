@@ -2,14 +2,10 @@ package load
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/anishathalye/porcupine"
 )
 
 // Report is what a Load came to.
@@ -194,127 +190,8 @@ func show(h []record) string {
 	return b.String()
 }
 
-// value is a key's state in the model.
-type value struct {
-	there bool
-	v     string
-}
-
 // judge says what is wrong with one key's history.
 func (l *Load) judge(key string, h []record) error {
-	if err := uniques(h); err != nil {
-		return err
-	}
 	v, there := l.initial(key)
-	model := porcupine.Model{
-		Init: func() any { return value{there, v} },
-		Step: func(s, in, out any) (bool, any) { return step(s.(value), in.(*Op), out.(*Result)) },
-	}
-	var ops []porcupine.Operation
-	for i := range h {
-		r := &h[i]
-		ret := int64(r.ret)
-		switch r.res.Status {
-		case Failed:
-			continue // says that it was not done
-		case Unknown:
-			if r.op.Kind == Get {
-				continue
-			}
-			ret = math.MaxInt64
-		}
-		ops = append(ops, porcupine.Operation{ClientId: r.client + 1, Input: &r.op, Output: &r.res, Call: int64(r.call), Return: ret})
-	}
-	switch porcupine.CheckOperationsTimeout(model, ops, time.Minute) {
-	case porcupine.Ok:
-		return nil
-	case porcupine.Unknown:
-		return fmt.Errorf("history of %d operations not judged within a minute", len(ops))
-	}
-	return fmt.Errorf("history of %d operations is not linearizable", len(ops))
-}
-
-// step is what a command does to a key, and whether it can have been answered so.
-func step(s value, op *Op, r *Result) (bool, value) {
-	unknown := r.Status == Unknown
-	is := func(want Status, next value) (bool, value) { return unknown || r.Status == want, next }
-	switch op.Kind {
-	case Get:
-		if !s.there {
-			return r.Status == Missing, s
-		}
-		return r.Status == Done && r.Value == s.v, s
-	case Set:
-		return is(Done, value{true, op.Value})
-	case Add:
-		if s.there {
-			return is(Refused, s)
-		}
-		return is(Done, value{true, op.Value})
-	case Append:
-		if !s.there {
-			return is(Refused, s)
-		}
-		return is(Done, value{true, s.v + op.Value})
-	case CAS:
-		// No two writes have the same value, so the unique stands for the value.
-		switch {
-		case !s.there:
-			return is(Missing, s)
-		case s.v != op.Expect:
-			return is(Refused, s)
-		}
-		return is(Done, value{true, op.Value})
-	case Incr:
-		if !s.there {
-			return is(Missing, s)
-		}
-		n, _ := strconv.ParseUint(s.v, 10, 64)
-		next := value{true, strconv.FormatUint(n+1, 10)}
-		return unknown || r.Status == Done && r.Value == next.v, next
-	case Delete:
-		if !s.there {
-			return is(Missing, s)
-		}
-		return is(Done, value{})
-	}
-	panic("no such kind")
-}
-
-// uniques checks that uniques grow: a read that begins after another ended sees
-// no smaller one, and one unique has one value.
-func uniques(h []record) error {
-	type seen struct {
-		ret    time.Duration
-		unique uint64
-	}
-	byUnique := map[uint64]string{}
-	var reads []*record
-	for i := range h {
-		r := &h[i]
-		if r.op.Kind != Get || r.res.Status != Done {
-			continue
-		}
-		if v, ok := byUnique[r.res.Unique]; ok && v != r.res.Value {
-			return fmt.Errorf("unique %d had the values %q and %q", r.res.Unique, v, r.res.Value)
-		}
-		byUnique[r.res.Unique] = r.res.Value
-		reads = append(reads, r)
-	}
-	byRet := slices.Clone(reads)
-	slices.SortFunc(byRet, func(a, b *record) int { return int(a.ret - b.ret) })
-	var before seen
-	n := 0
-	for _, r := range reads { // by call
-		for n < len(byRet) && byRet[n].ret < r.call {
-			if byRet[n].res.Unique > before.unique {
-				before = seen{byRet[n].ret, byRet[n].res.Unique}
-			}
-			n++
-		}
-		if r.res.Unique < before.unique {
-			return fmt.Errorf("a read at %v saw unique %d after one that ended at %v saw %d", r.call, r.res.Unique, before.ret, before.unique)
-		}
-	}
-	return nil
+	return judge(value{there: there, v: v}, h)
 }

@@ -48,3 +48,43 @@ func TestJudge(t *testing.T) {
 		}
 	}
 }
+
+// TestModel: what the longer list of commands may and may not do.
+func TestModel(t *testing.T) {
+	s := func(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+	rec := func(at float64, op Op, res Result) record {
+		op.Key = "k"
+		return record{op: op, res: res, call: s(at), ret: s(at) + time.Millisecond}
+	}
+	done := Result{Status: Done}
+	val := func(v string) Result { return Result{Status: Done, Value: v} }
+	miss := Result{Status: Missing}
+	set := Op{Kind: Set, Value: "a"}
+	short := Op{Kind: Set, Value: "a", Exptime: 2, Tag: 1}
+	get := Op{Kind: Get}
+	for _, test := range []struct {
+		name string
+		h    []record
+		bad  bool
+	}{
+		{"expired in time", []record{rec(0, short, done), rec(0.5, get, val("a")), rec(2.5, get, miss)}, false},
+		{"expired too early", []record{rec(0, short, done), rec(0.5, get, miss)}, true},
+		{"expired too late", []record{rec(0, short, done), rec(3.5, get, val("a"))}, true},
+		{"came back", []record{rec(0, short, done), rec(1.5, get, miss), rec(2, get, val("a"))}, true},
+		{"touched", []record{rec(0, short, done), rec(1, Op{Kind: Touch}, done), rec(9, get, val("a"))}, false},
+		{"touched to expire", []record{rec(0, set, done), rec(1, Op{Kind: GetTouch, Exptime: 2, Tag: 2}, val("a")), rec(4.5, get, miss)}, false},
+		{"written anew", []record{rec(0, short, done), rec(1, Op{Kind: Set, Value: "b"}, done), rec(9, get, miss)}, true},
+		{"kept by append", []record{rec(0, short, done), rec(1, Op{Kind: Append, Value: "b"}, done), rec(9, get, val("ab"))}, true},
+		{"flushed", []record{rec(0, set, done), rec(1, Op{Kind: FlushAll}, done), rec(2, get, miss)}, false},
+		{"not flushed", []record{rec(0, set, done), rec(1, Op{Kind: FlushAll}, done), rec(2, get, val("a"))}, true},
+		{"prepend", []record{rec(0, set, done), rec(1, Op{Kind: Prepend, Value: "b"}, done), rec(2, get, val("ba"))}, false},
+		{"replace of nothing", []record{rec(0, Op{Kind: Replace, Value: "a"}, done)}, true},
+		{"decr is padded", []record{rec(0, Op{Kind: Set, Value: "10"}, done), rec(1, Op{Kind: Decr}, val("9")), rec(2, get, val("9 ")), rec(3, Op{Kind: Incr}, val("10"))}, false},
+		{"decr stops at 0", []record{rec(0, Op{Kind: Set, Value: "0"}, done), rec(1, Op{Kind: Decr}, val("0"))}, false},
+		{"counted twice", []record{rec(0, Op{Kind: Set, Value: "1"}, done), rec(1, Op{Kind: Incr}, val("3"))}, true},
+	} {
+		if err := judge(value{}, test.h); (err != nil) != test.bad {
+			t.Errorf("%s: judged %v", test.name, err)
+		}
+	}
+}
