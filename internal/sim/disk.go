@@ -31,6 +31,8 @@ type disk struct {
 	filling, writing *batch
 	// Until then a commit takes long, or is not done; finds no room; fails.
 	slowUntil, stalledUntil, fullUntil, failsUntil int64
+	// readsFail: what fails are reads alone.
+	readsFail bool
 	// stalled is what waits for a stalled disk.
 	stalled []func()
 }
@@ -205,7 +207,7 @@ func (s *Server) write(b *batch) {
 			return // crashed meanwhile
 		}
 		switch {
-		case d.failsUntil > w.now:
+		case d.failsUntil > w.now && !d.readsFail:
 			w.stats["stores failed"]++
 			w.tracef("%s: its store fails", s.name)
 			s.crash(false)
@@ -265,19 +267,25 @@ func (s *Server) isFull() bool { return s.fullSince != 0 }
 
 func (s *Server) isFullAlone() bool { return s.isFull() && s.w.now-s.fullSince >= diskFullAlone }
 
-// stepDown is what a server without space reports: nothing, if it has space or
-// said so a moment ago.
+// stepDown is what a server gives to others (R9): where it has no space, unless it
+// said so a moment ago, and where it cannot read.
 func (s *Server) stepDown() (list []control.PartitionEpoch) {
 	if s.disk.writing == nil {
 		s.checkSpace()
 	}
+	for _, p := range s.unreadable {
+		if r := s.replicas[p]; r.IsPrimary() {
+			list = append(list, control.PartitionEpoch{P: p, E: r.Config().Epoch})
+		}
+	}
+	s.unreadable = nil
 	if !s.isFull() || s.w.now-s.stepDownAt <= stepDownEvery {
-		return nil
+		return list
 	}
 	s.stepDownAt = s.w.now
 	for _, r := range s.replicas {
-		if r.IsPrimary() {
-			list = append(list, control.PartitionEpoch{P: r.Part(), E: r.Config().Epoch})
+		if c := r.Config(); clustermap.Contains(c.Replicas, s.id) || clustermap.Contains(c.Joining, s.id) {
+			list = append(list, control.PartitionEpoch{P: r.Part(), E: c.Epoch})
 		}
 	}
 	return list
@@ -303,6 +311,8 @@ func (s *Server) read(rd replica.Read) {
 				var err error
 				if s.disk.failsUntil > w.now && w.chance(0.5) {
 					items, err = nil, errDisk
+					s.unreadable = append(s.unreadable, part)
+					w.stats["reads failed"]++
 				}
 				s.turn(func() { rd.Replica.ReadDone(&rd, items, err, &s.fx) })
 			})

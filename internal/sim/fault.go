@@ -200,7 +200,8 @@ func (f *fault) fillDisk() {
 // it can read its store.
 func (f *fault) failDisk() {
 	s, d := f.server(), f.often(50*millisecond, 500*millisecond, 4*second, 0.4)
-	f.did("of %s for %v", s, time.Duration(d))
+	s.disk.readsFail = f.chance(0.4)
+	f.did("of %s for %v, reads alone %v", s, time.Duration(d), s.disk.readsFail)
 	s.disk.failsUntil = f.w.now + d
 	f.w.after(d+f.between(0, 500*millisecond), s.start)
 }

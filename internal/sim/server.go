@@ -58,6 +58,8 @@ type Server struct {
 	// fullSince is when its disk was first found full, stepDownAt when the
 	// managers were last told; 0: it is not.
 	fullSince, stepDownAt int64
+	// unreadable are partitions of which something could not be read.
+	unreadable []uint16
 }
 
 // peer is another server: one connection to one incarnation of it.
@@ -89,7 +91,7 @@ func (s *Server) start() {
 	if s.up || s.disk.destroyed {
 		return
 	}
-	if s.disk.failsUntil > w.now {
+	if s.disk.failsUntil > w.now && !s.disk.readsFail {
 		w.after(w.between(100*millisecond, 500*millisecond), s.start) // its store cannot be opened
 		return
 	}
@@ -101,6 +103,7 @@ func (s *Server) start() {
 	s.cache = newCache(w)
 	s.replicas, s.cmap, s.member = nil, nil, false
 	s.turning, s.granted, s.fullSince, s.stepDownAt = false, false, 0, 0
+	s.unreadable = nil
 	s.peers, s.inbound = map[int]*peer{}, map[int]*conn{}
 	s.joins, s.waiting, s.leasing = map[replica.JoinWanted]struct{}{}, nil, nil
 	s.node = &replica.Node{Self: s.id, Now: s.clock(), Leases: replica.NewLeases(s.clock()), Values: s.cache}
