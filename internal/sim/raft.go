@@ -28,6 +28,7 @@ type voter struct {
 	// What does not.
 	leader    int // -1: not known
 	leads     bool
+	stands    bool
 	votes     int
 	commit    int
 	applied   int
@@ -60,7 +61,7 @@ func (w *World) newVoter(on *proc, mgr *Manager) *voter {
 // start begins a run with what was durable: what is committed is learned anew.
 func (v *voter) start() {
 	n := len(v.w.voters)
-	v.leader, v.leads, v.commit, v.applied, v.m = -1, false, 0, 0, &clustermap.Map{}
+	v.leader, v.leads, v.stands, v.commit, v.applied, v.m = -1, false, false, 0, 0, &clustermap.Map{}
 	v.next, v.match, v.contacted = make([]int, n), make([]int, n), make([]int64, n)
 	v.rest()
 }
@@ -85,7 +86,7 @@ func (v *voter) rest() {
 // stand asks to be elected.
 func (v *voter) stand() {
 	v.term++
-	v.voted, v.leader, v.votes = v.index, -1, 1
+	v.voted, v.leader, v.votes, v.stands = v.index, -1, 1, true
 	v.rest()
 	term, last := v.term, len(v.log)
 	lastTerm := v.termAt(last)
@@ -119,7 +120,7 @@ func (v *voter) asked(by *voter, term uint64, last int, lastTerm uint64) {
 	v.voted = by.index
 	v.rest()
 	v.w.send(v.on.place, by.on, func() {
-		if by.term == term && !by.leads && by.voted == by.index {
+		if by.term == term && by.stands {
 			by.votes++
 			by.elected()
 		}
@@ -129,16 +130,16 @@ func (v *voter) asked(by *voter, term uint64, last int, lastTerm uint64) {
 // see follows a newer term.
 func (v *voter) see(term uint64) {
 	if term > v.term {
-		v.term, v.voted, v.leader = term, -1, -1
+		v.term, v.voted, v.leader, v.stands = term, -1, -1, false
 		v.stepDown()
 	}
 }
 
 func (v *voter) elected() {
-	if v.leads || v.votes < v.majority() {
+	if !v.stands || v.votes < v.majority() {
 		return
 	}
-	v.leads, v.leader = true, v.index
+	v.leads, v.stands, v.leader = true, false, v.index
 	v.w.stats["elections"]++
 	v.w.tracef("%s leads in term %d, its log has %d", v.on.name, v.term, len(v.log))
 	for i := range v.w.voters {
@@ -230,7 +231,7 @@ func (v *voter) take(from *voter, term uint64, prev int, prevTerm uint64, list [
 	v.see(term)
 	ok := false
 	if term == v.term {
-		v.leader = from.index
+		v.leader, v.stands = from.index, false
 		v.rest()
 		if prev <= len(v.log) && v.termAt(prev) == prevTerm {
 			ok = true
