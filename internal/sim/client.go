@@ -222,7 +222,7 @@ func (c *call) later() {
 	try := c.try
 	w := c.g.w
 	delay := w.between(10*millisecond, 100*millisecond)
-	if c.retry && !w.opt.Single && w.chance(0.1) {
+	if c.retry && w.faults && !w.opt.Single && w.chance(0.1) {
 		delay = w.between(0, 4*second) // much may happen between two tries
 	}
 	w.after(delay, func() {
