@@ -286,6 +286,6 @@ func TestManagerDiskFull(t *testing.T) {
 	})
 	c.Manager.Restart(0)
 	c.WaitReady(30 * time.Second)
-	finish(t, l, 0, time.Second)
+	finish(t, l, 0, stallBar)
 	c.CheckCopies()
 }

@@ -17,6 +17,7 @@ import (
 // why and ends with an error; no client sees one; when the disk is back it
 // starts again and is as the others.
 func TestDiskDies(t *testing.T) {
+	t.Parallel()
 	opt := options(3)
 	opt.Dir = t.TempDir()
 	d := newDisk(t, filepath.Join(home(t, opt), "kumodb2"), 256)
@@ -50,6 +51,7 @@ func TestDiskDies(t *testing.T) {
 // TestUnreadableTable: tables of a server are damaged. A read of what they held
 // is never a miss: with other servers it is theirs to answer, alone it is an error.
 func TestUnreadableTable(t *testing.T) {
+	t.Parallel()
 	for _, servers := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d servers", servers), func(t *testing.T) {
 			opt := options(servers)

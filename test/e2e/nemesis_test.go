@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -14,7 +15,17 @@ func TestNemesis(t *testing.T) {
 	t.Parallel()
 	dir := *keep
 	if dir == "" {
-		dir = t.TempDir()
+		var err error
+		if dir, err = os.MkdirTemp("", "kumofs-nemesis-"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("data and logs are in %s", dir)
+			} else if err := os.RemoveAll(dir); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	nemesis.Run(t, nemesis.Options{Bin: *bin, Dir: dir, Time: size(3*time.Minute, 30*time.Minute), Seed: *seed,
 		Lenient: !*long}) // other tests run beside it

@@ -196,6 +196,7 @@ func (ws *writers) missing(t *testing.T, round int) (missing, acked int) {
 // write. With --fsync all that was acknowledged is there; without it the store
 // has what was written up to some moment, and says that its tail is uncertain.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		servers int

@@ -65,6 +65,7 @@ func says(t *testing.T, out string, parts ...string) {
 // A manager that lost its state meets servers with data: it refuses them, and
 // recover rebuilds the map while clients go on.
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(3))
 	l := fill(t, c, 5_000)
 	cluster, clock := c.Status().Cluster, c.Status().Clock
@@ -93,6 +94,7 @@ func TestRecover(t *testing.T) {
 // A server that is missing when the managers are recovered is waited for by the
 // partitions that it was a member of, also over a restart of the manager.
 func TestRecoverWaitsForTheMissing(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(4))
 	l := load.New(t, load.Options{Addr: c.Gateway.Addr, Keys: 5_000})
 	l.Fill()
@@ -146,6 +148,7 @@ func TestRecoverWaitsForTheMissing(t *testing.T) {
 
 // Without the missing server: its store is given up, by name, and banned.
 func TestRecoverAcceptLoss(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(3))
 	l := load.New(t, load.Options{Addr: c.Gateway.Addr, Keys: 5_000})
 	l.Fill()
@@ -172,6 +175,7 @@ func TestRecoverAcceptLoss(t *testing.T) {
 // A machine that lost power without --fsync has an uncertain store: it resumes
 // when the other members of its partitions are back, or by --accept-loss.
 func TestUncertainStoreAcceptLoss(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(2))
 	l := load.New(t, load.Options{Addr: c.Gateway.Addr, Keys: 2_000})
 	l.Fill()

@@ -14,6 +14,7 @@ import (
 // A server joins a connection to another that is named: what a gateway falls back
 // on when it does not reach that one itself. Who is unknown is refused.
 func TestRelay(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(2))
 	m := c.Map()
 	key, other := "", clustermap.ServerID(0)

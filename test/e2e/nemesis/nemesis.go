@@ -99,7 +99,7 @@ func Run(t harness.TB, opt Options) {
 	def(&opt.Gateways, 2)
 	def(&opt.Clients, 32)
 	if opt.Pace == 0 {
-		opt.Pace = 15 * time.Millisecond
+		opt.Pace = 10 * time.Millisecond
 	}
 	if opt.Seed == 0 {
 		opt.Seed = uint64(time.Now().UnixNano()) % 1_000_000_000
