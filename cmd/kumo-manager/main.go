@@ -13,7 +13,7 @@ func main() {
 	f, o := cli.ManagerFlags()
 	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, up func()) error {
 		return manager.Run(ctx, manager.Config{
-			Listen: o.Listen, Partners: o.Partners, StateDir: o.State, AutoReplace: o.AutoReplace, ReplaceDelay: o.ReplaceDelay,
+			Listen: o.Listen, Partners: o.Partners, Alone: o.Alone, StateDir: o.State, AutoReplace: o.AutoReplace, ReplaceDelay: o.ReplaceDelay,
 			ConnectTimeout: o.ConnectTimeout, ConnectRetry: o.ConnectRetryLimit, Keepalive: o.Keepalive, Logger: log, Up: up,
 		})
 	})

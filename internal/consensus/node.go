@@ -3,16 +3,18 @@
 package consensus
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -25,18 +27,23 @@ import (
 // ErrNotLeader: another manager decides, or none does yet.
 var ErrNotLeader = errors.New("this manager does not lead")
 
+// ErrUnknown: the leadership was lost before the change was known to be
+// committed; it may be yet.
+var ErrUnknown = errors.New("the leadership was lost meanwhile; whether the change was made is unknown")
+
 // Config of a Node.
 type Config struct {
 	// Dir is the state directory; it is created. Its contents are always really
 	// synced, and hold the node's own ID.
 	Dir string
-	// Address is where the others reach this node.
-	Address string
-	// Transport to the others; nil for a node that is alone.
-	Transport raft.Transport
-	// Bootstrap makes a blank node the single voter of a new cluster.
-	Bootstrap bool
-	// Timeout is that of heartbeats and elections (default 1 s).
+	// Listener has the connections that begin with StreamMagic; the node closes it.
+	Listener net.Listener
+	// Advertise is where the others reach this node, "ip:port".
+	Advertise string
+	// Witness is the server whose witness this is; 0: it is a manager.
+	Witness clustermap.ServerID
+	// Timeout is that of heartbeats and elections (default: ManagerTimeout, or
+	// WitnessTimeout).
 	Timeout time.Duration
 	Logger  *slog.Logger
 	// OnApply is called, in order and on one goroutine, with each map that was
@@ -44,28 +51,51 @@ type Config struct {
 	OnApply func(*clustermap.Map, *clustermap.Delta)
 }
 
-// Node is one voter.
-type Node struct {
-	id    string
-	raft  *raft.Raft
-	fsm   *machine
-	store *raftboltdb.BoltStore
-	close func() error
-}
-
 const (
+	// ManagerTimeout is how long a leader may be silent before a manager stands for
+	// election; half of it is the lease of a leader that is cut off.
+	ManagerTimeout = time.Second
+	// WitnessTimeout is how long a leader may be silent before a witness takes
+	// it for gone and votes for another. It stands itself only after patience.
+	WitnessTimeout = ManagerTimeout / 2
+	patience       = 3 * ManagerTimeout
+
 	snapshotsKept = 2
 	snapshotAfter = 512 // log entries
 	trailingLogs  = 128
+	// rpcTimeout bounds one exchange with another node.
+	rpcTimeout = 2 * time.Second
 )
 
-// Open starts a node from its directory, or makes a new one there.
+// Node is one voter, or one that is about to become one.
+type Node struct {
+	id     string
+	addr   string
+	opened time.Time
+	raft   *raft.Raft
+	fsm    *machine
+	store  *raftboltdb.BoltStore
+	trans  *transport
+	guard  *guard
+	// started: raft may be asked; its own start calls back before.
+	started atomic.Bool
+}
+
+// Open starts a node from its directory, or makes a new one there, which is
+// blank: it belongs to no cluster until Bootstrap or until a leader adds it.
 func Open(cfg Config) (n *Node, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	role := "kumo-manager"
 	if cfg.Timeout == 0 {
-		cfg.Timeout = time.Second
+		cfg.Timeout = ManagerTimeout
+		if cfg.Witness != 0 {
+			cfg.Timeout = WitnessTimeout
+		}
+	}
+	if cfg.Witness != 0 {
+		role = "kumo-server"
 	}
 	// Not those above it: with a file system that is not mounted this would be
 	// a blank manager.
@@ -78,7 +108,7 @@ func Open(cfg Config) (n *Node, err error) {
 	})
 	if err != nil {
 		if errors.Is(err, bbolt.ErrTimeout) {
-			return nil, fmt.Errorf("state directory %s is in use by another kumo-manager", cfg.Dir)
+			return nil, fmt.Errorf("state directory %s is in use by another %s", cfg.Dir, role)
 		}
 		return nil, fmt.Errorf("state directory %s: %w", cfg.Dir, err)
 	}
@@ -87,7 +117,7 @@ func Open(cfg Config) (n *Node, err error) {
 			store.Close()
 		}
 	}()
-	id, err := nodeID(cfg.Dir)
+	id, err := nodeID(cfg.Dir, cfg.Witness)
 	if err != nil {
 		return nil, err
 	}
@@ -96,49 +126,38 @@ func Open(cfg Config) (n *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("state directory %s: %w", cfg.Dir, err)
 	}
-	if cfg.Address == "" {
-		cfg.Address = id
-	}
-	trans, closeTrans := cfg.Transport, func() error { return nil }
-	if trans == nil {
-		_, mem := raft.NewInmemTransport(raft.ServerAddress(cfg.Address))
-		trans, closeTrans = mem, mem.Close
-	} else if c, ok := trans.(raft.WithClose); ok {
-		closeTrans = c.Close
-	}
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(id)
-	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = cfg.Timeout, cfg.Timeout, cfg.Timeout/2
+	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = cfg.Timeout, cfg.Timeout, min(cfg.Timeout, ManagerTimeout/2)
 	rc.CommitTimeout = 20 * time.Millisecond
 	rc.SnapshotThreshold, rc.TrailingLogs = snapshotAfter, trailingLogs
 	rc.SnapshotInterval = 30 * time.Second
 	rc.Logger = log
 	fsm := &machine{onApply: cfg.OnApply}
 	fsm.now.Store(&clustermap.Map{})
-	if cfg.Bootstrap {
-		had, err := raft.HasExistingState(store, store, snapshots)
-		if err != nil {
-			return nil, fmt.Errorf("state directory %s: %w", cfg.Dir, err)
-		}
-		if !had {
-			one := raft.Configuration{Servers: []raft.Server{{ID: rc.LocalID, Address: trans.LocalAddr()}}}
-			if err := raft.BootstrapCluster(rc, store, store, snapshots, trans, one); err != nil {
-				return nil, fmt.Errorf("state directory %s: %w", cfg.Dir, err)
-			}
-		}
+	n = &Node{id: id, addr: cfg.Advertise, opened: time.Now(), fsm: fsm, store: store}
+	layer := NewLayer(cfg.Listener, cfg.Advertise, Names{Self: id, Cluster: n.clusterName, Peer: n.idAt})
+	n.trans = newTransport(layer, log)
+	n.guard = &guard{BoltStore: store, failed: make(chan error, 1), cut: layer.Close}
+	if cfg.Witness != 0 {
+		n.trans.patience, n.trans.silence = patience, n.Silence
 	}
-	r, err := raft.NewRaft(rc, fsm, store, store, snapshots, trans)
+	r, err := raft.NewRaft(rc, fsm, n.guard, n.guard, snapshots, n.trans)
 	if err != nil {
+		n.trans.Close()
 		return nil, fmt.Errorf("state directory %s: %w", cfg.Dir, err)
 	}
-	return &Node{id: id, raft: r, fsm: fsm, store: store, close: closeTrans}, nil
+	n.raft = r
+	n.started.Store(true)
+	return n, nil
 }
 
 // ID is the node's own, made at random with its directory.
 func (n *Node) ID() string { return n.id }
 
-// Raft is for what concerns members: adding, removing, handing over.
-func (n *Node) Raft() *raft.Raft { return n.raft }
+// Failed gives the error after which the node cannot go on: its disk is full or
+// broken. Others hear nothing of it from then on; it is to be closed.
+func (n *Node) Failed() <-chan error { return n.guard.failed }
 
 // Leading reports each gain and loss of the leadership.
 func (n *Node) Leading() <-chan bool { return n.raft.LeaderCh() }
@@ -174,9 +193,12 @@ func (n *Node) Propose(d *clustermap.Delta, timeout time.Duration) (*clustermap.
 	return nil, errors.New("consensus: unexpected answer of the state machine")
 }
 
+// leaderError tells what surely was not done from what may have been.
 func leaderError(err error) error {
-	if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrRaftShutdown) ||
-		errors.Is(err, raft.ErrLeadershipTransferInProgress) || errors.Is(err, raft.ErrAbortedByRestore) {
+	switch {
+	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrAbortedByRestore):
+		return fmt.Errorf("%w (%v)", ErrUnknown, err)
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return fmt.Errorf("%w (%v)", ErrNotLeader, err)
 	}
 	return err
@@ -184,34 +206,25 @@ func leaderError(err error) error {
 
 // Close stops the node, waiting for what it writes.
 func (n *Node) Close() error {
+	n.trans.Close() // first: what hangs on the network ends
 	err := n.raft.Shutdown().Error()
-	return errors.Join(err, n.close(), n.store.Close())
-}
-
-// WaitLeader waits until some node leads, and returns its address and ID.
-func (n *Node) WaitLeader(ctx context.Context) (addr, id string, err error) {
-	t := time.NewTicker(20 * time.Millisecond)
-	defer t.Stop()
-	for {
-		if a, i := n.raft.LeaderWithID(); i != "" {
-			return string(a), string(i), nil
-		}
-		select {
-		case <-ctx.Done():
-			return "", "", ctx.Err()
-		case <-t.C:
-		}
-	}
+	return errors.Join(err, n.store.Close())
 }
 
 // nodeID is the ID kept in dir, made now if there is none.
-func nodeID(dir string) (string, error) {
+func nodeID(dir string, witness clustermap.ServerID) (string, error) {
 	path := filepath.Join(dir, "id")
 	b, err := os.ReadFile(path)
 	if err == nil {
 		id := strings.TrimSpace(string(b))
-		if len(id) != 16 {
+		server, is := WitnessOf(id)
+		switch {
+		case !is && len(id) != 16:
 			return "", fmt.Errorf("%s is damaged: it must hold 16 hexadecimal digits", path)
+		case server != witness && is:
+			return "", fmt.Errorf("%s is the witness's of server %s", dir, server)
+		case server != witness:
+			return "", fmt.Errorf("%s is a manager's state directory", dir)
 		}
 		return id, nil
 	}
@@ -221,6 +234,9 @@ func nodeID(dir string) (string, error) {
 	var r [8]byte
 	rand.Read(r[:])
 	id := hex.EncodeToString(r[:])
+	if witness != 0 {
+		id = fmt.Sprintf("w-%s-%x", witness, r[:4])
+	}
 	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return "", err
@@ -234,6 +250,17 @@ func nodeID(dir string) (string, error) {
 		err = syncDir(dir)
 	}
 	return id, err
+}
+
+// WitnessOf tells whose witness an ID is; false: it is a manager's.
+func WitnessOf(id string) (clustermap.ServerID, bool) {
+	rest, is := strings.CutPrefix(id, "w-")
+	server, _, _ := strings.Cut(rest, "-")
+	n, err := strconv.ParseUint(server, 16, 64)
+	if !is || err != nil {
+		return 0, false
+	}
+	return clustermap.ServerID(n), true
 }
 
 func syncDir(dir string) error {

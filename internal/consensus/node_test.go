@@ -1,9 +1,9 @@
 package consensus
 
 import (
-	"context"
 	"errors"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -34,17 +34,25 @@ func leads(t *testing.T, n *Node) {
 func TestSingleVoterKeepsItsState(t *testing.T) {
 	dir := t.TempDir()
 	var applied []uint64
-	open := func() *Node {
+	again := func() *Node {
 		applied = nil
-		n, err := Open(Config{Dir: dir, Address: "127.0.0.1:1", Bootstrap: true, Timeout: 50 * time.Millisecond,
-			OnApply: func(m *clustermap.Map, d *clustermap.Delta) { applied = append(applied, m.Version) }})
-		if err != nil {
+		n := open(t, Config{Dir: dir, OnApply: func(m *clustermap.Map, d *clustermap.Delta) { applied = append(applied, m.Version) }})
+		if len(n.Members()) == 0 {
+			if err := n.Bootstrap(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begin := time.Now()
+		if err := n.LeadIfAlone(); err != nil {
 			t.Fatal(err)
 		}
 		leads(t, n)
+		if took := time.Since(begin); took > ManagerTimeout/2 {
+			t.Errorf("a single voter led after %v", took)
+		}
 		return n
 	}
-	n := open()
+	n := again()
 	id := n.ID()
 	m, err := n.Propose(create(), time.Second)
 	if err != nil || m.Version != 1 {
@@ -66,100 +74,192 @@ func TestSingleVoterKeepsItsState(t *testing.T) {
 		t.Errorf("applied %v", applied)
 	}
 
-	n = open()
+	n = again()
 	m, err = n.Catch(5 * time.Second)
 	if err != nil || m.Version != 2 || m.ClusterID != 7 || !m.AutoReplace || n.ID() != id {
 		t.Fatalf("after a restart: %+v %v, node %s", m, err, n.ID())
 	}
 	// From a snapshot too.
-	if err := n.Raft().Snapshot().Error(); err != nil {
+	if err := n.Snapshot(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := n.Propose(setAuto(2, false), time.Second); err != nil {
 		t.Fatal(err)
 	}
 	n.Close()
-	n = open()
+	n = again()
 	if m, err = n.Catch(5 * time.Second); err != nil || m.Version != 3 || m.Server(1) == nil || m.AutoReplace {
 		t.Fatalf("from a snapshot: %+v %v", m, err)
 	}
-	if _, err := Open(Config{Dir: dir, Bootstrap: true}); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := Open(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a second manager in the directory: %v", err)
 	}
 	n.Close()
-	if _, err := n.Propose(setAuto(3, true), time.Second); !errors.Is(err, ErrNotLeader) {
+	if _, err := n.Propose(setAuto(3, true), time.Second); !errors.Is(err, ErrUnknown) {
 		t.Errorf("after the end: %v", err)
 	}
 }
 
-// TestThreeVotersOverStreams is the transport of managers that are more than one.
-func TestThreeVotersOverStreams(t *testing.T) {
-	ids := map[string]string{}
-	var nodes []*Node
-	var layers []*Layer
-	for i := range 3 {
-		dir := t.TempDir()
-		id, err := nodeID(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids[l.Addr().String()] = id
-		layer := NewLayer(l, l.Addr(), Names{Self: id, Cluster: func() string { return "7" }, Peer: func(a string) string { return ids[a] }})
-		layers = append(layers, layer)
-		n, err := Open(Config{Dir: dir, Address: l.Addr().String(), Bootstrap: i == 0, Timeout: 300 * time.Millisecond,
-			Transport: raft.NewNetworkTransport(layer, 3, time.Second, nil)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer n.Close()
-		nodes = append(nodes, n)
-	}
-	leads(t, nodes[0])
-	if _, err := nodes[0].Propose(create(), time.Second); err != nil {
+// open opens a node on a port of its own; it is closed with the test.
+func open(t *testing.T, cfg Config) *Node {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	for i := 1; i < 3; i++ {
-		if err := nodes[0].Raft().AddVoter(raft.ServerID(nodes[i].ID()), raft.ServerAddress(layers[i].Addr().String()), 0, 5*time.Second).Error(); err != nil {
-			t.Fatal(err)
+	cfg.Listener, cfg.Advertise = l, l.Addr().String()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	n, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not within 15 s: ", what)
 		}
 	}
-	m, err := nodes[0].Propose(setAuto(1, true), 5*time.Second)
+}
+
+// TestTwoManagersAndWitnesses: five voters go on without the leader and a witness,
+// a manager takes over and not a witness, and none of them leaves anything running.
+func TestTwoManagersAndWitnesses(t *testing.T) {
+	before := runtime.NumGoroutine()
+	var nodes []*Node
+	for i := range 5 {
+		var server clustermap.ServerID
+		if i >= 2 {
+			server = clustermap.ServerID(i)
+		}
+		nodes = append(nodes, open(t, Config{Witness: server}))
+	}
+	if s, ok := WitnessOf(nodes[2].ID()); !ok || s != 2 {
+		t.Fatalf("witness ID %s", nodes[2].ID())
+	}
+	if _, ok := WitnessOf(nodes[0].ID()); ok {
+		t.Fatalf("manager ID %s", nodes[0].ID())
+	}
+	first := nodes[0]
+	if err := errors.Join(first.Bootstrap(), first.LeadIfAlone()); err != nil {
+		t.Fatal(err)
+	}
+	leads(t, first)
+	if _, err := first.Propose(create(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	var prev uint64
+	for _, kind := range []Kind{Add, Promote} {
+		for _, n := range nodes[1:] {
+			var err error
+			if prev, err = first.Change(Step{Kind: kind, ID: n.ID(), Addr: n.addr}, prev, 5*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "it follows", func() bool { return n.LastIndex() >= prev })
+		}
+	}
+	if _, err := first.Change(Step{Kind: Remove, ID: nodes[4].ID()}, prev-1, time.Second); err == nil {
+		t.Error("a change that follows another than the last was made")
+	}
+	m, err := first.Propose(setAuto(1, true), 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range nodes {
-		for end := time.Now().Add(5 * time.Second); n.Map().Version != m.Version; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("a voter does not follow")
-			}
-		}
+		until(t, "every voter has the map", func() bool { return n.Map().Version == m.Version })
 	}
-	// The others go on without the leader.
-	nodes[0].Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	var next *Node
-	for next == nil && ctx.Err() == nil {
-		for _, n := range nodes[1:] {
-			if n.IsLeader() {
-				next = n
-			}
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if next == nil {
-		t.Fatal("nobody leads")
-	}
-	if m, err := next.Catch(5 * time.Second); err != nil || m.Version != 2 {
+	begin := time.Now()
+	nodes[2].Close()
+	first.Close()
+	leads(t, nodes[1])
+	t.Logf("the other manager led after %v", time.Since(begin))
+	if m, err := nodes[1].Catch(5 * time.Second); err != nil || m.Version != 2 {
 		t.Fatal(m, err)
 	}
-	if _, err := next.Propose(setAuto(2, false), 5*time.Second); err != nil {
+	if _, err := nodes[1].Propose(setAuto(2, false), 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
+	for _, n := range []*Node{nodes[1], nodes[3], nodes[4]} {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// TestWitnessHandsOver: a witness that must lead, since it alone has the newest
+// log, brings the manager up to date and hands over.
+func TestWitnessHandsOver(t *testing.T) {
+	dir := t.TempDir()
+	a, b, w := open(t, Config{}), open(t, Config{Dir: dir}), open(t, Config{Witness: 7})
+	defer w.Close()
+	if err := errors.Join(a.Bootstrap(), a.LeadIfAlone()); err != nil {
+		t.Fatal(err)
+	}
+	leads(t, a)
+	for _, n := range []*Node{b, w} {
+		if _, err := a.Change(Step{Kind: Promote, ID: n.ID(), Addr: n.addr}, 0, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "both follow", func() bool { return b.LastIndex() == a.LastIndex() && w.LastIndex() == a.LastIndex() })
+	// b misses a step that the others commit.
+	addr := b.addr
+	b.Close()
+	if _, err := a.Propose(create(), 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	a.Close()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err = Open(Config{Dir: dir, Listener: l, Advertise: addr}); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	leads(t, w)
+	until(t, "the witness hands over", func() bool {
+		if b.IsLeader() {
+			return true
+		}
+		if w.IsLeader() {
+			_ = w.HandOver(Member{ID: b.ID(), Addr: b.addr}) // it may not have caught up yet
+		}
+		return false
+	})
+	if m, err := b.Catch(5 * time.Second); err != nil || m.Version != 1 {
+		t.Fatal(m, err)
+	}
+}
+
+// TestDiskFailure: a node whose file takes nothing any more is cut off and says
+// so; nothing panics, and with its old state it comes back.
+func TestDiskFailure(t *testing.T) {
+	n := open(t, Config{Witness: 9})
+	if err := n.Bootstrap(); err != nil {
+		t.Fatal(err)
+	}
+	n.store.Close() // every write fails from now on
+	_ = n.LeadIfAlone()
+	select {
+	case err := <-n.Failed():
+		if !strings.Contains(err.Error(), "cannot be written") {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it did not say that it failed")
+	}
+	if c, err := net.DialTimeout("tcp", n.addr, time.Second); err == nil {
+		c.Close()
+		t.Error("it still listens")
+	}
+	n.Close()
 }
 
 func TestHandshakeRefusesTheWrongOnes(t *testing.T) {
@@ -167,12 +267,12 @@ func TestHandshakeRefusesTheWrongOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer := NewLayer(l, l.Addr(), Names{Self: "b", Cluster: func() string { return "7" }, Peer: func(string) string { return "" }})
+	layer := NewLayer(l, l.Addr().String(), Names{Self: "b", Cluster: func() string { return "7" }, Peer: func(string) string { return "" }})
 	defer layer.Close()
-	addr := raft.ServerAddress(l.Addr().String())
+	addr := l.Addr().String()
 	dial := func(cluster, to string) error {
-		d := &Layer{names: Names{Self: "a", Cluster: func() string { return cluster }, Peer: func(string) string { return to }}}
-		c, err := d.Dial(addr, time.Second)
+		d := &Layer{conns: map[net.Conn]struct{}{}, names: Names{Self: "a", Cluster: func() string { return cluster }, Peer: func(string) string { return to }}}
+		c, err := d.Dial(raft.ServerAddress(addr), time.Second)
 		if err == nil {
 			c.Close()
 		}

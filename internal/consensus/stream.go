@@ -40,17 +40,20 @@ type handshake struct {
 // those of the receiver: a manager with a wiped directory is a new one (§5).
 type Layer struct {
 	inner net.Listener // connections that begin with StreamMagic
-	addr  net.Addr
+	addr  string
 	names Names
 	ready chan net.Conn
 	done  chan struct{}
-	once  sync.Once
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[net.Conn]struct{} // all that are open, both ways
 }
 
 // NewLayer serves connections of inner, whose first bytes are StreamMagic.
 // advertise is the address under which others know this node.
-func NewLayer(inner net.Listener, advertise net.Addr, names Names) *Layer {
-	l := &Layer{inner: inner, addr: advertise, names: names, ready: make(chan net.Conn), done: make(chan struct{})}
+func NewLayer(inner net.Listener, advertise string, names Names) *Layer {
+	l := &Layer{inner: inner, addr: advertise, names: names, ready: make(chan net.Conn), done: make(chan struct{}), conns: map[net.Conn]struct{}{}}
 	go l.serve()
 	return l
 }
@@ -71,6 +74,10 @@ func (l *Layer) serve() {
 		}
 		go func() {
 			defer func() { <-slots }()
+			c, ok := l.track(c)
+			if !ok {
+				return
+			}
 			if err := l.greet(c); err != nil {
 				c.Close()
 				return
@@ -82,6 +89,33 @@ func (l *Layer) serve() {
 			}
 		}()
 	}
+}
+
+// tracked is a connection that Close of its Layer closes too.
+type tracked struct {
+	net.Conn
+	l *Layer
+}
+
+// Close is net.Conn's.
+func (t *tracked) Close() error {
+	t.l.mu.Lock()
+	delete(t.l.conns, t)
+	t.l.mu.Unlock()
+	return t.Conn.Close()
+}
+
+// track closes c if the Layer is closed.
+func (l *Layer) track(c net.Conn) (net.Conn, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		c.Close()
+		return nil, false
+	}
+	t := &tracked{c, l}
+	l.conns[t] = struct{}{}
+	return t, true
 }
 
 // greet is the receiver's half of the handshake.
@@ -115,9 +149,13 @@ func (l *Layer) greet(c net.Conn) error {
 
 // Dial is the sender's half.
 func (l *Layer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	c, err := net.DialTimeout("tcp", string(addr), timeout)
+	nc, err := net.DialTimeout("tcp", string(addr), timeout)
 	if err != nil {
 		return nil, err
+	}
+	c, ok := l.track(nc)
+	if !ok {
+		return nil, net.ErrClosed
 	}
 	if err := l.present(c, string(addr), timeout); err != nil {
 		c.Close()
@@ -158,14 +196,34 @@ func (l *Layer) Accept() (net.Conn, error) {
 	}
 }
 
-// Close is net.Listener's.
+// Close is net.Listener's; it closes every connection too, so that nothing
+// leaves any more when it returns.
 func (l *Layer) Close() error {
-	l.once.Do(func() { close(l.done) })
+	l.mu.Lock()
+	was, conns := l.closed, l.conns
+	l.closed, l.conns = true, map[net.Conn]struct{}{}
+	l.mu.Unlock()
+	if was {
+		return nil
+	}
+	close(l.done)
+	for c := range conns {
+		c.Close()
+	}
 	return l.inner.Close()
 }
 
 // Addr is net.Listener's.
-func (l *Layer) Addr() net.Addr { return l.addr }
+func (l *Layer) Addr() net.Addr { return address(l.addr) }
+
+// address is a net.Addr of an "ip:port".
+type address string
+
+// Network is net.Addr's.
+func (address) Network() string { return "tcp" }
+
+// String is net.Addr's.
+func (a address) String() string { return string(a) }
 
 func writeFrame(w io.Writer, prefix, b []byte) error {
 	out := append(prefix[:len(prefix):len(prefix)], 0, 0)

@@ -11,6 +11,8 @@ const (
 	PathCommand = "/v1/command" // manager, POST CommandRequest: CommandResponse
 	PathMap     = "/v1/map"     // manager and server, GET: clustermap.AppendMap bytes
 	PathStat    = "/v1/stat"    // server, GET ?key=K: StatResponse
+	PathVoter   = "/v1/voter"   // manager and server, GET: Voter
+	PathJoin    = "/v1/join"    // manager, POST Join: Voter
 	PathMetrics = "/metrics"    // manager, server: Prometheus text
 	PathHealth  = "/healthz"    // manager, server: 200 when it does its work
 )
@@ -28,6 +30,8 @@ type Status struct {
 	Attached    []NodeStatus   `json:"attached"`
 	NotAttached []NodeStatus   `json:"not_attached"`
 	Managers    []ManagerState `json:"managers"`
+	// Witnesses are servers that vote where the managers are an even number.
+	Witnesses   []WitnessState `json:"witnesses"`
 	AutoReplace bool           `json:"auto_replace"`
 	Replication int            `json:"replication"`
 	// Partitions by what they lack.
@@ -62,8 +66,48 @@ type NodeStatus struct {
 
 // ManagerState is one manager.
 type ManagerState struct {
-	Addr   string `json:"addr"`
-	Leader bool   `json:"leader"`
+	ID        string `json:"id"`
+	Addr      string `json:"addr"`
+	Leader    bool   `json:"leader"`
+	Voter     bool   `json:"voter"`
+	Reachable bool   `json:"reachable"`
+}
+
+// WitnessState is one witness.
+type WitnessState struct {
+	ID        string `json:"id"`
+	Addr      string `json:"addr"` // its server's
+	Voter     bool   `json:"voter"`
+	Reachable bool   `json:"reachable"`
+}
+
+// Voter is what a manager, or a server's witness, says of itself to managers.
+type Voter struct {
+	ID   string `json:"id"` // "": no witness here
+	Addr string `json:"addr"`
+	// Cluster is the cluster's ID; "" before the first attach.
+	Cluster string `json:"cluster,omitempty"`
+	// Index is that of the last entry in its log.
+	Index uint64 `json:"index"`
+	// Leads: it leads; Leader is the address of the manager that does, as far as it knows.
+	Leads  bool   `json:"leads,omitempty"`
+	Leader string `json:"leader,omitempty"`
+	// Members are the voters and those that are about to become voters; none: it
+	// is blank and waits for its partners.
+	Members []VoterMember `json:"members,omitempty"`
+}
+
+// VoterMember is one of Voter's Members.
+type VoterMember struct {
+	ID    string `json:"id"`
+	Addr  string `json:"addr"`
+	Voter bool   `json:"voter"`
+}
+
+// Join asks for a manager to be added.
+type Join struct {
+	ID   string `json:"id"`
+	Addr string `json:"addr"`
 }
 
 // CommandRequest is one command of kumoctl: attach, attach-noreplace, detach,

@@ -66,6 +66,8 @@ type Hello struct {
 	Uncertain bool
 	// Positions are the store's, as EncodePositions writes them.
 	Positions []byte
+	// Witness is the ID of the witness that it runs for the managers; "": none.
+	Witness string `json:",omitempty"`
 }
 
 // Welcome answers a Hello that was taken.
@@ -80,12 +82,17 @@ type Welcome struct {
 // Refuse answers a Hello that was not taken, in words for a person. Fatal: it
 // will never be taken (a store of another cluster, a copied disk), so that the
 // server ends instead of asking again.
+//
+// Leader is the manager that is to be asked instead: only the one that leads
+// takes members.
 type Refuse struct {
 	Reason string
 	Fatal  bool
+	Leader string `json:",omitempty"`
 }
 
-// Heartbeat says that the sender lives.
+// Heartbeat says that the sender lives; before Welcome, that the Hello waits
+// for a manager to lead.
 type Heartbeat struct {
 	MapVersion uint64
 }
@@ -139,9 +146,13 @@ type Dead struct {
 // Command asks a member to do something; it answers with a Result of the same ID.
 type Command struct {
 	ID   uint64
-	Name string // "backup"
+	Name string // "backup" with a suffix, CommandWitness
 	Arg  string
 }
+
+// CommandWitness asks a server to begin a witness ("begin") or to end it and
+// forget its state ("end"). The Result's Text is the witness's ID, "" after its end.
+const CommandWitness = "witness"
 
 // Result answers a Command.
 type Result struct {

@@ -157,22 +157,36 @@ type spoken struct {
 	at  time.Time
 }
 
+// order is in what order managers are tried: the one whose link ended last.
+func (m *Member) order(last string) []string {
+	list := m.Managers()
+	if i := slices.Index(list, last); i >= 0 {
+		list = slices.Concat(list[i+1:], list[:i+1])
+	}
+	return list
+}
+
 // Run keeps the link until ctx ends or a refusal is fatal, whose reason it returns.
 func (m *Member) Run(ctx context.Context) error {
 	said := map[string]spoken{} // by manager
 	wait := backoffFirst
+	last := ""
 	for ctx.Err() == nil {
-		for _, addr := range m.Managers() {
+		for _, addr := range m.order(last) {
 			up, err := m.serve(ctx, addr)
+			var ref errRefused
+			if errors.As(err, &ref) && ref.r.Leader != "" && ref.r.Leader != addr {
+				addr = ref.r.Leader
+				up, err = m.serve(ctx, addr)
+			}
 			if ctx.Err() != nil {
 				return nil
 			}
 			if up {
-				wait = backoffFirst
+				wait, last = backoffFirst, addr
 				clear(said)
-				continue
+				break
 			}
-			var ref errRefused
 			refused := errors.As(err, &ref)
 			// Without a manager it waits, and says so: once, and now and then.
 			if msg := err.Error(); msg != said[addr].msg || time.Since(said[addr].at) > sayAgain {
@@ -180,6 +194,7 @@ func (m *Member) Run(ctx context.Context) error {
 				switch {
 				case !refused:
 					m.cfg.Logger.Warn(fmt.Sprintf("no link to manager %s: %v; waiting for a manager", addr, err))
+				case ref.r.Leader != "": // it is asked next time
 				case m.cfg.OnRefused != nil:
 					m.cfg.OnRefused(ref.r)
 				}
@@ -216,7 +231,10 @@ func (m *Member) serve(ctx context.Context, addr string) (up bool, err error) {
 		}
 	}
 	p.send(append([]byte(Magic), Frame(KindHello, h)...))
-	k, b, err := p.read(2 * handshakeTimeout)
+	k, b, err := p.read(managerSilence)
+	for err == nil && k == KindHeartbeat { // no manager leads yet: this one waits too
+		k, b, err = p.read(managerSilence)
+	}
 	if err != nil {
 		return false, err
 	}

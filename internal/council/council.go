@@ -178,7 +178,8 @@ func (c *Council) Lead(now int64, m *clustermap.Map) {
 // Follow ends the term; commands that wait are answered by an error.
 func (c *Council) Follow() {
 	if c.proposed != nil {
-		c.commands = append(c.commands, c.proposed)
+		c.fail(c.proposed, "this manager ceased to lead while the change was being recorded: whether it was made is unknown; "+
+			"look at kumoctl status, then ask again")
 	}
 	for _, q := range c.commands {
 		c.fail(q, "this manager does not lead any more; ask again")

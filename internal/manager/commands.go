@@ -15,9 +15,17 @@ import (
 
 var errNoLeader = errors.New("no manager leads yet, or it cannot record the change; ask again")
 
+// unseatWait is how long detach waits for the voters to be mended.
+const unseatWait = 3 * time.Second
+
 // runCommand passes a command to the council and waits for its answer.
 func (m *Manager) runCommand(ctx context.Context, req control.CommandRequest) (*control.CommandResponse, error) {
 	r, err := m.await(ctx, func(id uint64) { m.council.Command(m.now(), id, req) })
+	if err == nil && (strings.HasPrefix(req.Command, "detach") || req.Command == "remove") {
+		if m.waitUnseated(ctx) != nil {
+			r.Lines = append(r.Lines, "its witness still votes for the managers: another is to take its place")
+		}
+	}
 	if err == nil && req.Wait && !r.Nothing {
 		err = m.waitMoved(ctx)
 	}
@@ -56,6 +64,27 @@ func (m *Manager) await(ctx context.Context, give func(ticket uint64)) (*control
 		return nil, errors.New(r.Err)
 	}
 	return &r.Response, nil
+}
+
+// waitUnseated waits until no detached server's witness is a voter.
+func (m *Manager) waitUnseated(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, unseatWait)
+	defer cancel()
+	t := time.NewTicker(leaderStep)
+	defer t.Stop()
+	for {
+		gone := false
+		if err := m.ask(ctx, func() { m.elect(); gone = m.unseated() }); err != nil || gone {
+			return err
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.ctx.Done():
+			return errBusy
+		}
+	}
 }
 
 // waitMoved waits until no copy is to be made and nothing is to be moved.

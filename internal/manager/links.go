@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -18,13 +19,16 @@ const (
 	linksMost   = 16384
 	linkSilence = 15 * time.Second // then a link is closed, whatever it is
 	probeEvery  = 100 * time.Millisecond
+	// holdMost is how long, in ms, a member waits for a manager to lead.
+	holdMost = 5000
 )
 
 // link is one member's connection.
 type link struct {
 	s         *control.Session
 	positions []control.StorePosition
-	taken     bool // welcomed
+	taken     bool  // welcomed
+	since     int64 // when it began to wait for a leader
 	gone      bool
 }
 
@@ -107,7 +111,7 @@ func (m *Manager) received(k *link, kind control.Kind, b []byte) error {
 		if err := json.Unmarshal(b, &r); err != nil {
 			return err
 		}
-		return mine(m.post, func() { m.council.Heard(m.now(), id); m.backupResult(id, r) })
+		return mine(m.post, func() { m.council.Heard(m.now(), id); m.backupResult(id, r); m.ordered(r.ID, r) })
 	}
 	return nil
 }
@@ -119,7 +123,9 @@ func (m *Manager) hello(k *link) {
 		return
 	}
 	if !m.council.Leading() {
+		k.since = m.now()
 		m.waiting = append(m.waiting, k)
+		m.sendOn()
 		return
 	}
 	if h.Role == control.RoleServer {
@@ -140,6 +146,7 @@ func (m *Manager) hello(k *link) {
 			old.s.Close()
 		}
 		m.servers[h.ID] = k
+		m.staffOf(h.ID).witness = h.Witness
 		m.log.Info("server connected", "addr", h.Addr, "id", h.ID)
 	} else {
 		if own := m.council.Map().ClusterID; h.ClusterID != 0 && h.ClusterID != own {
@@ -150,7 +157,7 @@ func (m *Manager) hello(k *link) {
 	}
 	k.taken = true
 	k.s.Send(control.Frame(control.KindWelcome, control.Welcome{
-		ClusterID: m.council.Map().ClusterID, HeartbeatMillis: int(m.beat.Milliseconds()), Managers: []string{m.cfg.Advertise},
+		ClusterID: m.council.Map().ClusterID, HeartbeatMillis: int(m.beat.Milliseconds()), Managers: m.node.Managers(),
 	}))
 	for _, f := range m.history.since(h.ClusterID, h.MapVersion) {
 		k.s.Send(f)
@@ -216,8 +223,29 @@ func (m *Manager) heartbeat() {
 	m.beatAt = time.Now()
 	f := control.Frame(control.KindHeartbeat, control.Heartbeat{MapVersion: m.council.Map().Version})
 	for k := range m.links {
-		if k.taken {
+		if !k.gone {
 			k.s.Send(f)
 		}
 	}
+}
+
+// sendOn sends members that wait to the manager that leads. While none does
+// they wait here, but not for long: this manager may be one that hears no other.
+func (m *Manager) sendOn() {
+	if len(m.waiting) == 0 || m.node.IsLeader() {
+		return // they are taken when it has caught up
+	}
+	now, leader := m.now(), m.leaderAddr()
+	m.waiting = slices.DeleteFunc(m.waiting, func(k *link) bool {
+		switch {
+		case k.gone:
+		case leader != "" && leader != m.cfg.Advertise:
+			k.s.Refuse(control.Refuse{Reason: "manager " + leader + " leads", Leader: leader})
+		case now-k.since > holdMost:
+			k.s.Refuse(control.Refuse{Reason: "no manager leads, as far as this one knows"})
+		default:
+			return false
+		}
+		return true
+	})
 }

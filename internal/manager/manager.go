@@ -16,8 +16,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
@@ -34,8 +37,10 @@ type Config struct {
 	Advertise string
 	// Listener is used instead of Listen where it is set.
 	Listener net.Listener
-	// Partners are the other managers.
+	// Partners are the other managers; Alone: where none of them has a cluster,
+	// begin one although some are silent.
 	Partners []string
+	Alone    bool
 	// StateDir holds the cluster map (default ./kumo-manager-<port>).
 	StateDir string
 	// AutoReplace is -a, ReplaceDelay -Rs (default 4 s).
@@ -60,9 +65,7 @@ const (
 	// awayAfter: when the clock was not read for so long, the rest is left out.
 	awayAfter   = 4 * tickEvery
 	proposeWait = 10 * time.Second
-	// electionTimeout suits a single voter: nobody else can be leading.
-	electionTimeout = 150 * time.Millisecond
-	inboxSize       = 1024
+	inboxSize   = 1024
 )
 
 // Manager is the daemon's state, owned by the goroutine of loop.
@@ -77,9 +80,23 @@ type Manager struct {
 	end     context.CancelFunc
 	workers sync.WaitGroup
 
-	servers  map[clustermap.ServerID]*link
-	links    map[*link]struct{}
-	waiting  []*link // whose Hello waits for a leader
+	servers map[clustermap.ServerID]*link
+	links   map[*link]struct{}
+	waiting []*link     // whose Hello waits for a leader
+	leading atomic.Bool // the council's, for other goroutines
+
+	heard        map[string]*heard      // voters and partners, by address
+	waits        atomic.Pointer[string] // why this manager is blank, while it is
+	waitsSaid    time.Time
+	replacedSaid time.Time
+	joining      bool // bootstrap or join is under way
+	asks         []ask
+	staff        map[clustermap.ServerID]*staff
+	orders       map[uint64]order
+	changing     bool   // a change of the voters is under way
+	changed      uint64 // the index of the last one in this term
+	onward       *http.Transport
+
 	history  history
 	tickets  map[uint64]*ticket
 	next     uint64
@@ -99,16 +116,13 @@ func (c *Config) fill() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if len(c.Partners) > 0 {
-		return errors.New("partner managers (-p) are not supported by this version yet; " +
-			"starting two managers apart would make two clusters. Start one kumo-manager without -p")
-	}
 	if c.Listener != nil {
 		c.Listen = c.Listener.Addr().String()
 	}
 	if c.Advertise == "" {
 		c.Advertise = c.Listen
 	}
+	c.Partners = slices.DeleteFunc(slices.Clone(c.Partners), func(a string) bool { return a == c.Advertise })
 	if c.StateDir == "" {
 		_, port, err := net.SplitHostPort(c.Advertise)
 		if err != nil {
@@ -145,18 +159,26 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer l.Close()
 	m := newManager(cfg)
-	if err := m.open(); err != nil {
-		m.end()
-		return err
-	}
 	mux := control.NewMux(l)
 	// Routes are there before the first connection is looked at.
 	links, pages := mux.Magic(control.Magic), mux.HTTP()
+	if err := m.open(mux.Magic(consensus.StreamMagic)); err != nil {
+		m.end()
+		return err
+	}
 	m.go_(func() { m.acceptLinks(links) })
 	web := m.webServer()
 	m.go_(func() { web.Serve(pages) })
 	served := make(chan error, 1)
 	m.go_(func() { served <- mux.Serve() })
+	m.go_(func() {
+		if len(m.node.Members()) == 0 && len(cfg.Partners) == 0 {
+			m.bootstrap()
+		} else if err := m.node.LeadIfAlone(); err != nil && m.ctx.Err() == nil {
+			m.log.Warn("cannot lead at once", "error", err)
+		}
+	})
+	m.go_(m.poll)
 	m.log.Info("start kumo-manager", "addr", cfg.Advertise, "state", cfg.StateDir, "id", m.node.ID())
 	if cfg.Up != nil {
 		cfg.Up()
@@ -165,10 +187,12 @@ func Run(ctx context.Context, cfg Config) error {
 	m.end()
 	mux.Close()
 	web.Close()
-	m.workers.Wait()
+	// Before the workers: what they wait for ends with it.
 	if cerr := m.node.Close(); cerr != nil {
 		m.log.Error("closing the state", "error", cerr)
 	}
+	m.workers.Wait()
+	m.onward.CloseIdleConnections()
 	return err
 }
 
@@ -180,11 +204,13 @@ func newManager(cfg Config) *Manager {
 	ctx, end := context.WithCancel(context.Background())
 	return &Manager{cfg: cfg, log: cfg.Logger, start: time.Now(), inbox: make(chan func(), inboxSize), ctx: ctx, end: end,
 		servers: map[clustermap.ServerID]*link{}, links: map[*link]struct{}{}, tickets: map[uint64]*ticket{}, backups: map[uint64]*backup{},
-		refusals: map[clustermap.ServerID]string{}, beat: max(beat, 10*time.Millisecond)}
+		refusals: map[clustermap.ServerID]string{}, beat: max(beat, 10*time.Millisecond),
+		heard: map[string]*heard{}, staff: map[clustermap.ServerID]*staff{}, orders: map[uint64]order{},
+		onward: &http.Transport{DialContext: (&net.Dialer{Timeout: leaderDial}).DialContext, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, DisableCompression: true}}
 }
 
 // open starts the council and raft.
-func (m *Manager) open() error {
+func (m *Manager) open(voters net.Listener) error {
 	silence := m.cfg.silence().Milliseconds()
 	var r [8]byte
 	rand.Read(r[:])
@@ -198,7 +224,7 @@ func (m *Manager) open() error {
 	}
 	var err error
 	m.node, err = consensus.Open(consensus.Config{
-		Dir: m.cfg.StateDir, Address: m.cfg.Advertise, Bootstrap: true, Timeout: electionTimeout, Logger: m.log,
+		Dir: m.cfg.StateDir, Listener: voters, Advertise: m.cfg.Advertise, Logger: m.log,
 		OnApply: func(n *clustermap.Map, d *clustermap.Delta) { m.post(func() { m.committed(n, d) }) },
 	})
 	return err
@@ -249,6 +275,8 @@ func (m *Manager) loop(ctx context.Context, served <-chan error) error {
 			return err
 		case leads := <-m.node.Leading():
 			m.leadership(leads)
+		case err := <-m.node.Failed():
+			return fmt.Errorf("state directory %s: %w; make room, or mend the disk, and start this manager again", m.cfg.StateDir, err)
 		case f := <-m.inbox:
 			m.idle = true
 			f()
@@ -258,6 +286,7 @@ func (m *Manager) loop(ctx context.Context, served <-chan error) error {
 			}
 		case <-tick.C:
 			m.heartbeat()
+			m.sendOn()
 		}
 		m.turn()
 	}
@@ -321,15 +350,22 @@ func (m *Manager) propose(d *clustermap.Delta) {
 	})
 }
 
-// leadership follows raft: a new leader decides once it knows all that was committed.
+// leadership follows raft: a new leader decides once it knows all that was
+// committed. What it decided in a term before is over, whoever led since.
 func (m *Manager) leadership(leads bool) {
 	m.leadSeq++
 	seq := m.leadSeq
-	if !leads {
-		m.council.Follow()
-		for k := range m.links {
+	m.council.Follow()
+	m.leading.Store(false)
+	m.changing, m.changed = false, 0
+	clear(m.orders)
+	clear(m.staff)
+	for k := range m.links {
+		if k.taken {
 			k.s.Close()
 		}
+	}
+	if !leads {
 		return
 	}
 	m.go_(func() {
@@ -344,12 +380,15 @@ func (m *Manager) leadership(leads bool) {
 				return
 			}
 			m.council.Lead(m.now(), n)
+			m.leading.Store(true)
 			m.history.reset(n)
+			m.log.Info("this manager leads", "clock", n.Version)
 			waiting := m.waiting
 			m.waiting = nil
 			for _, k := range waiting {
 				m.hello(k)
 			}
+			m.elect()
 		})
 	})
 }

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/consensus"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/council"
 )
@@ -30,9 +33,11 @@ var errBusy = errors.New("the manager is busy or ending; ask again")
 
 func (m *Manager) webServer() *http.Server {
 	h := http.NewServeMux()
-	h.HandleFunc("GET "+control.PathStatus, m.webStatus)
-	h.HandleFunc("POST "+control.PathCommand, m.webCommand)
+	h.HandleFunc("GET "+control.PathStatus, m.led(m.webStatus))
+	h.HandleFunc("POST "+control.PathCommand, m.led(m.webCommand))
+	h.HandleFunc("POST "+control.PathJoin, m.led(m.webJoin))
 	h.HandleFunc("GET "+control.PathMap, m.webMap)
+	h.HandleFunc("GET "+control.PathVoter, func(w http.ResponseWriter, _ *http.Request) { answer(w, m.voter()) })
 	h.HandleFunc("GET "+control.PathMetrics, m.webMetrics)
 	h.HandleFunc("GET "+control.PathHealth, m.webHealth)
 	h.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -88,23 +93,33 @@ func (m *Manager) status() control.Status {
 	if t := m.council.Map().Updated; t != 0 {
 		st.Timestamp = time.UnixMilli(t)
 	}
-	st.Managers = []control.ManagerState{{Addr: m.cfg.Advertise, Leader: m.council.Leading()}}
+	st.Managers, st.Witnesses = []control.ManagerState{}, []control.WitnessState{}
+	for _, x := range m.node.Members() {
+		up, _ := m.alive(x)
+		if _, witness := consensus.WitnessOf(x.ID); witness {
+			st.Witnesses = append(st.Witnesses, control.WitnessState{ID: x.ID, Addr: x.Addr, Voter: x.Voter, Reachable: up})
+		} else {
+			st.Managers = append(st.Managers, control.ManagerState{ID: x.ID, Addr: x.Addr, Voter: x.Voter, Reachable: up, Leader: x.ID == m.node.ID()})
+		}
+	}
+	slices.SortFunc(st.Managers, func(a, b control.ManagerState) int { return council.CompareAddr(a.Addr, b.Addr) })
+	slices.SortFunc(st.Witnesses, func(a, b control.WitnessState) int { return council.CompareAddr(a.Addr, b.Addr) })
 	return st
 }
 
+// webMap answers without a leader too: what is committed here stays so.
 func (m *Manager) webMap(w http.ResponseWriter, r *http.Request) {
+	if addr := m.leaderAddr(); addr != "" && addr != m.cfg.Advertise && r.Header.Get(passedOn) == "" {
+		m.passOn(w, r, addr)
+		return
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Write(clustermap.AppendMap(nil, m.node.Map()))
 }
 
 func (m *Manager) webHealth(w http.ResponseWriter, r *http.Request) {
-	var leads bool
-	if err := m.ask(r.Context(), func() { leads = m.council.Leading() }); err != nil {
-		fail(w, http.StatusServiceUnavailable, err)
-		return
-	}
-	if !leads {
-		fail(w, http.StatusServiceUnavailable, errors.New("no manager leads yet"))
+	if !m.leading.Load() && m.leaderAddr() == "" {
+		fail(w, http.StatusServiceUnavailable, m.noLeader(r))
 		return
 	}
 	io.WriteString(w, "ok\n")
@@ -143,6 +158,26 @@ func (m *Manager) webMetrics(w http.ResponseWriter, r *http.Request) {
 	gauge("kumo_partitions_unavailable", "Partitions without a live replica.", st.Unavailable)
 	gauge("kumo_partitions_short", "Partitions with fewer copies than they should have.", st.Short)
 	gauge("kumo_copies_to_make", "Copies and moves that planning still wants.", st.Moving)
+}
+
+func (m *Manager) webJoin(w http.ResponseWriter, r *http.Request) {
+	var j control.Join
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, voterBytes)).Decode(&j)
+	if err == nil {
+		_, err = netip.ParseAddrPort(j.Addr)
+	}
+	if err == nil && len(j.ID) != 16 {
+		err = fmt.Errorf("%q is no manager's ID", j.ID)
+	}
+	if err != nil {
+		fail(w, http.StatusBadRequest, fmt.Errorf("a manager asks to be added, but: %w", err))
+		return
+	}
+	if err := m.ask(r.Context(), func() { m.joinAsked(j) }); err != nil {
+		fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	answer(w, m.voter())
 }
 
 func (m *Manager) webCommand(w http.ResponseWriter, r *http.Request) {
