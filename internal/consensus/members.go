@@ -27,6 +27,16 @@ func (n *Node) Members() []Member {
 	return out
 }
 
+// Votes tells whether this node is a voter, as far as it knows.
+func (n *Node) Votes() bool {
+	for _, m := range n.Members() {
+		if m.ID == n.id {
+			return m.Voter
+		}
+	}
+	return false
+}
+
 // Managers are the addresses of the managers among Members.
 func (n *Node) Managers() []string {
 	var out []string
@@ -71,8 +81,11 @@ func (n *Node) Bootstrap() error {
 // LeadIfAlone has the only voter of a configuration lead at once: nobody else
 // could, so there is no timeout to be waited out. The listener must be served.
 func (n *Node) LeadIfAlone() error {
+	if !n.Votes() {
+		return nil
+	}
 	for _, m := range n.Members() {
-		if m.Voter != (m.ID == n.id) {
+		if m.Voter && m.ID != n.id {
 			return nil
 		}
 	}

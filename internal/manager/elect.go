@@ -108,12 +108,17 @@ func (m *Manager) ordered(id uint64, r control.Result) {
 	}
 	delete(m.orders, id)
 	st, now := m.staffOf(o.server), m.now()
-	st.ordered, st.witness, st.goodAt = 0, r.Text, now
-	if r.Error != "" {
-		st.failed = now
+	switch {
+	case r.Error == "":
+		st.ordered, st.witness, st.goodAt = 0, r.Text, now
+		m.elect()
+	case o.begin:
+		st.ordered, st.failed = 0, now
 		m.log.Warn("a server cannot be a witness", "server", o.server, "error", r.Error)
+		m.elect()
+	default: // it is told again after orderWait: it may not know yet that it is out
+		m.log.Debug("a witness does not end yet", "server", o.server, "error", r.Error)
 	}
-	m.elect()
 }
 
 func (m *Manager) staffOf(id clustermap.ServerID) *staff {

@@ -1,9 +1,12 @@
 package manager
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -37,14 +40,18 @@ func (m *Manager) leaderAddr() string {
 // led has a request answered by the manager that leads, this one or another.
 func (m *Manager) led(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, commandBytes))
+		if err != nil {
+			fail(w, http.StatusBadRequest, fmt.Errorf("the request cannot be read: %w", err))
+			return
+		}
 		for end := time.Now().Add(leaderWait); ; {
+			r.Body = io.NopCloser(bytes.NewReader(body))
 			if m.leading.Load() {
 				h(w, r)
 				return
 			}
-			addr := m.leaderAddr()
-			if addr != "" && addr != m.cfg.Advertise && r.Header.Get(passedOn) == "" {
-				m.passOn(w, r, addr)
+			if addr := m.leaderAddr(); addr != "" && m.passOn(w, r, addr) {
 				return
 			}
 			if time.Now().After(end) || m.waits.Load() != nil {
@@ -62,8 +69,13 @@ func (m *Manager) led(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// passOn hands a request to the manager that leads.
-func (m *Manager) passOn(w http.ResponseWriter, r *http.Request, addr string) {
+// passOn hands a request to the manager that leads. False: nobody is there, it
+// is this one, or the request came from another manager already.
+func (m *Manager) passOn(w http.ResponseWriter, r *http.Request, addr string) (done bool) {
+	if addr == m.cfg.Advertise || r.Header.Get(passedOn) != "" {
+		return false
+	}
+	done = true
 	proxy := httputil.ReverseProxy{
 		Transport: m.onward,
 		ErrorLog:  slog.NewLogLogger(m.log.Handler(), slog.LevelDebug),
@@ -72,15 +84,20 @@ func (m *Manager) passOn(w http.ResponseWriter, r *http.Request, addr string) {
 			p.Out.Header.Set(passedOn, m.cfg.Advertise)
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			if r.Method == http.MethodGet {
-				fail(w, http.StatusServiceUnavailable, fmt.Errorf("manager %s leads, but does not answer: %w", addr, err))
-				return
+			var op *net.OpError
+			switch {
+			case errors.As(err, &op) && op.Op == "dial":
+				done = false
+			case r.Method == http.MethodGet:
+				fail(w, http.StatusServiceUnavailable, fmt.Errorf("manager %s leads, but did not answer: %w; ask again", addr, err))
+			default:
+				fail(w, http.StatusBadGateway, fmt.Errorf("manager %s leads, but did not answer: %w; whether the command was carried out is unknown: "+
+					"look at kumoctl status, then ask again", addr, err))
 			}
-			fail(w, http.StatusBadGateway, fmt.Errorf("manager %s leads, but did not answer: %w; whether the command was carried out is unknown: "+
-				"look at kumoctl status, then ask again", addr, err))
 		},
 	}
 	proxy.ServeHTTP(w, r)
+	return done
 }
 
 // noLeader says why nobody can answer.

@@ -109,8 +109,7 @@ func (m *Manager) status() control.Status {
 
 // webMap answers without a leader too: what is committed here stays so.
 func (m *Manager) webMap(w http.ResponseWriter, r *http.Request) {
-	if addr := m.leaderAddr(); addr != "" && addr != m.cfg.Advertise && r.Header.Get(passedOn) == "" {
-		m.passOn(w, r, addr)
+	if addr := m.leaderAddr(); addr != "" && m.passOn(w, r, addr) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/consensus"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
@@ -144,9 +145,16 @@ func (c *dataConn) OnData(lc loop.Conn, b []byte) int {
 
 func isPrefix(part, whole string) bool { return len(part) <= len(whole) && whole[:len(part)] == part }
 
-// handOver gives a connection that speaks HTTP to the HTTP server.
+// handOver gives a connection that speaks HTTP to the HTTP server, and one of the
+// managers' to the witness.
 func (c *dataConn) handOver(b []byte) {
-	if !control.IsHTTP(b) {
+	to := c.n.cfg.http
+	if len(b) >= len(consensus.StreamMagic) && string(b[:len(consensus.StreamMagic)]) == consensus.StreamMagic {
+		if to = c.n.witness.port.Load(); to == nil {
+			c.conn.Close()
+			return
+		}
+	} else if !control.IsHTTP(b) {
 		c.n.log.Warn("closing a connection that speaks neither kumofs nor HTTP", "addr", c.conn.RemoteAddr())
 		c.conn.Close()
 		return
@@ -158,7 +166,7 @@ func (c *dataConn) handOver(b []byte) {
 	}
 	c.sniff.Stop()
 	c.n.counters.connections.Add(-1)
-	c.n.cfg.http.give(nc)
+	to.give(nc)
 }
 
 func (c *dataConn) frame(kind wire.Kind, body []byte) error {
@@ -305,6 +313,12 @@ func newConnListener(addr string) *connListener {
 // give passes a connection on; when too many wait it is closed.
 func (l *connListener) give(c net.Conn) {
 	select {
+	case <-l.done:
+		c.Close()
+		return
+	default:
+	}
+	select {
 	case l.conns <- c:
 	default:
 		c.Close()
@@ -328,7 +342,14 @@ func (l *connListener) Close() error {
 	default:
 		close(l.done)
 	}
-	return nil
+	for {
+		select {
+		case c := <-l.conns:
+			c.Close()
+		default:
+			return nil
+		}
+	}
 }
 
 // Addr is net.Listener's.

@@ -8,6 +8,7 @@
 //	copy_*.go   bulk copies of joins, over the stream port
 //	control     the link to the managers
 //	http.go     tools
+//	witness.go  a vote among the managers, where they are an even number
 //
 // What the protocol core (package replica) wants done is carried out in one
 // place, turn.go, once at the end of each turn of the loop: one batch for the

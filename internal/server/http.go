@@ -19,6 +19,7 @@ func (n *node) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+control.PathStat, n.serveStat)
 	mux.HandleFunc("GET "+control.PathMap, n.serveMap)
+	mux.HandleFunc("GET "+control.PathVoter, n.witness.serve)
 	mux.HandleFunc("GET "+control.PathMetrics, n.serveMetrics)
 	mux.HandleFunc("GET "+control.PathHealth, n.serveHealth)
 	return mux

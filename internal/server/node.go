@@ -66,6 +66,7 @@ type node struct {
 	// heldLimit is maxHeld.
 	heldLimit int
 	report    reporter
+	witness   *witness
 
 	mapSink  func(*clustermap.Map) // the text port's router
 	counters counters

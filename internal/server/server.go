@@ -133,6 +133,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n.reads = newReaders(n)
 	n.copies = newCopier(n, cfg.ReplaceRate)
 	n.sweep.n = n
+	n.witness = newWitness(n, listener.Addr())
 	member, maps := n.newMember(listener.Addr(), streams.Addr().String())
 	n.report.send = func(r *control.Report) { member.Send(*r) }
 	n.loop.OnTurnEnd(n.endTurn)
@@ -140,6 +141,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n.loop.Post(n.askLeases)
 
 	wg := &n.wg
+	wg.Go(n.witness.resume)
 	wg.Go(func() { n.saveMaps(maps) })
 	wg.Go(n.commit.run)
 	for range cfg.ReadThreads {
@@ -237,6 +239,7 @@ func (n *node) newMember(addr, streamAddr string) (*control.Member, <-chan *clus
 				Role: control.RoleServer, Version: cli.Version, ClusterID: n.store.Identity().ClusterID,
 				ID: n.self, Addr: addr, StreamAddr: streamAddr, Zone: n.cfg.Zone,
 				Incarnation: n.incarnation, RunID: n.runID, Uncertain: found.UncertainTail,
+				Witness: n.witness.id(),
 			}
 			if m := n.newestMap(); m != nil && m.ClusterID == h.ClusterID {
 				h.KnownMap = m.Version
@@ -319,6 +322,11 @@ func (n *node) command(c control.Command) control.Result {
 			res.Error = err.Error()
 		} else {
 			res.Text = dir
+		}
+	case control.CommandWitness:
+		var err error
+		if res.Text, err = n.witness.command(c.Arg); err != nil {
+			res.Error = err.Error()
 		}
 	default:
 		res.Error = fmt.Sprintf("unknown command %q: is this server older than the manager?", c.Name)

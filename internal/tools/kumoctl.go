@@ -262,6 +262,22 @@ func (c *ctl) writeCluster(s *control.Status) {
 		if m.Leader {
 			leader = "  (leader)"
 		}
-		fmt.Fprintf(c.out, "  %s%s\n", m.Addr, leader)
+		fmt.Fprintf(c.out, "  %s%s  id=%s%s\n", m.Addr, leader, m.ID, vote(m.Voter, m.Reachable))
 	}
+	fmt.Fprintln(c.out, "witnesses:")
+	for _, w := range s.Witnesses {
+		fmt.Fprintf(c.out, "  %s  id=%s%s\n", w.Addr, w.ID, vote(w.Voter, w.Reachable))
+	}
+}
+
+// vote is what --verbose says of a manager or witness that is not as it should be.
+func vote(voter, reachable bool) string {
+	s := ""
+	if !voter {
+		s = " without-vote"
+	}
+	if !reachable {
+		s += " unreachable"
+	}
+	return s
 }

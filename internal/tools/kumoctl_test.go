@@ -23,7 +23,8 @@ func TestStatus(t *testing.T) {
 			{ID: "4", Addr: "20.0.0.1:1", StreamAddr: "s", State: "active", Reachable: true},
 		},
 		NotAttached: []control.NodeStatus{{ID: "3", Addr: "192.168.0.102:19800", StreamAddr: "s", State: "refused", Reachable: true, Note: "data of another cluster"}},
-		Managers:    []control.ManagerState{{Addr: "127.0.0.1:19701"}, {Addr: "127.0.0.1:19700", Leader: true}},
+		Managers:    []control.ManagerState{{ID: "b", Addr: "127.0.0.1:19701"}, {ID: "a", Addr: "127.0.0.1:19700", Leader: true, Voter: true, Reachable: true}},
+		Witnesses:   []control.WitnessState{{ID: "w-1", Addr: "127.0.0.1:19801", Voter: true, Reachable: true}},
 	}
 	const plain = `hash space timestamp:
   Wed Dec 03 22:16:00 +0900 2008 clock 72
@@ -52,8 +53,10 @@ cluster:
 partitions:
   4096  unavailable=0 short=5 copies_to_make=7
 managers:
-  127.0.0.1:19700  (leader)
-  127.0.0.1:19701
+  127.0.0.1:19700  (leader)  id=a
+  127.0.0.1:19701  id=b without-vote unreachable
+witnesses:
+  127.0.0.1:19801  id=w-1
 `)
 	if err := Kumoctl(t.Context(), []string{m.addr(), "--json", "status"}, &out); err != nil || !strings.Contains(out.String(), `"clock": 72`) {
 		t.Error(err, out.String())

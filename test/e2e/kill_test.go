@@ -52,6 +52,11 @@ func TestKillTwoServersAtOnce(t *testing.T) {
 // outcome is unknown, and tells how long that took.
 func everyPartition(t *testing.T, c *harness.Cluster, l *load.Load) time.Duration {
 	t.Helper()
+	return everyPartitionWithin(t, c, l, stallBar)
+}
+
+func everyPartitionWithin(t *testing.T, c *harness.Cluster, l *load.Load, limit time.Duration) time.Duration {
+	t.Helper()
 	start := time.Now()
 	m := c.Map()
 	keys := make([]string, len(m.Partitions))
@@ -102,7 +107,7 @@ func everyPartition(t *testing.T, c *harness.Cluster, l *load.Load) time.Duratio
 	})
 	took := time.Since(start)
 	l.Mark("a key of every partition written after %v and read after %v", written.Round(time.Millisecond), took.Round(time.Millisecond))
-	if took > stallBar {
+	if took > limit {
 		t.Errorf("it took %v until every partition was readable and writable", took)
 	}
 	return took

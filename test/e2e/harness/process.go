@@ -126,6 +126,9 @@ func (p *Process) start(expected bool) {
 	}()
 }
 
+// Args adds to its command line, for the next Start.
+func (p *Process) Args(more ...string) { p.argv = append(p.argv, more...) }
+
 // PID is its process ID; 0: it does not run.
 func (p *Process) PID() int {
 	p.mu.Lock()

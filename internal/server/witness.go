@@ -1,0 +1,227 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/consensus"
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+const (
+	// witnessRetry is how long a witness that has failed stays away.
+	witnessRetry = 10 * time.Second
+	// handOverEvery is how often one that leads looks for a manager to lead,
+	// handOverTimeout how long a manager may take to answer, and handOverMost how
+	// long it may try with one that answers before it begins anew.
+	handOverEvery   = 200 * time.Millisecond
+	handOverTimeout = 500 * time.Millisecond
+	handOverMost    = 10 * time.Second
+	voterBytes      = 64 << 10
+)
+
+// witness is this server's vote among the managers (§5), where they are an even
+// number: a node of their consensus that keeps their log and decides nothing. It
+// has goroutines and a directory of its own, `<store>.raft`; what goes wrong
+// with it is nothing to the data path.
+type witness struct {
+	n    *node
+	dir  string
+	addr string
+
+	// For any goroutine: the node that runs, and where its connections go.
+	node atomic.Pointer[consensus.Node]
+	port atomic.Pointer[connListener]
+
+	mu    sync.Mutex // begin and end one at a time
+	stop  context.CancelFunc
+	ended chan struct{} // nil: none is wanted
+}
+
+func newWitness(n *node, addr string) *witness {
+	return &witness{n: n, dir: filepath.Clean(n.cfg.Store) + ".raft", addr: addr}
+}
+
+// resume begins the witness of the run before, without being told: the managers
+// may need its vote to find a leader.
+func (w *witness) resume() {
+	if _, err := os.Stat(filepath.Join(w.dir, "id")); err != nil {
+		return
+	}
+	if _, err := w.begin(); err != nil {
+		w.n.log.Warn("the managers' witness of this server cannot begin", "err", err)
+	}
+}
+
+// begin starts it, if it does not run, and gives its ID.
+func (w *witness) begin() (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended == nil {
+		node, err := w.open()
+		if err != nil {
+			return "", err
+		}
+		ctx, stop := context.WithCancel(w.n.ctx)
+		ended := make(chan struct{})
+		w.stop, w.ended = stop, ended
+		w.n.wg.Go(func() { defer close(ended); w.keep(ctx, node) })
+		return node.ID(), nil
+	}
+	if node := w.node.Load(); node != nil {
+		return node.ID(), nil
+	}
+	return "", errors.New("its witness has failed and is not back yet; its log says why")
+}
+
+// end stops it and removes its directory. One that still votes stays.
+func (w *witness) end() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if node := w.node.Load(); node != nil && node.Votes() && node.Silence() < consensus.ManagerTimeout {
+		return errors.New("its witness still is a voter")
+	}
+	if w.ended != nil {
+		w.stop()
+		<-w.ended
+		w.stop, w.ended = nil, nil
+	}
+	w.n.log.Info("no witness for the managers any more", "path", w.dir)
+	return os.RemoveAll(w.dir)
+}
+
+func (w *witness) open() (*consensus.Node, error) {
+	port := newConnListener(w.addr)
+	node, err := consensus.Open(consensus.Config{Dir: w.dir, Listener: port, Advertise: w.addr, Witness: w.n.self, Logger: w.n.log})
+	if err != nil {
+		_ = port.Close() // never fails
+		return nil, err
+	}
+	w.port.Store(port)
+	w.node.Store(node)
+	w.n.log.Info("witness for the managers", "id", node.ID(), "path", w.dir)
+	return node, nil
+}
+
+// keep runs it until ctx ends, again after a failure.
+func (w *witness) keep(ctx context.Context, node *consensus.Node) {
+	for {
+		err := w.run(ctx, node)
+		w.node.Store(nil)
+		w.port.Store(nil)
+		if cerr := node.Close(); err == nil {
+			err = cerr
+		}
+		for ctx.Err() == nil {
+			w.n.log.Warn(fmt.Sprintf("the managers' witness of this server in %s pauses for %v; pairs are not concerned", w.dir, witnessRetry), "err", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(witnessRetry):
+			}
+			if node, err = w.open(); err == nil {
+				break
+			}
+		}
+		if ctx.Err() != nil {
+			if running := w.node.Swap(nil); running != nil {
+				w.port.Store(nil)
+				_ = running.Close() // it has written nothing
+			}
+			return
+		}
+	}
+}
+
+// run returns why the node cannot go on, nil when ctx ends.
+func (w *witness) run(ctx context.Context, node *consensus.Node) error {
+	client := &http.Client{Timeout: handOverTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	t := time.NewTicker(handOverEvery)
+	defer t.Stop()
+	var since time.Time // when a manager answered first while this node led
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-node.Failed():
+			return err
+		case <-t.C:
+		}
+		if !node.IsLeader() {
+			since = time.Time{}
+			continue
+		}
+		for _, m := range node.Members() {
+			if _, is := consensus.WitnessOf(m.ID); is || !m.Voter || !answers(ctx, client, m) {
+				continue
+			}
+			if since.IsZero() {
+				since = time.Now()
+			}
+			if err := node.HandOver(m); err == nil {
+				w.n.log.Info("the lead goes to a manager", "addr", m.Addr)
+				break
+			} else if time.Since(since) > handOverMost {
+				return fmt.Errorf("it leads, and cannot hand over to %s: %w", m.Addr, err)
+			}
+		}
+	}
+}
+
+// answers tells whether a manager lives.
+func answers(ctx context.Context, client *http.Client, m consensus.Member) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Addr+control.PathVoter, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	var v control.Voter
+	return json.NewDecoder(http.MaxBytesReader(nil, resp.Body, voterBytes)).Decode(&v) == nil && v.ID == m.ID
+}
+
+// id is that of the witness that runs, or "".
+func (w *witness) id() string {
+	if node := w.node.Load(); node != nil {
+		return node.ID()
+	}
+	return ""
+}
+
+// serve tells managers how it is.
+func (w *witness) serve(rw http.ResponseWriter, _ *http.Request) {
+	v := control.Voter{Addr: w.addr}
+	if node := w.node.Load(); node != nil {
+		v.ID, v.Index, v.Leads = node.ID(), node.LastIndex(), node.IsLeader()
+		if c := node.Map().ClusterID; c != clustermap.ClusterID(0) {
+			v.Cluster = c.String()
+		}
+		for _, m := range node.Members() {
+			v.Members = append(v.Members, control.VoterMember(m))
+		}
+	}
+	writeJSON(rw, http.StatusOK, v)
+}
+
+// command carries out a manager's order.
+func (w *witness) command(arg string) (text string, err error) {
+	switch arg {
+	case "begin":
+		return w.begin()
+	case "end":
+		return "", w.end()
+	}
+	return "", fmt.Errorf("unknown order %q to a witness: is this server older than the manager?", arg)
+}
