@@ -41,8 +41,11 @@ type Step struct {
 type Host struct {
 	ID   clustermap.ServerID
 	Addr string
-	// Witness is the ID of the one that it runs; "": none, or not known.
+	// Witness is the ID of the one that it runs; "": none, or not known. Begun:
+	// this leader had it begun. Another that is no member may have the log of
+	// managers that are lost (recover), and is begun anew before it is added.
 	Witness string
+	Begun   bool
 	// Told: it was told to begin or end a witness just now.
 	Told bool
 	// Able: it is linked to the leader and its witness works, if it has one.
@@ -250,7 +253,7 @@ func (e *Electorate) staff(chosen []Host) Step {
 		wanted := is(h.ID)
 		switch {
 		case !h.Able || h.Told:
-		case wanted && h.Witness == "":
+		case wanted && (h.Witness == "" || e.member(h.Witness) == nil && !h.Begun):
 			return Step{Kind: Begin, Addr: h.Addr, Server: h.ID}
 		case wanted && e.member(h.Witness) == nil:
 			if old := e.memberAt(h.Addr); old != nil {

@@ -12,7 +12,8 @@ import (
 
 // scene writes an electorate in short: members as "a+ b w1+ w2", where + is a
 // voter, ! one that is silent and ~ one that is behind; hosts as "1 2- 3", where
-// - is one that is not linked, and ? one whose witness is not known.
+// - is one that is not linked, ? one whose witness is not known, * one whose
+// witness was begun, and ! one that has the witness of other managers.
 func scene(members, hosts string, attached int, asks ...string) *Electorate {
 	e := &Electorate{Self: "a", Alive: map[string]bool{}, Follows: map[string]bool{}, Attached: attached}
 	running := map[string]bool{}
@@ -28,10 +29,11 @@ func scene(members, hosts string, attached int, asks ...string) *Electorate {
 		e.Follows[m.ID] = e.Alive[m.ID] && !strings.Contains(f, "~")
 	}
 	for _, f := range strings.Fields(hosts) {
-		name := strings.TrimRight(f, "-?*")
+		name := strings.TrimRight(f, "-?*!")
 		h := Host{ID: hostID(name), Addr: "s" + name, Able: !strings.Contains(f, "-")}
-		if running[name] && !strings.Contains(f, "?") || strings.Contains(f, "*") {
+		if running[name] && !strings.Contains(f, "?") || strings.ContainsAny(f, "*!") {
 			h.Witness = witnessID(name)
+			h.Begun = strings.Contains(f, "*")
 		}
 		e.Hosts = append(e.Hosts, h)
 	}
@@ -82,6 +84,8 @@ func TestNextStep(t *testing.T) {
 		{"a second with servers gets witnesses", "a+ b", "1 2 3", 3, nil, "begin 1"},
 		{"a second that is behind waits", "a+ b~", "1 2 3", 3, nil, "none"},
 		{"a witness that has begun is added", "a+ b", "1* 2 3", 3, nil, "add w1"},
+		{"one of other managers is begun anew", "a+ b", "1! 2 3", 3, nil, "begin 1"},
+		{"or ended", "a+", "1! 2 3", 3, nil, "end 1"},
 		{"a witness that is behind waits", "a+ b w1~ w2~ w3~", "1 2 3", 3, nil, "none"},
 		{"with a witness that follows the second votes", "a+ b w1 w2~ w3~", "1 2 3", 3, nil, "promote b@b"},
 		{"and then the witness", "a+ b+ w1 w2~ w3~", "1 2 3", 3, nil, "promote w1"},
@@ -127,6 +131,7 @@ type world struct {
 	managers int
 	servers  int
 	runs     map[clustermap.ServerID]string // witnesses
+	begun    map[string]bool
 	made     int
 	log      []string
 }
@@ -143,7 +148,7 @@ func (w *world) see() {
 	}
 	for i := range w.e.Hosts {
 		h := &w.e.Hosts[i]
-		h.Able, h.Witness = w.up[h.Addr], w.runs[h.ID]
+		h.Able, h.Witness, h.Begun = w.up[h.Addr], w.runs[h.ID], w.begun[w.runs[h.ID]]
 	}
 }
 
@@ -184,10 +189,11 @@ func (w *world) apply(s Step) {
 		}
 		e.Members = slices.Delete(e.Members, i, i+1)
 	case Begin:
-		if w.runs[s.Server] == "" {
+		if e.member(w.runs[s.Server]) == nil {
 			w.made++
 			w.runs[s.Server] = fmt.Sprintf("w-%s-%08d", s.Server, w.made)
 		}
+		w.begun[w.runs[s.Server]] = true
 	case End:
 		if e.member(w.runs[s.Server]) != nil {
 			w.fail("a member ends")
@@ -261,6 +267,8 @@ func (w *world) disturb() {
 			delete(w.runs, id)
 			w.say("the witness of %d is wiped", id)
 		}
+	case 5: // another leader does not know who has begun
+		clear(w.begun)
 	}
 }
 
@@ -269,7 +277,7 @@ func (w *world) disturb() {
 // lives, the voters are what they should be.
 func TestRandomWalk(t *testing.T) {
 	for seed := range uint64(400) {
-		w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), up: map[string]bool{"a": true}, managers: 1, runs: map[clustermap.ServerID]string{},
+		w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), up: map[string]bool{"a": true}, managers: 1, runs: map[clustermap.ServerID]string{}, begun: map[string]bool{},
 			e: Electorate{Self: "a", Members: []Member{{ID: "a", Addr: "a", Voter: true}}}}
 		w.say("seed %d", seed)
 		for range 200 {

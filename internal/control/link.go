@@ -150,9 +150,18 @@ type Command struct {
 	Arg  string
 }
 
-// CommandWitness asks a server to begin a witness ("begin") or to end it and
-// forget its state ("end"). The Result's Text is the witness's ID, "" after its end.
+// CommandWitness asks a server to begin a witness for the managers, or to end it
+// and forget its state. Arg is a WitnessOrder; the Result's Text is the witness's
+// ID, "" after its end.
 const CommandWitness = "witness"
+
+// WitnessOrder is CommandWitness's Arg.
+type WitnessOrder struct {
+	Begin bool
+	// Members are those of the managers' configuration: a witness that is none of
+	// them is begun anew.
+	Members []string
+}
 
 // Result answers a Command.
 type Result struct {

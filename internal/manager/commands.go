@@ -15,14 +15,12 @@ import (
 
 var errNoLeader = errors.New("no manager leads yet, or it cannot record the change; ask again")
 
-// unseatWait is how long detach waits for the voters to be mended.
-const unseatWait = 3 * time.Second
-
 // runCommand passes a command to the council and waits for its answer.
 func (m *Manager) runCommand(ctx context.Context, req control.CommandRequest) (*control.CommandResponse, error) {
+	begin := time.Now()
 	r, err := m.await(ctx, func(id uint64) { m.council.Command(m.now(), id, req) })
 	if err == nil && (strings.HasPrefix(req.Command, "detach") || req.Command == "remove") {
-		if m.waitUnseated(ctx) != nil {
+		if m.waitUnseated(ctx, begin.Add(commandTimeout)) != nil {
 			r.Lines = append(r.Lines, "its witness still votes for the managers: another is to take its place")
 		}
 	}
@@ -67,8 +65,8 @@ func (m *Manager) await(ctx context.Context, give func(ticket uint64)) (*control
 }
 
 // waitUnseated waits until no detached server's witness is a voter.
-func (m *Manager) waitUnseated(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, unseatWait)
+func (m *Manager) waitUnseated(ctx context.Context, end time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	t := time.NewTicker(leaderStep)
 	defer t.Stop()

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"slices"
@@ -27,6 +28,7 @@ const (
 // staff is what the leader knows of a server as the host of a witness.
 type staff struct {
 	witness string // its ID; "": none, or not known
+	begun   bool   // by this leader
 	ordered int64  // when it was told last, 0: it has answered
 	goodAt  int64  // when its witness was as it should be
 	failed  int64  // when it was not; 0: it was
@@ -91,13 +93,17 @@ func (m *Manager) order(s consensus.Step) {
 		return
 	}
 	m.next++
-	word := "begin"
-	if s.Kind == consensus.End {
-		word = "end"
+	o := control.WitnessOrder{Begin: s.Kind == consensus.Begin}
+	for _, x := range m.node.Members() {
+		o.Members = append(o.Members, x.ID)
 	}
-	m.orders[m.next] = order{s.Server, s.Kind == consensus.Begin}
+	arg, err := json.Marshal(o)
+	if err != nil {
+		panic("manager: " + err.Error()) // it is a list of strings
+	}
+	m.orders[m.next] = order{s.Server, o.Begin}
 	st.ordered = m.now()
-	k.s.Send(control.Frame(control.KindCommand, control.Command{ID: m.next, Name: control.CommandWitness, Arg: word}))
+	k.s.Send(control.Frame(control.KindCommand, control.Command{ID: m.next, Name: control.CommandWitness, Arg: string(arg)}))
 }
 
 // ordered takes the answer.
@@ -110,14 +116,12 @@ func (m *Manager) ordered(id uint64, r control.Result) {
 	st, now := m.staffOf(o.server), m.now()
 	switch {
 	case r.Error == "":
-		st.ordered, st.witness, st.goodAt = 0, r.Text, now
+		st.ordered, st.witness, st.begun, st.goodAt = 0, r.Text, o.begin, now
 		m.elect()
-	case o.begin:
+	default:
 		st.ordered, st.failed = 0, now
-		m.log.Warn("a server cannot be a witness", "server", o.server, "error", r.Error)
+		m.log.Warn("a server cannot begin or end its witness", "server", o.server, "error", r.Error)
 		m.elect()
-	default: // it is told again after orderWait: it may not know yet that it is out
-		m.log.Debug("a witness does not end yet", "server", o.server, "error", r.Error)
 	}
 }
 
@@ -173,7 +177,7 @@ func (m *Manager) electorate() *consensus.Electorate {
 // host is a server as the host of a witness; false: its witness does not work.
 func (m *Manager) host(s *clustermap.Server, e *consensus.Electorate, now int64) (consensus.Host, bool) {
 	st := m.staffOf(s.ID)
-	h := consensus.Host{ID: s.ID, Addr: s.Addr, Witness: st.witness, Able: m.servers[s.ID] != nil, Told: st.ordered != 0 && now-st.ordered < orderWait}
+	h := consensus.Host{ID: s.ID, Addr: s.Addr, Witness: st.witness, Begun: st.begun, Able: m.servers[s.ID] != nil, Told: st.ordered != 0 && now-st.ordered < orderWait}
 	member := slices.ContainsFunc(e.Members, func(x consensus.Member) bool { return x.ID == st.witness })
 	switch {
 	case st.failed != 0 && now-st.failed < failedFor:

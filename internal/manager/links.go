@@ -146,7 +146,9 @@ func (m *Manager) hello(k *link) {
 			old.s.Close()
 		}
 		m.servers[h.ID] = k
-		m.staffOf(h.ID).witness = h.Witness
+		if st := m.staffOf(h.ID); st.witness != h.Witness {
+			st.witness, st.begun = h.Witness, false
+		}
 		m.log.Info("server connected", "addr", h.Addr, "id", h.ID)
 	} else {
 		if own := m.council.Map().ClusterID; h.ClusterID != 0 && h.ClusterID != own {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,28 +55,30 @@ func newWitness(n *node, addr string) *witness {
 // resume begins the witness of the run before, without being told: the managers
 // may need its vote to find a leader.
 func (w *witness) resume() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if _, err := os.Stat(filepath.Join(w.dir, "id")); err != nil {
 		return
 	}
-	if _, err := w.begin(); err != nil {
+	if err := w.start(); err != nil {
 		w.n.log.Warn("the managers' witness of this server cannot begin", "err", err)
 	}
 }
 
-// begin starts it, if it does not run, and gives its ID.
-func (w *witness) begin() (string, error) {
+// begin starts it, if it does not run, and gives its ID. One that is none of
+// members has the log of other managers: it begins anew.
+func (w *witness) begin(members []string) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.ended == nil {
-		node, err := w.open()
-		if err != nil {
+	if node := w.node.Load(); node != nil && !slices.Contains(members, node.ID()) {
+		if err := w.clear(); err != nil {
 			return "", err
 		}
-		ctx, stop := context.WithCancel(w.n.ctx)
-		ended := make(chan struct{})
-		w.stop, w.ended = stop, ended
-		w.n.wg.Go(func() { defer close(ended); w.keep(ctx, node) })
-		return node.ID(), nil
+	}
+	if w.ended == nil {
+		if err := w.start(); err != nil {
+			return "", err
+		}
 	}
 	if node := w.node.Load(); node != nil {
 		return node.ID(), nil
@@ -83,13 +86,26 @@ func (w *witness) begin() (string, error) {
 	return "", errors.New("its witness has failed and is not back yet; its log says why")
 }
 
-// end stops it and removes its directory. One that still votes stays.
+// end stops it and removes its directory.
 func (w *witness) end() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if node := w.node.Load(); node != nil && node.Votes() && node.Silence() < consensus.ManagerTimeout {
-		return errors.New("its witness still is a voter")
+	return w.clear()
+}
+
+func (w *witness) start() error {
+	node, err := w.open()
+	if err != nil {
+		return err
 	}
+	ctx, stop := context.WithCancel(w.n.ctx)
+	ended := make(chan struct{})
+	w.stop, w.ended = stop, ended
+	w.n.wg.Go(func() { defer close(ended); w.keep(ctx, node) })
+	return nil
+}
+
+func (w *witness) clear() error {
 	if w.ended != nil {
 		w.stop()
 		<-w.ended
@@ -217,11 +233,12 @@ func (w *witness) serve(rw http.ResponseWriter, _ *http.Request) {
 
 // command carries out a manager's order.
 func (w *witness) command(arg string) (text string, err error) {
-	switch arg {
-	case "begin":
-		return w.begin()
-	case "end":
-		return "", w.end()
+	var o control.WitnessOrder
+	switch err := json.Unmarshal([]byte(arg), &o); {
+	case err != nil:
+		return "", fmt.Errorf("an order to a witness that is not understood: %w", err)
+	case o.Begin:
+		return w.begin(o.Members)
 	}
-	return "", fmt.Errorf("unknown order %q to a witness: is this server older than the manager?", arg)
+	return "", w.end()
 }
