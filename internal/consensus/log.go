@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ func (s *sink) Accept(name string, level hclog.Level, msg string, args ...any) {
 		case "peer", "target", "from", "candidate", "server-id":
 			key += fmt.Sprint(" ", args[i+1])
 		case "error":
-			if err, ok := args[i+1].(error); ok && errors.Is(err, errPatient) {
+			if err, ok := args[i+1].(error); ok && (errors.Is(err, errPatient) || errors.Is(err, net.ErrClosed)) {
 				return
 			}
 		}
