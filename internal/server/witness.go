@@ -177,7 +177,7 @@ func (w *witness) run(ctx context.Context, node *consensus.Node) error {
 			continue
 		}
 		for _, m := range node.Members() {
-			if _, is := consensus.WitnessOf(m.ID); is || !m.Voter || !answers(ctx, client, m) {
+			if _, is := consensus.WitnessOf(m.ID); is || !m.Voter || !lives(ctx, client, m) {
 				continue
 			}
 			if since.IsZero() {
@@ -193,8 +193,8 @@ func (w *witness) run(ctx context.Context, node *consensus.Node) error {
 	}
 }
 
-// answers tells whether a manager lives.
-func answers(ctx context.Context, client *http.Client, m consensus.Member) bool {
+// lives tells whether a manager lives.
+func lives(ctx context.Context, client *http.Client, m consensus.Member) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Addr+control.PathVoter, nil)
 	if err != nil {
 		return false
