@@ -14,7 +14,7 @@ var (
 )
 
 // TestRandom crashes, restarts, pauses and cuts off servers, kills them all,
-// changes managers and gives commands; then faults stop, and the cluster must
+// changes managers, loses them all and gives commands; then faults stop, and the cluster must
 // come to rest with every copy where it is planned and nothing lost.
 func TestRandom(t *testing.T) {
 	seeds := 25
@@ -99,6 +99,10 @@ func random(t *testing.T, seed uint64, trace bool) {
 					}
 				})
 			}
+		case 18:
+			if r.IntN(3) == 0 {
+				s.loseManagers()
+			}
 		case 16:
 			s.command([]string{"enable-auto-replace", "disable-auto-replace"}[r.IntN(2)])
 		}
@@ -129,7 +133,7 @@ func random(t *testing.T, seed uint64, trace bool) {
 		t.Fatalf("seed %d: not at rest 120 s after the last fault; servers %+v, answers %+v", seed, s.m.Servers, s.answers[s.ticket])
 	}
 	for _, p := range s.m.Partitions {
-		if p.Epoch > 2000 {
+		if int(p.Epoch) > 2000+s.recoveries*recoverEpochs {
 			t.Errorf("seed %d: epoch %d: rejoins are not damped", seed, p.Epoch)
 		}
 	}

@@ -31,6 +31,8 @@ type sim struct {
 	answers map[uint64]Reply
 	trace   bool
 	term    int
+	// recoveries is how often all managers were lost.
+	recoveries int
 }
 
 type event struct {
@@ -225,7 +227,7 @@ func (s *sim) manage() {
 }
 
 func (s *sim) push(b *box, n *clustermap.Map) {
-	if !b.up || !s.reach(0, b.id) {
+	if !b.up || !b.linked || !s.reach(0, b.id) {
 		return
 	}
 	if s.runs(b) && (b.m == nil || b.m.Version < n.Version) {
@@ -240,7 +242,7 @@ func (s *sim) check(old, n *clustermap.Map) {
 	}
 	for i := range n.Partitions {
 		p := &n.Partitions[i]
-		if len(p.Replicas) == 0 {
+		if len(p.Replicas) == 0 && (n.Recovered == 0 || len(p.LastKnown) == 0) {
 			s.t.Fatalf("at %d partition %d has no replica", s.now, i)
 		}
 		if len(old.Partitions) == 0 {
@@ -269,6 +271,39 @@ func (s *sim) command(name string, args ...string) uint64 {
 	s.ticket++
 	s.c.Command(s.now, s.ticket, control.CommandRequest{Command: name, Args: args})
 	return s.ticket
+}
+
+// loseManagers has a blank manager begin, and recovers from the maps of those
+// servers that have come by some moment. The others come later.
+func (s *sim) loseManagers() {
+	s.term++
+	s.recoveries++
+	s.m, s.downTo = &clustermap.Map{}, 0
+	s.c = New(s.cfg)
+	s.c.Lead(s.now, s.m)
+	for _, b := range s.boxes {
+		b.linked = false
+	}
+	ticket := uint64(0)
+	for end := s.now + 30_000; s.m.ClusterID == 0; s.step() {
+		if s.now > end {
+			s.t.Fatalf("at %d: not recovered in 30 s: %+v", s.now, s.answers[ticket])
+		}
+		list, _, err := s.c.Strangers(s.now)
+		if err != nil || len(list) == 0 || s.now%100 != 0 || s.r.IntN(8) > 0 {
+			continue
+		}
+		var found []Found
+		for _, r := range list {
+			found = append(found, Found{r, s.box(r.ID).m})
+		}
+		s.ticket++
+		ticket = s.ticket
+		s.c.Recover(s.now, ticket, found)
+	}
+	if s.trace {
+		s.t.Logf("%d recovered: %v", s.now, s.answers[ticket].Response.Lines)
+	}
 }
 
 // run until ok holds, at most d milliseconds.

@@ -9,13 +9,13 @@ import (
 
 // live is what a running server does in a step.
 func (s *sim) live(b *box) {
-	if s.reach(0, b.id) && s.now >= s.downTo {
+	if s.reach(0, b.id) && s.c.Leading() {
 		if !b.linked {
 			s.register(b)
 		} else if s.now%200 == 0 {
 			s.c.Heard(s.now, b.id)
 		}
-		if s.now%50 == 0 && b.m != nil && b.m.Version < s.m.Version {
+		if s.now%50 == 0 && b.linked && b.m != nil && b.m.Version < s.m.Version {
 			s.push(b, s.m)
 		}
 	}
@@ -66,7 +66,7 @@ func (s *sim) register(b *box) {
 	h := control.Hello{Role: control.RoleServer, ID: b.id, Addr: fmt.Sprintf("10.0.0.%d:19800", b.id), StreamAddr: fmt.Sprintf("10.0.0.%d:19900", b.id),
 		Incarnation: b.inc, RunID: b.run, Uncertain: b.uncertain}
 	if b.m != nil {
-		h.ClusterID = b.m.ClusterID
+		h.ClusterID, h.KnownMap = b.m.ClusterID, b.m.Version
 	}
 	reg := Registration{Hello: h}
 	for i := range b.store {
@@ -75,7 +75,10 @@ func (s *sim) register(b *box) {
 		}
 	}
 	if v := s.c.Registered(s.now, reg); !v.OK {
-		if s.m.ClusterID != 0 {
+		if s.c.WantsMap(&h) {
+			m := b.m
+			s.after(int64(s.r.IntN(100)), func() { s.c.Learn(b.id, h.RunID, m) })
+		} else if s.m.ClusterID != 0 {
 			s.t.Fatalf("at %d server %d refused: %s", s.now, b.id, v.Refuse.Reason)
 		}
 		return
