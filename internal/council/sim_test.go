@@ -281,8 +281,23 @@ func (s *sim) loseManagers() {
 	s.m, s.downTo = &clustermap.Map{}, 0
 	s.c = New(s.cfg)
 	s.c.Lead(s.now, s.m)
+	// Some that knew the newest go with the managers, some that were away come
+	// back. Once: where none who answers knows of the last recovery, the new one
+	// is its sibling, and those who followed that are refused.
+	swap := s.recoveries == 1
 	for _, b := range s.boxes {
 		b.linked = false
+		switch {
+		case swap && b.up && s.r.IntN(3) > 0:
+			s.crash(b)
+			s.after(3000+int64(s.r.IntN(6000)), func() {
+				if !b.up {
+					s.boot(b)
+				}
+			})
+		case swap && !b.up:
+			s.boot(b)
+		}
 	}
 	ticket := uint64(0)
 	for end := s.now + 30_000; s.m.ClusterID == 0; s.step() {
