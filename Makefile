@@ -22,6 +22,7 @@ unit:
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt would change:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags planted ./internal/...
 
 # kumofs beside memcached and redis-server; see BENCHMARKS.md.
 bench: build

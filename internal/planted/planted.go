@@ -52,7 +52,7 @@ const (
 	LeaseOnWallClock
 	LeaseClockStops
 	LeaseFromArrival
-	LeaseWithoutDrift
+	DriftTheWrongWay
 	GrantsWithoutMap
 	GrantsForgottenAtBoot
 	WaitSkipped

@@ -157,7 +157,7 @@ func (r *Replica) stepJoinState(p *peer, m *wire.Message, fx *Effects) {
 		Sessions: r.sessions.states(r.sessions.ids()),
 	}
 	if len(m.Ring) > 0 && planted.Is(planted.RingNotSentToJoiner) {
-		m.Ring, m.Committed = nil, m.Version
+		m.Ring = nil
 	}
 	if len(m.Sessions) > 0 && planted.Is(planted.SessionsNotSentToJoiner) {
 		m.Sessions = nil

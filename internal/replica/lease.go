@@ -47,7 +47,11 @@ func (l *Leases) SetMapVersion(v uint64) { l.mapVersion = v }
 // Grant answers a lease request of from: until when it is counted is noted
 // first, then the map version that the grant carries is returned.
 func (l *Leases) Grant(from clustermap.ServerID, now int64) (mapVersion uint64) {
-	l.granted[from] = now + granted
+	length := granted
+	if planted.Is(planted.DriftTheWrongWay) {
+		length = held
+	}
+	l.granted[from] = now + length
 	return l.mapVersion
 }
 
@@ -55,14 +59,11 @@ func (l *Leases) Grant(from clustermap.ServerID, now int64) (mapVersion uint64) 
 // clock); awake is Node.Awake, for Silent. It counts only if our map is at least as new as the granter's.
 func (l *Leases) Granted(from clustermap.ServerID, sent int64, mapVersion uint64, awake int64) {
 	l.heard[from] = awake
-	if planted.Is(planted.LeaseFromArrival) {
-		sent = awake
-	}
 	if mapVersion > l.mapVersion && !planted.Is(planted.GrantsWithoutMap) {
 		return
 	}
 	length := held
-	if planted.Is(planted.LeaseWithoutDrift) {
+	if planted.Is(planted.DriftTheWrongWay) {
 		length = granted
 	}
 	if until := sent + length; until > l.held[from] {

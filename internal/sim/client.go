@@ -2,10 +2,12 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strconv"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -304,7 +306,7 @@ func (c *call) answer(s *Server, r *replica.Reply) {
 	}
 	frame := wire.AppendReply(nil, &wire.Reply{ID: try, Result: r.Result})
 	w.send(s.place, &g.proc, func() {
-		if c.try != try || c.at == nil {
+		if (c.try != try || c.at == nil) && !(slices.Contains(g.calls, c) && planted.Is(planted.AnyTryHeeded)) {
 			return
 		}
 		_, body, _, _ := wire.Frame(frame)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -80,6 +81,9 @@ func (b *bulk) compare() {
 		for _, k := range slices.Sorted(maps.Keys(keys)) {
 			ours := b.source.item(k)
 			if have := theirs.item(k); ours == nil && have == nil || ours != nil && have != nil && ours.Version == have.Version {
+				continue
+			}
+			if have := theirs.item(k); ours != nil && have != nil && have.Version > ours.Version && planted.Is(planted.NewerVersionStays) {
 				continue
 			}
 			b.values = append(b.values, wire.Value{Key: k, Item: ours})

@@ -36,6 +36,9 @@
 //	fault.go          what goes wrong, and its schedule
 //	fault_network.go  what is cut
 //	fault_map.go      what the operator and the plan do meanwhile; what loses data
+//	ambush.go         faults for moments that seldom come: leads taken over
+//	ambush_join.go    of joins
+//	ambush_crash.go   of crashes
 //	single.go         one thing at a time
 //	history.go        what clients saw
 //	history_last.go   what is there in the end

@@ -125,7 +125,8 @@ func (f *fault) autoReplace() {
 // spare tells whether each partition's last configuration has another store with
 // all that was acknowledged: what P2 promises to keep then. The present replicas
 // count as such too: their activation's report may be on its way.
-func (w *World) spare(s *Server) bool {
+// Not where they are unrecorded.
+func (w *World) spare(s *Server, unrecorded ...int) bool {
 	for _, v := range w.voters {
 		for _, e := range v.log[min(len(v.log), len(w.agreed.log)):] {
 			if e.delta != nil {
@@ -140,7 +141,7 @@ func (w *World) spare(s *Server) bool {
 		})
 	}
 	for i := range w.agreed.m.Partitions {
-		if p := &w.agreed.m.Partitions[i]; !keeps(p.LastKnown) || !keeps(p.Replicas) {
+		if p := &w.agreed.m.Partitions[i]; !keeps(p.LastKnown) || !keeps(p.Replicas) && !slices.Contains(unrecorded, i) {
 			return false
 		}
 	}
@@ -149,8 +150,14 @@ func (w *World) spare(s *Server) bool {
 
 // loseDisk crashes a server and its disk is lost; a new store takes its place.
 func (f *fault) loseDisk() {
-	w, s := f.w, f.server()
-	if !s.disk.destroyed && w.spare(s) && len(w.servers) < placeManager {
+	f.lose(f.server())
+}
+
+// lose destroys a server's disk if it may be; unrecorded are partitions whose
+// present primary was not recorded, and is cut off.
+func (f *fault) lose(s *Server, unrecorded ...int) {
+	w := f.w
+	if !s.disk.destroyed && w.spare(s, unrecorded...) && len(w.servers) < placeManager {
 		f.did("of %s", s)
 		s.crash(false)
 		s.disk.destroyed = true

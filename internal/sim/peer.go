@@ -5,6 +5,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -75,7 +76,7 @@ func (s *Server) hello(c *conn, body []byte) {
 		s.w.fail(codec, "hello: %v", err)
 		return
 	}
-	if h.ToIncarnation != s.disk.incarnation || h.To != s.id {
+	if h.To != s.id || h.ToIncarnation != s.disk.incarnation && !planted.Is(planted.RoleOutlivesIncarnation) {
 		c.snap()
 		return
 	}

@@ -32,6 +32,8 @@ type Options struct {
 	Chaos bool
 	// Fsync: stores are synced at each commit (kumo-server --fsync).
 	Fsync bool
+	// Ambush: faults lie in wait for moments in which one rule is all there is.
+	Ambush bool
 	// Jumps: wall clocks jump by up to an hour.
 	Jumps bool
 
@@ -150,6 +152,7 @@ func (o *Options) draw(rng *rand.Rand) {
 	o.Chaos = rng.IntN(5) == 0
 	o.Fsync = rng.IntN(4) == 0
 	o.Jumps = rng.IntN(3) == 0
+	o.Ambush = rng.IntN(3) == 0
 	if o.Single = rng.IntN(7) == 0; o.Single {
 		o.Destroy, o.Chaos = false, false
 	}
@@ -189,8 +192,11 @@ func (w *World) phases() {
 	}
 	w.faults = true
 	kinds := faultKinds
-	if w.opt.Single {
+	switch {
+	case w.opt.Single:
 		kinds, w.opt.mean = singleKinds, 500*millisecond
+	case w.opt.Ambush:
+		kinds, w.opt.mean = ambushKinds, w.opt.mean/2+400*millisecond
 	}
 	w.schedule(kinds, w.now+200*millisecond, end)
 	w.runUntil(end)

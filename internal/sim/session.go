@@ -2,6 +2,7 @@ package sim
 
 import (
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -77,12 +78,12 @@ func (c *call) sessionUnknown(s *Server) {
 	w.stats["session unknown"]++
 	if se := g.sessions[c.part]; se.id == c.session {
 		if w.resumed[c.part] < se.opened {
-			w.fail("%s does not know session %s of p%d, opened at %.3f; its last resume was at %.3f", s.name,
+			w.fail(exactlyOnce, "%s does not know session %s of p%d, opened at %.3f; its last resume was at %.3f", s.name,
 				version(c.session), c.part, float64(se.opened)/1e6, float64(w.resumed[c.part])/1e6)
 		}
 		se.id = 0
 	}
-	if c.retry {
+	if c.retry && !planted.Is(planted.UnknownSessionRepeated) {
 		w.stats["outcome unknown: session lost"]++
 		c.end(item.Result{}, unknown)
 		return

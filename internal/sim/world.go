@@ -36,6 +36,8 @@ type World struct {
 	busyUntil int64 // when the only fault is over (Single)
 	healed    int64 // when the last fault ended
 	happened  []Fault
+	// ambush waits for a primary to report a joiner (joinerLeads); or nil.
+	ambush func(by *Server, part uint16, joiner clustermap.ServerID)
 	// served is the highest epoch in which each partition has answered anything,
 	// leads who served in it.
 	served []uint32
