@@ -96,7 +96,10 @@ func (f *fault) blind(d int64, servers ...*Server) {
 // of a blinded one read.
 func (f *fault) press(part int, d int64) {
 	w := f.w
-	key := w.probeKeys()[part]
+	key, expires := w.probeKeys()[part], f.chance(0.3)
+	for n := 0; expires && (key[0] != 't' || int(clustermap.PartitionOf([]byte(key), len(w.served))) != part); n++ {
+		key = "tp" + itoa(uint64(n))
+	}
 	until := w.now + d
 	for n := range 2 * len(w.gates) {
 		g, blind := w.gates[n/2], f.blinded(n/2)
@@ -108,12 +111,23 @@ func (f *fault) press(part int, d int64) {
 			req := item.Request{Op: item.OpGet, Key: []byte(key)}
 			if !blind && f.chance(0.4) {
 				req.Op, req.Value = item.OpSet, []byte(itoa(w.seq*1000))
+				if expires {
+					req.Exptime = 1 + f.rng.Int64N(2)
+				}
 			}
 			c := g.newCall(90, req)
 			c.done = func() { w.after(f.between(2*millisecond, 20*millisecond), again) }
 			c.send()
 		}
 		w.after(f.between(0, 20*millisecond), again)
+	}
+}
+
+// setCutFor cuts one way for d; connections over it stay.
+func (w *World) setCutFor(from, to int, d int64) {
+	if d > 0 {
+		w.setCut(from, to, true)
+		w.after(d, func() { w.setCut(from, to, false) })
 	}
 }
 
@@ -129,7 +143,7 @@ func (f *fault) overtake() {
 	d := f.between(300*millisecond, 1500*millisecond)
 	twist := f.rng.IntN(6)
 	f.did("p%d from %s to %s for %v, %s", i, old, lead, time.Duration(d),
-		[]string{"lead cut off too", "connection broken", "slow disk", "slow network", "clocks", "pause"}[twist])
+		[]string{"lead cut off too", "connection broken", "slow disk", "grants held up", "clocks", "pause"}[twist])
 	f.press(i, d+500*millisecond)
 	f.blind(d, old)
 	if f.chance(0.5) {
@@ -139,16 +153,14 @@ func (f *fault) overtake() {
 			}
 		}
 	}
-	cut := true
+	cut, soon := d, int64(0)
 	switch twist {
 	case 1:
-		cut = false // leases go on, under the newer map
+		cut = 0 // leases go on, under the newer map
 	case 2:
 		old.disk.slowUntil = w.now + d
 	case 3:
-		cut = false // grants come late
-		w.net.slow = 0.4
-		w.after(d, func() { w.net.slow = 0 })
+		cut, soon = f.between(450*millisecond, 650*millisecond), 170*millisecond // grants come late
 	case 4:
 		if w.opt.Jumps {
 			old.skew, lead.skew = max(old.skew-60, -hour), min(lead.skew+60, hour)
@@ -156,17 +168,14 @@ func (f *fault) overtake() {
 	case 5:
 		w.after(f.between(0, 20*millisecond), func() { old.pause(f.between(500*millisecond, 2500*millisecond)) })
 	}
-	if cut {
-		f.cutFor(d, func(set func(a, b int)) { set(lead.place, old.place) })
-	} else {
+	w.setCutFor(lead.place, old.place, cut)
+	if cut < d {
 		// What the new primary says on its own connection is lost with it.
-		w.after(0, func() {
-			if c := lead.peers[old.place]; c != nil && c.conn != nil {
-				c.conn.snap()
-			}
-		})
+		if c := lead.peers[old.place]; c != nil && c.conn != nil {
+			c.conn.snap()
+		}
 	}
-	w.after(f.between(0, 20*millisecond), func() {
+	w.after(soon+f.between(0, 20*millisecond), func() {
 		f.changeSoon(w.now+100*millisecond, func(m *clustermap.Map) (int, clustermap.Partition, bool) {
 			p := m.Partitions[i]
 			if !p.Active || p.Primary() != old.id || !clustermap.Contains(p.Replicas, lead.id) {

@@ -1,8 +1,6 @@
 package sim
 
-import (
-	"github.com/kumofs/kumofs/internal/clustermap"
-)
+import "github.com/kumofs/kumofs/internal/clustermap"
 
 // Ambushes of joins.
 
@@ -18,15 +16,13 @@ func (f *fault) joinerLeads() {
 	other := w.server(p.Replicas[2])
 	f.did("p%d: %s joins and follows %s", i, join, old)
 	lag, quiet := f.rng.IntN(4), f.chance(0.5)
-	if lag == 3 {
+	switch lag {
+	case 0, 1:
 		f.lagBehind(i, old, join, other)
-	}
-	if lag == 1 {
-		w.net.slow = 0.2
-		w.after(1500*millisecond, func() { w.net.slow = 0 })
-	}
-	if f.chance(0.3) {
-		join.disk.slowUntil = w.now + 1500*millisecond
+	case 2:
+		if f.chance(0.5) {
+			join.disk.slowUntil = w.now + 1500*millisecond
+		}
 	}
 	f.crashAndRestart(join, f.between(20*millisecond, 100*millisecond))
 	f.press(i, 2500*millisecond)
@@ -47,7 +43,7 @@ func (f *fault) joinerLeads() {
 		}
 		f.cutFor(d, func(set func(a, b int)) {
 			set(join.place, old.place)
-			if lag == 0 {
+			if lag >= 2 {
 				set(old.place, join.place)
 			}
 		})
