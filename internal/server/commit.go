@@ -25,6 +25,10 @@ type committer struct {
 	refs  []ref
 	after []func() // called when batch is stored
 	key   []byte
+	// filled are batches that were cut off before it, the oldest first.
+	filled      []filled
+	filledBytes int
+	cutAt       int // cutBytes
 	// Being committed.
 	busy    bool
 	spare   *store.Batch
@@ -37,6 +41,18 @@ type committer struct {
 	// full is since when the disk has had no room; zero: it has.
 	full time.Time
 }
+
+// filled is a batch to which nothing is added any more.
+type filled struct {
+	batch *store.Batch
+	refs  []ref
+	after []func()
+}
+
+// cutBytes is from which size on a batch that waits for the disk gets nothing
+// more: a slow disk must not let it grow beyond what the store takes in one
+// (store.MaxBatch), for a server bounds what gateways send, not what primaries do.
+const cutBytes = 256 << 20
 
 const (
 	// diskFullRetry is how often a batch that found no room is tried again.
@@ -52,6 +68,21 @@ func (c *committer) init(n *node) {
 	c.n = n
 	c.batch, c.spare = n.store.NewBatch(), n.store.NewBatch()
 	c.jobs = make(chan *store.Batch, 1)
+	c.cutAt = cutBytes
+}
+
+// bytes is the size of all that waits to be committed.
+func (c *committer) bytes() int { return c.filledBytes + c.batch.Bytes() }
+
+// cut puts a large batch aside until the one being committed is done. Between
+// the writes of one turn and the positions that belong to them nobody may call it.
+func (c *committer) cut() {
+	if !c.busy || c.batch.Bytes() < c.cutAt {
+		return
+	}
+	c.filled = append(c.filled, filled{c.batch, c.refs, c.after})
+	c.filledBytes += c.batch.Bytes()
+	c.batch, c.refs, c.after = c.n.store.NewBatch(), nil, nil
 }
 
 const (
@@ -78,6 +109,15 @@ func (c *committer) held() bool {
 func (c *committer) start() {
 	if !c.busy {
 		c.checkSpace() // a tick is a turn too
+	}
+	if !c.busy && len(c.filled) > 0 {
+		f := c.filled[0]
+		c.filled = append(c.filled[:0], c.filled[1:]...)
+		c.filledBytes -= f.batch.Bytes()
+		c.busy = true
+		c.spare, c.inRefs, c.inAfter = f.batch, f.refs, f.after
+		c.jobs <- f.batch
+		return
 	}
 	if c.busy || c.batch.Len() == 0 {
 		if !c.busy && len(c.after) > 0 {

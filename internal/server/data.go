@@ -177,7 +177,7 @@ func (c *dataConn) frame(kind wire.Kind, body []byte) error {
 			return err
 		}
 		n.request(&c.req, c)
-		if !c.paused && (c.conn.Buffered() > maxUnread || n.commit.batch.Bytes() > maxBatchBytes) {
+		if !c.paused && (c.conn.Buffered() > maxUnread || n.commit.bytes() > maxBatchBytes) {
 			c.pause()
 		}
 		return nil

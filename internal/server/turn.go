@@ -93,6 +93,7 @@ func (n *node) fill() {
 	}
 	clear(fx.Dirty)
 	fx.Dirty = fx.Dirty[:0]
+	n.commit.cut()
 }
 
 func (n *node) sendAll() {

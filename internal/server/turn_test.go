@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -154,6 +155,46 @@ func TestWhatWaitsIsBounded(t *testing.T) {
 		store()
 		if a.replies+a.naks != asked || g.held != 0 {
 			t.Errorf("operation %d: %d answered, %d refused; %d bytes are held", op, a.replies, a.naks, g.held)
+		}
+	}
+}
+
+// What other servers send while the disk is slow is not held back by anyone: it
+// must not make one batch that the store refuses for its size.
+func TestBatchIsCutWhileTheDiskIsSlow(t *testing.T) {
+	g := newGlue(t)
+	g.commit.cutAt = 10 << 10
+	var a answers
+	value := strings.Repeat("v", 1<<10)
+	const asked = 100
+	for i := range asked {
+		g.ask(&a, item.OpSet, fmt.Sprint("k", i), value)
+		g.endTurn() // the first commit does not end
+	}
+	if left := g.commit.bytes(); left < asked<<10-2<<10 {
+		t.Errorf("%d bytes are said to wait", left)
+	}
+	batches := 0
+	for g.commit.busy {
+		b := <-g.commit.jobs
+		if b.Bytes() > 12<<10 {
+			t.Errorf("a batch of %d bytes", b.Bytes())
+		}
+		batches++
+		g.commit.done(g.store.Commit(b))
+		g.endTurn()
+	}
+	if batches < asked/12 || g.commit.bytes() > 100 {
+		t.Errorf("%d batches; %d bytes left", batches, g.commit.bytes())
+	}
+	g.step(wire.Message{Kind: wire.KindAppendAck, Epoch: 1, Version: g.replicas[0].Last()})
+	g.turn()
+	if a.replies != asked {
+		t.Errorf("%d of %d answered", a.replies, asked)
+	}
+	for i := range asked {
+		if _, found, err := g.store.Get(0, fmt.Append(nil, "k", i), nil); !found || err != nil {
+			t.Fatalf("k%d: %v, %v", i, found, err)
 		}
 	}
 }

@@ -18,9 +18,10 @@ type Batch struct {
 	puts  int
 }
 
-// MaxBatch bounds a batch in bytes: Commit refuses a larger one. Batches larger than half a memtable cost
-// more than their parts: keep them below a few MiB.
-const MaxBatch = 1 << 30
+// MaxBatch bounds a batch in bytes: Commit refuses a larger one. The largest value
+// (1 GiB) fits, behind others. Batches larger than half a memtable cost more than
+// their parts: keep them below a few MiB.
+const MaxBatch = 3 << 30
 
 // NewBatch makes an empty batch for this store.
 func (s *Store) NewBatch() *Batch { return &Batch{b: s.db.NewBatch()} }
