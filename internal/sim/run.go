@@ -145,7 +145,7 @@ func (o *Options) draw(rng *rand.Rand) {
 	}
 	o.Gateways = pick(1, 2, 2, 2, 3)
 	o.Partitions = pick(1, 4, 4, 4, 4, 8, 8, 8, 8, 8, 16, 32)
-	o.Faults = time.Duration(between(rng, 5*second, 11*second))
+	o.Faults = time.Duration(between(rng, 5500*millisecond, 12*second))
 	o.mean = between(rng, 80*millisecond, 900*millisecond)
 	o.think = between(rng, 0, 30*millisecond)
 	o.Destroy = rng.IntN(4) == 0
