@@ -36,7 +36,7 @@ type Churn struct {
 // ChurnOptions of a Churn.
 type ChurnOptions struct {
 	Gateways []string
-	Direct   []string      // servers' own memcached ports: clients of these are counted apart
+	Direct   []string      // servers' own memcached ports: a client of each for every group, counted apart
 	Clients  int           // in groups of eight, which share keys
 	Pace     time.Duration // at least between two commands of a client
 	Timeout  time.Duration // of an answer
@@ -118,8 +118,8 @@ func StartChurn(opt ChurnOptions) *Churn {
 			begin(g, rotate(opt.Gateways, j), false)
 		}
 		// Who speaks to a server that was cut off is who would see old values.
-		if len(opt.Direct) > 0 {
-			begin(g, rotate(opt.Direct, i/8), true)
+		for _, addr := range opt.Direct {
+			begin(g, []string{addr}, true)
 		}
 	}
 	if opt.Flush > 0 {
