@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -21,6 +22,8 @@ type reporter struct {
 	// when the log said so last.
 	unreadable   []uint16
 	unreadableAt int64
+	// unsaved are joins that are done, in configurations that are not on disk yet.
+	unsaved []control.InSync
 }
 
 const (
@@ -32,16 +35,17 @@ const (
 
 func (rp *reporter) collect(n *node) {
 	fx := &n.fx
+	inSync := rp.inSync(n)
 	full := n.commit.isFull() && n.rn.Now-rp.stepDownAt > stepDownEvery
-	if len(fx.Activated) == 0 && len(fx.InSync) == 0 && len(fx.Accuse) == 0 && !full && len(rp.unreadable) == 0 {
+	if len(fx.Activated) == 0 && len(inSync) == 0 && len(fx.Accuse) == 0 && !full && len(rp.unreadable) == 0 {
 		return
 	}
 	r := &control.Report{Incarnation: n.incarnation}
 	r.Activated = append(r.Activated, fx.Activated...)
-	r.InSync = append(r.InSync, fx.InSync...)
+	r.InSync = inSync
 	r.Accuse = group(fx.Accuse)
 	clear(fx.Accuse)
-	fx.Activated, fx.InSync, fx.Accuse = fx.Activated[:0], fx.InSync[:0], fx.Accuse[:0]
+	fx.Activated, fx.Accuse = fx.Activated[:0], fx.Accuse[:0]
 	if full {
 		rp.stepDownAt = n.rn.Now
 		// Where it is a backup or joins, too: there it holds up every write.
@@ -61,6 +65,32 @@ func (rp *reporter) collect(n *node) {
 	if rp.send != nil {
 		rp.send(r)
 	}
+}
+
+// inSync are the joins to report: those whose configuration this server has
+// saved. The joiner may be the only replica soon, and after the loss of all
+// managers and of the joiner this store must be able to tell of it.
+func (rp *reporter) inSync(n *node) (ready []control.InSync) {
+	for _, in := range n.fx.InSync {
+		if !slices.Contains(rp.unsaved, in) {
+			rp.unsaved = append(rp.unsaved, in)
+		}
+	}
+	n.fx.InSync = n.fx.InSync[:0]
+	saved := n.saved.Load()
+	if len(rp.unsaved) == 0 || saved == nil {
+		return nil
+	}
+	rest := rp.unsaved[:0]
+	for _, in := range rp.unsaved {
+		if saved.Partitions[in.P].Epoch >= in.E {
+			ready = append(ready, in)
+		} else {
+			rest = append(rest, in)
+		}
+	}
+	rp.unsaved = rest
+	return ready
 }
 
 func (n *node) copiesLeft() (left int) {

@@ -44,6 +44,9 @@ type Config struct {
 	http *connListener
 }
 
+// saveAgain is when a map that could not be saved is tried again.
+const saveAgain = time.Second
+
 func errPartitions(got, want int) error {
 	return fmt.Errorf("the cluster map has %d partitions, this server's store has %d", got, want)
 }
@@ -285,6 +288,9 @@ func (n *node) loadMap() error {
 		return err
 	}
 	m, err := clustermap.DecodeMap(b)
+	if err == nil {
+		err = m.Validate()
+	}
 	if err != nil {
 		n.log.Warn("the cluster map that was saved cannot be read", "err", err)
 		return nil
@@ -295,20 +301,34 @@ func (n *node) loadMap() error {
 
 // saveMaps keeps the newest map on disk, where `kumoctl recover` looks for it.
 func (n *node) saveMaps(maps <-chan *clustermap.Map) {
+	var m *clustermap.Map // to be saved
+	said := false
 	for {
+		var again <-chan time.Time
+		if m != nil {
+			again = time.After(saveAgain)
+		}
 		select {
 		case <-n.ctx.Done():
 			return
-		case m := <-maps:
-			if m.Server(n.self) == nil {
-				continue
-			}
-			if err := n.store.SaveMap(clustermap.AppendMap(nil, m)); err != nil && n.ctx.Err() == nil {
-				n.log.Warn("cannot save the cluster map", "err", err)
-			} else if err == nil {
-				n.saved.Store(m)
-			}
+		case m = <-maps:
+		case <-again:
 		}
+		if m.Server(n.self) == nil {
+			m = nil
+			continue
+		}
+		if err := n.store.SaveMap(clustermap.AppendMap(nil, m)); err != nil {
+			if !said && n.ctx.Err() == nil {
+				said = true
+				n.log.Warn("cannot save the cluster map; until it can be, no join at this server is recorded", "err", err)
+			}
+			continue
+		}
+		said = false
+		n.saved.Store(m)
+		m = nil
+		n.loop.Post(func() {}) // what waited for it is reported at the turn's end
 	}
 }
 

@@ -13,14 +13,19 @@ import (
 	"github.com/kumofs/kumofs/test/e2e/load"
 )
 
-// loseManager kills the manager and takes its state away.
-func loseManager(t *testing.T, c *harness.Cluster) {
+// loseManager kills the manager and takes its state away, to as.
+func loseManager(t *testing.T, c *harness.Cluster, as string) {
 	t.Helper()
 	c.Manager.Kill9()
-	_, port, _ := strings.Cut(c.Manager.Addr, ":")
-	if err := os.RemoveAll(filepath.Join(c.Manager.Dir(), "kumo-manager-"+port)); err != nil {
+	if err := os.Rename(state(c), state(c)+as); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// state is the manager's state directory.
+func state(c *harness.Cluster) string {
+	_, port, _ := strings.Cut(c.Manager.Addr, ":")
+	return filepath.Join(c.Manager.Dir(), "kumo-manager-"+port)
 }
 
 // waitRefused waits until n servers are listed as refused, with the command that
@@ -72,7 +77,7 @@ func TestRecover(t *testing.T) {
 	refusal(t, c, "recover is for managers that lost their state", "recover")
 	refusal(t, c, "cluster "+cluster+" with 3 servers", "recover")
 	l.Mark("manager lost")
-	loseManager(t, c)
+	loseManager(t, c, ".old")
 	c.Manager.Start()
 	waitRefused(t, c, 3)
 	start := time.Now()
@@ -86,8 +91,37 @@ func TestRecover(t *testing.T) {
 	if s.Cluster != cluster || s.Clock < clock+1<<20 || len(s.Attached) != 3 || len(s.NotAttached) != 0 {
 		t.Errorf("status %+v", s)
 	}
+	// The old state comes back: nobody follows it, and clients are served on.
+	l.Mark("a manager with the old state")
+	loseManager(t, c, ".new")
+	if err := os.Rename(state(c)+".old", state(c)); err != nil {
+		t.Fatal(err)
+	}
+	c.Manager.Start()
+	refused := func(n int) {
+		t.Helper()
+		harness.Until(t, 10*time.Second, fmt.Sprintf("%d servers refused by the old manager", n), func() error {
+			s, err := c.TryStatus()
+			if err == nil && (len(s.NotAttached) != n || !strings.Contains(s.NotAttached[0].Note, "old copy")) {
+				err = fmt.Errorf("%+v", s.NotAttached)
+			}
+			return err
+		})
+	}
+	refused(3)
+	c.Servers[1].Restart(0) // one that has to learn the map anew does not follow either
+	l.Run(4 * time.Second)
+	refused(3)
+	loseManager(t, c, ".old")
+	if err := os.Rename(state(c)+".new", state(c)); err != nil {
+		t.Fatal(err)
+	}
+	c.Manager.Start()
+	l.Mark("the recovered manager again")
+	c.WaitReady(30 * time.Second)
 	// The gateway was not restarted, and its clients were answered all along.
-	finish(t, l, 0, stallBar)
+	// Writes wait for the copy on the server that restarted without a manager.
+	finish(t, l, 0, 10*time.Second)
 	c.CheckCopies()
 }
 
@@ -99,7 +133,7 @@ func TestRecoverWaitsForTheMissing(t *testing.T) {
 	l := load.New(t, load.Options{Addr: c.Gateway.Addr, Keys: 5_000})
 	l.Fill()
 	missing := c.MostPrimaries()
-	loseManager(t, c)
+	loseManager(t, c, ".lost")
 	missing.Kill9()
 	c.Manager.Start()
 	waitRefused(t, c, 3)
@@ -154,7 +188,7 @@ func TestRecoverAcceptLoss(t *testing.T) {
 	l.Fill()
 	gone := c.Servers[2]
 	cluster := c.Status().Cluster
-	loseManager(t, c)
+	loseManager(t, c, ".lost")
 	gone.Kill9()
 	c.Manager.Start()
 	waitRefused(t, c, 2)
