@@ -347,11 +347,18 @@ type chunker struct {
 }
 
 func (k *chunker) add(v wire.Value) error {
-	k.values = append(k.values, v)
-	k.bytes += len(v.Key) + 32
+	size := len(v.Key) + 32
 	if v.Item != nil {
-		k.bytes += len(v.Item.Value)
+		size += len(v.Item.Value)
 	}
+	// A large value goes alone: with others it could be more than a frame may hold.
+	if k.bytes > 0 && k.bytes+size > chunkBytes {
+		if err := k.flush(); err != nil {
+			return err
+		}
+	}
+	k.values = append(k.values, v)
+	k.bytes += size
 	if k.bytes >= chunkBytes {
 		return k.flush()
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/store"
+	"github.com/kumofs/kumofs/internal/wire"
 )
 
 // A sender whose disk cannot be read tells the receiver of no key that it does
@@ -69,5 +71,39 @@ func TestSendRangeOnBadDisk(t *testing.T) {
 	}
 	if sent.Len() > 0 {
 		t.Errorf("%d bytes were sent", sent.Len())
+	}
+}
+
+// A value of the largest size and the values before it are more than one frame may hold.
+func TestLargeValuesAreSentAlone(t *testing.T) {
+	var sent bytes.Buffer
+	c, other := net.Pipe()
+	defer c.Close()
+	defer other.Close()
+	out := &chunker{c: newCopier(&node{}, 0), ctx: context.Background(), s: newStream(c)}
+	out.s.w.Reset(&sent)
+	for _, size := range []int{chunkBytes / 2, chunkBytes - 100, 10, 3 * chunkBytes, 10} {
+		if err := out.add(wire.Value{Key: "k", Item: &item.Item{Version: 1, Value: make([]byte, size)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.flush(); err != nil {
+		t.Fatal(err)
+	}
+	in := newStream(c)
+	in.r.Reset(&sent)
+	total := 0
+	for total < 5 {
+		_, b, err := in.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, err := wire.DecodeValues(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if total += len(values); len(values) > 1 && len(b) > chunkBytes {
+			t.Errorf("%d values in a frame of %d bytes", len(values), len(b))
+		}
 	}
 }
