@@ -71,13 +71,13 @@ func (s *Server) noteResume(p int) {
 }
 
 // compareReplicas is R4's claim: when a primary begins to serve, every replica
-// that is still in that epoch has in its store just what the primary has. The
+// that is still in that epoch, in the run that has a role in it, has in its store just what the primary has. The
 // operations that the primary orders from now on are not stored anywhere yet.
 func (w *World) compareReplicas(s *Server, r *replica.Replica) {
 	p := r.Part()
 	for _, id := range r.Config().Replicas[1:] {
 		b := w.server(id)
-		if !b.up || int(p) >= len(b.replicas) || b.replicas[p].Config().Epoch != r.Config().Epoch {
+		if !b.up || !b.member || int(p) >= len(b.replicas) || b.replicas[p].Config().Epoch != r.Config().Epoch {
 			continue
 		}
 		w.compareStores(s, b, p, "at activation")

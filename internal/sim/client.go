@@ -51,6 +51,7 @@ type call struct {
 	run      uint64
 	epoch    uint32
 	done     func()
+	ended    func(item.Result, outcome) // nil, or told of the answer
 
 	// session and number are of a write from its first try on; retry: a try of it
 	// may have been done.
@@ -112,7 +113,7 @@ func (g *gateway) client(n int, until int64) {
 func (g *gateway) newCall(client int, req item.Request) *call {
 	c := &call{g: g, client: client, req: req, began: g.w.now, deadline: g.w.now + patience}
 	c.part = clustermap.PartitionOf(req.Key, len(g.w.served))
-	if req.Op == item.OpFlush {
+	if req.Op == item.OpFlush && !g.w.opt.Still {
 		c.part = g.w.flushable[g.rng.IntN(len(g.w.flushable))]
 	}
 	g.calls = append(g.calls, c)
@@ -211,7 +212,11 @@ func (c *call) send() {
 		return
 	}
 	w.send(g.place, &s.proc, func() { s.request(frame, c) })
-	w.after(w.often(20*millisecond, 500*millisecond, 3*second, 0.7), func() {
+	silence := w.often(20*millisecond, 500*millisecond, 3*second, 0.7)
+	if w.opt.Still {
+		silence = 3 * second
+	}
+	w.after(silence, func() {
 		if c.try == try && c.at != nil {
 			c.lost()
 		}
@@ -360,6 +365,9 @@ func (c *call) end(res item.Result, how outcome) {
 	if c.req.Op == item.OpOpenSession {
 		g.opened(c, res, how)
 		return
+	}
+	if c.ended != nil {
+		c.ended(res, how)
 	}
 	if string(c.req.Key) == g.counter.key {
 		g.counter.ended(g.w, c, res, how)

@@ -49,7 +49,7 @@ func (b *bulk) over(do func()) {
 		b.w.after(b.w.between(millisecond, 500*millisecond), func() { b.done(errCopy) })
 		return
 	}
-	b.to.after(b.w.often(100*microsecond, 2*millisecond, 100*millisecond, 0.15), do)
+	b.to.after(b.w.often(100*microsecond, 2*millisecond, 100*millisecond, 0.15)+b.w.slowCopy, do)
 }
 
 func (b *bulk) done(err error) {
@@ -98,7 +98,7 @@ func (b *bulk) next() {
 		b.over(func() { b.done(nil) })
 		return
 	}
-	n := min(len(b.values), 1+b.w.rng.IntN(4))
+	n := min(len(b.values), int(b.w.between(1, 4)))
 	chunk := b.values[:n]
 	b.values = b.values[n:]
 	encoded := wire.AppendValues(nil, chunk)

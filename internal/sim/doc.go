@@ -45,4 +45,7 @@
 //	model.go          the model of one key
 //	check.go          the checks that look into the servers
 //	run.go            one run from a seed
+//	shrink.go         few faults with which a run still fails
+//	script.go         scenarios told line by line (testdata/README.md)
+//	script_talk.go    what they say to gateways, and what they look at
 package sim

@@ -36,9 +36,14 @@ type faultKind struct {
 	when   func(*Options) bool // nil: in every run
 }
 
-func notDestroy(o *Options) bool { return !o.Destroy }
 func destroy(o *Options) bool    { return o.Destroy }
+func notDestroy(o *Options) bool { return !o.Destroy }
+func power(o *Options) bool      { return o.Power }
 func jumps(o *Options) bool      { return o.Jumps }
+
+// detaches: where stores lose what they held, what is detached may be the last
+// copy, and the managers may not have noticed yet: no promise covers that.
+func detaches(o *Options) bool { return !o.Destroy && (o.Fsync || !o.Power) }
 
 var faultKinds = []faultKind{
 	{"crash", 14, (*fault).crash, nil},
@@ -56,7 +61,7 @@ var faultKinds = []faultKind{
 	{"full disk", 4, (*fault).fillDisk, nil},
 	{"failing disk", 4, (*fault).failDisk, nil},
 	{"disk lost", 4, (*fault).loseDisk, destroy},
-	{"power lost", 4, (*fault).losePower, notDestroy},
+	{"power lost", 4, (*fault).losePower, power},
 	{"clock jump", 5, (*fault).jump, jumps},
 	{"manager crash", 6, (*fault).crashManager, nil},
 	{"crash of all managers", 2, (*fault).crashManagers, nil},
@@ -64,11 +69,11 @@ var faultKinds = []faultKind{
 	{"manager isolated", 6, (*fault).isolateManager, nil},
 	{"partition moved", 6, (*fault).reassign, nil},
 	{"hand-over behind a cut", 4, (*fault).handOver, nil},
-	{"detach", 3, (*fault).detach, notDestroy},
-	{"detached while away", 3, (*fault).detachAway, notDestroy},
+	{"detach", 3, (*fault).detach, detaches},
+	{"detached while away", 3, (*fault).detachAway, detaches},
 	{"replace", 3, (*fault).replace, nil},
 	{"full-replace", 3, (*fault).fullReplace, nil},
-	{"auto-replace", 2, (*fault).autoReplace, notDestroy},
+	{"auto-replace", 2, (*fault).autoReplace, detaches},
 }
 
 // schedule draws the run's faults: when, and of which kind.

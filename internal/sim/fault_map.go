@@ -84,8 +84,7 @@ func (f *fault) handOver() {
 func (f *fault) command(name string) { f.manager().command(name) }
 
 // detach: fault servers leave the cluster; the operator attaches them again
-// when they are back. Not where disks are lost: what is detached may be the
-// last copy, and the managers may not have noticed yet.
+// when they are back.
 func (f *fault) detach() {
 	f.did("")
 	f.command("detach")

@@ -117,8 +117,7 @@ func (f *fault) between2(side map[int]bool, but int) func(set func(a, b int)) {
 	}
 }
 
-// heal ends every fault.
-func (w *World) heal() {
+func (w *World) healCuts() {
 	for a := range places {
 		for b := range places {
 			if w.net.cut[a][b] > 0 {
@@ -127,6 +126,11 @@ func (w *World) heal() {
 			}
 		}
 	}
+}
+
+// heal ends every fault.
+func (w *World) heal() {
+	w.healCuts()
 	w.net.slow, w.net.chaos = 0, false
 	for _, m := range w.managers {
 		m.pausedUntil = w.now

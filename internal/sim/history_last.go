@@ -16,8 +16,9 @@ import (
 func (h *history) checkLast() {
 	w := h.w
 	for _, k := range h.names() {
-		if k[0] == 't' || w.opt.flushes(clustermap.PartitionOf([]byte(k), len(w.served))) {
-			continue // it may expire, or be flushed later
+		part := clustermap.PartitionOf([]byte(k), len(w.served))
+		if k[0] == 't' || slices.ContainsFunc(h.flushes, func(f flushed) bool { return f.part == part }) {
+			continue // it may have expired, or been flushed
 		}
 		ops := h.keys[k]
 		last := ops[len(ops)-1] // the probe's

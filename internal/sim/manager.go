@@ -28,6 +28,7 @@ type Manager struct {
 	// the council's.
 	inflight int
 	own      bool
+	term     uint64 // in which the council leads
 	ticket   uint64
 	links    []*link
 }
@@ -79,7 +80,7 @@ func (m *Manager) tick() {
 }
 
 // leads tells whether the council decides.
-func (m *Manager) leads() bool { return m.up && m.c.Leading() }
+func (m *Manager) leads() bool { return m.up && m.c.Leading() && m.term == m.v.term }
 
 // leader is a manager that decides, as far as it knows; the latest if there are several.
 func (w *World) leader() *Manager {
@@ -96,8 +97,8 @@ func (w *World) leader() *Manager {
 func (m *Manager) leadership() {
 	m.inflight = 0
 	m.after(m.w.between(0, 5*millisecond), func() {
-		if m.v.leads {
-			return
+		if m.v.leads && m.term == m.v.term {
+			return // it leads again, and knows
 		}
 		m.c.Follow()
 		for _, l := range m.links {
@@ -126,7 +127,7 @@ func (m *Manager) applied(i int, step bool) {
 			if m.c.Leading() {
 				m.c.Follow() // it was elected again before it knew that it was not
 			}
-			m.inflight = 0
+			m.inflight, m.term = 0, term
 			m.c.Lead(m.ms(), next)
 			m.decide()
 		case i == m.inflight:
@@ -139,8 +140,8 @@ func (m *Manager) applied(i int, step bool) {
 
 // decide does what the council wants done.
 func (m *Manager) decide() {
-	if m.inflight != 0 && !m.own {
-		return // a delta that the council knows nothing of
+	if m.inflight != 0 && !m.own || m.c.Leading() && m.term != m.v.term {
+		return // a delta that the council knows nothing of, or a term
 	}
 	w := m.w
 	out := m.c.Next(m.ms())

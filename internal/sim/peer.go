@@ -144,8 +144,9 @@ func (s *Server) sendPeer(id clustermap.ServerID, m *wire.Message) {
 
 // cache is a Values that forgets at random.
 type cache struct {
-	rng *rand.Rand
-	m   map[cacheKey]*item.Item
+	rng   *rand.Rand
+	still bool // it forgets nothing
+	m     map[cacheKey]*item.Item
 }
 
 type cacheKey struct {
@@ -154,10 +155,16 @@ type cacheKey struct {
 	key  string
 }
 
-func newCache(w *World) *cache { return &cache{rng: w.rng, m: map[cacheKey]*item.Item{}} }
+func newCache(w *World) *cache {
+	return &cache{rng: w.rng, still: w.opt.Still, m: map[cacheKey]*item.Item{}}
+}
 
 func (c *cache) Get(part uint16, gen uint32, key []byte) (*item.Item, bool) {
 	k := cacheKey{part, gen, string(key)}
+	if c.still {
+		it, ok := c.m[k]
+		return it, ok
+	}
 	if c.rng.IntN(8) == 0 {
 		delete(c.m, k)
 	}
@@ -168,7 +175,7 @@ func (c *cache) Get(part uint16, gen uint32, key []byte) (*item.Item, bool) {
 func (c *cache) Put(part uint16, gen uint32, key string, it *item.Item) {
 	k := cacheKey{part, gen, key}
 	delete(c.m, k)
-	if c.rng.IntN(4) > 0 {
+	if c.still || c.rng.IntN(4) > 0 {
 		c.m[k] = it
 	}
 }

@@ -72,7 +72,7 @@ func (v *voter) majority() int { return len(v.w.voters)/2 + 1 }
 func (v *voter) rest() {
 	v.timer++
 	timer := v.timer
-	d := v.w.between(raftElection, 2*raftElection)
+	d := between(v.w.rng, raftElection, 2*raftElection)
 	if v.mgr == nil {
 		d *= 4 // a witness leads only when no manager can
 	}

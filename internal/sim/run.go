@@ -26,6 +26,8 @@ type Options struct {
 	Faults time.Duration
 	// Destroy: disks may be lost.
 	Destroy bool
+	// Power: machines may lose power, and what was not synced with it.
+	Power bool
 	// Single: one fault at a time; no outcome may be unknown.
 	Single bool
 	// Chaos: frames between servers are lost, repeated and reordered.
@@ -34,6 +36,8 @@ type Options struct {
 	Fsync bool
 	// Ambush: faults lie in wait for moments in which one rule is all there is.
 	Ambush bool
+	// Still: nothing takes other than its usual time (scripts).
+	Still bool
 	// Jumps: wall clocks jump by up to an hour.
 	Jumps bool
 
@@ -82,13 +86,20 @@ const (
 func Run(opt Options) Result {
 	w := newWorld(opt)
 	w.phases()
+	w.judge()
+	return w.result()
+}
+
+// judge looks at what clients saw.
+func (w *World) judge() {
 	if len(w.failures) == 0 {
 		w.hist.leave()
 		w.hist.checkLast()
 		w.hist.check(verdictBound)
 	}
-	return Result{w.failures, w.happened, w.stats, w.events}
 }
+
+func (w *World) result() Result { return Result{w.failures, w.happened, w.stats, w.events} }
 
 func newWorld(opt Options) *World {
 	w := &World{trace: opt.Trace, stats: map[string]int{}, opt: opt}
@@ -126,8 +137,8 @@ func newWorld(opt Options) *World {
 		g.uplink = g.linkUp(nil, g.learn)
 	}
 	w.chooseFlushable()
-	w.tracef("seed %d: %d servers, %d managers, %d witnesses, %d gateways, %d partitions, faults for %v every %v, destroy %v single %v chaos %v fsync %v jumps %v",
-		o.Seed, o.Servers, o.Managers, o.Witnesses, o.Gateways, o.Partitions, o.Faults, time.Duration(o.mean), o.Destroy, o.Single, o.Chaos, o.Fsync, o.Jumps)
+	w.tracef("seed %d: %d servers, %d managers, %d witnesses, %d gateways, %d partitions, faults for %v every %v, destroy %v power %v single %v chaos %v fsync %v jumps %v",
+		o.Seed, o.Servers, o.Managers, o.Witnesses, o.Gateways, o.Partitions, o.Faults, time.Duration(o.mean), o.Destroy, o.Power, o.Single, o.Chaos, o.Fsync, o.Jumps)
 	return w
 }
 
@@ -148,13 +159,18 @@ func (o *Options) draw(rng *rand.Rand) {
 	o.Faults = time.Duration(between(rng, 5500*millisecond, 12*second))
 	o.mean = between(rng, 80*millisecond, 900*millisecond)
 	o.think = between(rng, 0, 30*millisecond)
-	o.Destroy = rng.IntN(4) == 0
+	switch rng.IntN(8) {
+	case 0, 1:
+		o.Destroy = true
+	case 2, 3, 4:
+		o.Power = true
+	}
 	o.Chaos = rng.IntN(5) == 0
 	o.Fsync = rng.IntN(4) == 0
 	o.Jumps = rng.IntN(3) == 0
 	o.Ambush = rng.IntN(3) == 0
 	if o.Single = rng.IntN(7) == 0; o.Single {
-		o.Destroy, o.Chaos = false, false
+		o.Destroy, o.Power, o.Chaos = false, false, false
 	}
 }
 
@@ -164,6 +180,9 @@ func (w *World) newServer(addr string, rng *rand.Rand) *Server {
 	id := clustermap.ServerID(rng.Uint64() | 1)
 	s := &Server{proc: proc{w: w, name: string(rune('A' + n)), place: n}, addr: addr, id: id, disk: newDisk(id),
 		rate: 0.955 + 0.09*rng.Float64(), offset: rng.Int64N(1 << 40), skew: rng.Int64N(3) - 1}
+	if w.opt.Still {
+		s.rate, s.skew = 1, 0
+	}
 	w.servers = append(w.servers, s)
 	return s
 }
@@ -215,7 +234,9 @@ func (w *World) settle() {
 		return
 	}
 	w.note("ms until all served", (w.now-end)/millisecond)
-	w.runUntil(max(w.now, end+2*second)) // the clients end
+	if !w.opt.Still {
+		w.runUntil(max(w.now, end+2*second)) // the clients end
+	}
 	w.probe("every partition must serve")
 	if !w.runWhile(func() bool { return !w.atRest() }, w.now+restBound) {
 		w.fail(liveness, "not all copies are where they belong %v after the last fault", time.Duration(w.now-end))

@@ -21,7 +21,12 @@ func (s *Server) sweep() {
 	if !s.up || len(s.replicas) == 0 {
 		return
 	}
-	r := s.replicas[w.rng.IntN(len(s.replicas))]
+	s.look(w.rng.IntN(len(s.replicas)))
+}
+
+// look sweeps one partition.
+func (s *Server) look(p int) {
+	w, r := s.w, s.replicas[p]
 	if !r.Serving() {
 		return
 	}

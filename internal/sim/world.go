@@ -31,6 +31,8 @@ type World struct {
 	gates    []*gateway
 	hist     *history
 	net      network
+	// slowCopy is how much longer each step of a bulk copy takes.
+	slowCopy int64
 	// faults: things still go wrong.
 	faults    bool
 	busyUntil int64 // when the only fault is over (Single)
@@ -141,12 +143,22 @@ func (w *World) runWhile(cond func() bool, until int64) bool {
 }
 
 // between is a random time from lo to hi.
-func (w *World) between(lo, hi int64) int64 { return between(w.rng, lo, hi) }
+func (w *World) between(lo, hi int64) int64 {
+	if w.opt.Still {
+		return (lo + hi) / 2
+	}
+	return between(w.rng, lo, hi)
+}
 
 func between(rng *rand.Rand, lo, hi int64) int64 { return lo + rng.Int64N(hi-lo+1) }
 
 // often is a random time that is mostly short and sometimes up to hi.
-func (w *World) often(lo, mid, hi int64, rare float64) int64 { return often(w.rng, lo, mid, hi, rare) }
+func (w *World) often(lo, mid, hi int64, rare float64) int64 {
+	if w.opt.Still {
+		return (lo + mid) / 2
+	}
+	return often(w.rng, lo, mid, hi, rare)
+}
 
 func often(rng *rand.Rand, lo, mid, hi int64, rare float64) int64 {
 	if rng.Float64() < rare {
@@ -155,7 +167,7 @@ func often(rng *rand.Rand, lo, mid, hi int64, rare float64) int64 {
 	return between(rng, lo, mid)
 }
 
-func (w *World) chance(p float64) bool { return w.rng.Float64() < p }
+func (w *World) chance(p float64) bool { return !w.opt.Still && w.rng.Float64() < p }
 
 // stream is a random stream of its own: what draws from it does not change
 // what others draw.
