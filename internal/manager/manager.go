@@ -65,6 +65,7 @@ const (
 	// awayAfter: when the clock was not read for so long, the rest is left out.
 	awayAfter   = 4 * tickEvery
 	proposeWait = 10 * time.Second
+	stateAgain  = 5 * time.Second
 	inboxSize   = 1024
 )
 
@@ -145,11 +146,35 @@ func (c *Config) fill() error {
 // silence is how long a server may be silent.
 func (c *Config) silence() time.Duration { return c.ConnectTimeout * time.Duration(c.ConnectRetry) }
 
-// Run is the daemon. It returns when ctx ends or when it cannot go on.
+// Run is the daemon. It returns when ctx ends or when it cannot begin. A manager
+// whose state cannot be written any more (its disk is full) takes no part, and
+// tries again every stateAgain.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.fill(); err != nil {
 		return err
 	}
+	began := false
+	for {
+		err := run(ctx, cfg)
+		if ctx.Err() != nil || err == nil || !began && !errors.Is(err, errState) {
+			return err
+		}
+		began = true
+		cfg.Logger.Error("this manager takes no part until its state can be written: make room, or mend the disk", "error", err, "again", stateAgain)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(stateAgain):
+		}
+		cfg.Listener, cfg.Up = nil, nil // the port is opened anew
+	}
+}
+
+// errState: the state directory cannot be written.
+var errState = errors.New("the manager's state cannot be written")
+
+// run is the daemon until its state cannot be written.
+func run(ctx context.Context, cfg Config) error {
 	l := cfg.Listener
 	if l == nil {
 		var err error
@@ -171,13 +196,16 @@ func Run(ctx context.Context, cfg Config) error {
 	m.go_(func() { web.Serve(pages) })
 	served := make(chan error, 1)
 	m.go_(func() { served <- mux.Serve() })
-	m.go_(func() {
-		if len(m.node.Members()) == 0 && len(cfg.Partners) == 0 {
-			m.bootstrap()
-		} else if err := m.node.LeadIfAlone(); err != nil && m.ctx.Err() == nil {
-			m.log.Warn("cannot lead at once", "error", err)
-		}
-	})
+	switch {
+	case len(m.node.Members()) > 0:
+		m.go_(func() {
+			if err := m.node.LeadIfAlone(); err != nil && m.ctx.Err() == nil {
+				m.log.Warn("cannot lead at once", "error", err)
+			}
+		})
+	case len(cfg.Partners) == 0:
+		m.post(m.begin)
+	}
 	m.go_(m.poll)
 	m.log.Info("start kumo-manager", "addr", cfg.Advertise, "state", cfg.StateDir, "id", m.node.ID())
 	if cfg.Up != nil {
@@ -276,7 +304,7 @@ func (m *Manager) loop(ctx context.Context, served <-chan error) error {
 		case leads := <-m.node.Leading():
 			m.leadership(leads)
 		case err := <-m.node.Failed():
-			return fmt.Errorf("state directory %s: %w; make room, or mend the disk, and start this manager again", m.cfg.StateDir, err)
+			return fmt.Errorf("%w: state directory %s: %v", errState, m.cfg.StateDir, err)
 		case f := <-m.inbox:
 			m.idle = true
 			f()
