@@ -2,12 +2,31 @@
 
 package planted
 
-import "sync/atomic"
+import (
+	"os"
+	"sync/atomic"
+)
 
 var (
 	on   atomic.Uint32
 	hits atomic.Uint64
 )
+
+// A daemon of a test build has the bug that its environment names
+// (KUMOFS_PLANTED), for tests on real processes.
+func init() {
+	name := os.Getenv("KUMOFS_PLANTED")
+	if name == "" {
+		return
+	}
+	for _, b := range All {
+		if b.Name == name {
+			Switch(b.Bug)
+			return
+		}
+	}
+	panic("KUMOFS_PLANTED=" + name + ": there is no such bug")
+}
 
 // Is tells whether the bug is switched on, and counts that as a hit: ask it last
 // in a condition, where the rule would have made a difference.

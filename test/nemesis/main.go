@@ -19,12 +19,13 @@ import (
 func main() {
 	minutes := flag.Float64("minutes", 3, "how long")
 	seed := flag.Uint64("seed", 0, "seed of faults and load (default: another each time)")
-	managers := flag.Int("managers", 1, "managers")
+	managers := flag.Int("managers", 2, "managers")
 	servers := flag.Int("servers", 5, "servers; one of five is attached later")
 	gateways := flag.Int("gateways", 2, "gateways")
 	only := flag.String("only", "", "these faults alone, by name, with commas between them")
 	loopback := flag.Bool("loopback", false, "no namespaces and no disks: faults of processes alone")
 	lenient := flag.Bool("lenient", false, "tell the waits, but do not hold them to the bars: for a machine with other work to do")
+	bug := flag.String("planted", "", "build the programs with this bug of internal/planted: a run that passes has missed it")
 	dir := flag.String("dir", "", "data and logs, kept (default: kept only after a failure)")
 	flag.Parse()
 	keep := *dir != ""
@@ -36,7 +37,12 @@ func main() {
 		}
 	}
 	bin := filepath.Join(*dir, "bin")
-	if err := harness.Build(bin); err != nil {
+	var tags []string
+	if *bug != "" {
+		tags = []string{"-tags", "planted"}
+		os.Setenv("KUMOFS_PLANTED", *bug) // the daemons inherit it
+	}
+	if err := harness.Build(bin, tags...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}

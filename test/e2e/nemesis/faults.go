@@ -27,6 +27,8 @@ type fault struct {
 const (
 	crashBar   = time.Second
 	silenceBar = 4 * time.Second
+	// togetherBar: another manager is elected, and counts two seconds of silence.
+	togetherBar = 8 * time.Second
 )
 
 func network(n *nemesis) bool { return n.hosts != nil }
@@ -155,7 +157,7 @@ func (n *nemesis) faults() []*fault {
 	// With one manager a server's failure waits for the manager.
 	several := time.Duration(0)
 	if n.opt.Managers > 1 {
-		several = silenceBar
+		several = togetherBar
 	}
 	all := []*fault{
 		{name: "kill server", hold: [2]int{300, 3500}, bar: crashBar, do: kill(list(servers), false)},

@@ -25,7 +25,7 @@ type Options struct {
 	Dir      string        // data and logs
 	Time     time.Duration // of faults; what is going on then is ended
 	Seed     uint64
-	Managers int // 1
+	Managers int // 2
 	Servers  int // 5, of which four are attached at first
 	Gateways int // 2
 	Clients  int // 32, and one for every eight on servers' own ports
@@ -94,7 +94,7 @@ func Run(t harness.TB, opt Options) {
 			*p = v
 		}
 	}
-	def(&opt.Managers, 1)
+	def(&opt.Managers, 2)
 	def(&opt.Servers, 5)
 	def(&opt.Gateways, 2)
 	def(&opt.Clients, 32)
