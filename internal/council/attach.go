@@ -11,10 +11,11 @@ import (
 // attached, and fault ones that are back; of two at one address the later.
 func (c *Council) attachable(now int64) []ID {
 	at := map[string]ID{}
-	for id, s := range c.members {
+	for _, id := range c.ids() {
 		if !c.alive(now, id) || clustermap.Contains(c.m.Banned, id) {
 			continue
 		}
+		s := c.members[id]
 		if srv := c.m.Server(id); srv != nil && srv.State == clustermap.Active {
 			continue
 		}

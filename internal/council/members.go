@@ -2,6 +2,8 @@ package council
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
@@ -187,12 +189,16 @@ func (c *Council) away(now int64, id ID) bool {
 	return now-s.heard >= c.cfg.Fault
 }
 
+// ids are all members, in order.
+func (c *Council) ids() []ID { return slices.Sorted(maps.Keys(c.members)) }
+
 // prune says who was lost and forgets servers that are gone and not attached.
 func (c *Council) prune(now int64) {
-	for id, s := range c.members {
+	for _, id := range c.ids() {
 		if c.alive(now, id) {
 			continue
 		}
+		s := c.members[id]
 		if !s.lost {
 			s.lost = true
 			c.event("lost node", s.reg.Addr, id, "")

@@ -1,6 +1,7 @@
 package council
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,7 +56,7 @@ func (c *Council) Strangers(now int64) (list []Registration, since int64, err er
 			since = max(since, r.since)
 		}
 	}
-	slices.SortFunc(list, func(a, b Registration) int { return CompareAddr(a.Addr, b.Addr) })
+	slices.SortFunc(list, func(a, b Registration) int { return cmp.Or(CompareAddr(a.Addr, b.Addr), cmp.Compare(a.ID, b.ID)) })
 	return list, since, nil
 }
 

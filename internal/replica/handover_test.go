@@ -46,6 +46,27 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// What waits for the store when the primary steps down is refused in an order of
+// its own, not in a map's: the simulator's seeds replay.
+func TestHandOverOrder(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	r.do(A, set("k", "0"))
+	h := r.hosts[A]
+	h.slowReads = true
+	keyOf := map[uint32]string{}
+	for _, k := range []string{"h", "b", "e", "a", "g", "c", "f", "d"} {
+		keyOf[r.ask(A, get(k))] = k
+	}
+	r.lead(ids{B, C, A}, A)
+	var keys string
+	for _, reply := range h.fx.Replies {
+		keys += keyOf[reply.Token.ID]
+	}
+	if keys != "abcdefgh" {
+		t.Errorf("refused in the order %q", keys)
+	}
+}
+
 // A successor that is replaced before its epoch is recorded leaves the fate unknown.
 func TestHandOverInterrupted(t *testing.T) {
 	r := newRig(t, A, B, C).active()

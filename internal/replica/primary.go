@@ -1,6 +1,9 @@
 package replica
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/planted"
@@ -135,8 +138,8 @@ func (r *Replica) stepDown(from *clustermap.Partition, fx *Effects) {
 	for _, p := range q.parked {
 		r.refuse(p.token, wire.NakWrongEpoch, fx)
 	}
-	for _, list := range q.loading {
-		for _, p := range list {
+	for _, key := range slices.Sorted(maps.Keys(q.loading)) {
+		for _, p := range q.loading[key] {
 			r.refuse(p.token, wire.NakWrongEpoch, fx)
 		}
 	}

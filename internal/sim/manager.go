@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -149,8 +148,6 @@ func (m *Manager) decide() {
 		w.stats["commands answered"]++
 		w.tracef("%s answers a command: %v %s", m.name, r.Response.Lines, r.Err)
 	}
-	// The council goes over its members in a map's order to say these.
-	slices.SortFunc(out.Events, func(a, b council.Event) int { return cmp.Compare(a.Addr, b.Addr) })
 	for _, e := range out.Events {
 		w.tracef("%s: %s %s %s", m.name, e.Text, e.Addr, e.Note)
 	}
