@@ -79,7 +79,7 @@ func TestBackupAndRestore(t *testing.T) {
 		cmds = append(cmds, "delete "+key(i)+"\r\n")
 	}
 	mc.each(cmds, "DELETED")
-	finish(t, l, 0, 2*time.Second)
+	finish(t, l, 0, besideBar())
 
 	// One server cannot be reached: the backup fails by name, on it alone.
 	c.Servers[3].Kill9()
@@ -285,7 +285,7 @@ func TestStoresThatAreNotTaken(t *testing.T) {
 		c.Ctl("attach")
 	}
 	c.WaitReady(30 * time.Second)
-	finish(t, l, 2*clients, stallBar, unknownWrite) // two kills
+	finish(t, l, 2*clients, besideBar(), unknownWrite) // two kills
 	c.CheckCopies()
 
 	t.Run("not writable", func(t *testing.T) {

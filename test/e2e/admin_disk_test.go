@@ -104,7 +104,7 @@ func TestDiskFullUnderLoad(t *testing.T) {
 				}
 				return nil
 			})
-			usable := everyPartition(t, c, l)
+			usable := everyPartitionWithin(t, c, l, besideBar())
 			l.Run(4 * time.Second) // it stays full
 			close(stop)
 			t.Logf("large values: %s", <-written)
@@ -128,7 +128,7 @@ func TestDiskFullUnderLoad(t *testing.T) {
 			ready := c.WaitReady(60 * time.Second)
 			l.Mark("ready after %v", ready.Round(time.Millisecond))
 			l.Run(time.Second)
-			finish(t, l, 4*clients, stallBar, unknownWrite)
+			finish(t, l, 4*clients, besideBar(), unknownWrite)
 			items := c.CheckCopies()
 			t.Logf("every partition usable %v after the manager moved them; ready %v after there was space; %d pairs, three equal copies of each", usable.Round(time.Millisecond), ready.Round(time.Millisecond), items)
 		})
@@ -283,6 +283,6 @@ func TestManagerDiskFull(t *testing.T) {
 	})
 	c.Manager.Restart(0)
 	c.WaitReady(30 * time.Second)
-	finish(t, l, 0, stallBar)
+	finish(t, l, 0, besideBar())
 	c.CheckCopies()
 }

@@ -217,7 +217,7 @@ func TestGarbageOnEveryPort(t *testing.T) {
 			t.Errorf("%s: only %d operations of clients in %v", port.name, l.Ops()-ops, took)
 		}
 	}
-	finish(t, l, 0, 2*time.Second)
+	finish(t, l, 0, besideBar())
 	c.WaitReady(10 * time.Second)
 	c.CheckCopies()
 	if now := c.Status(); len(now.Attached) != len(status.Attached) || len(now.NotAttached) != 0 || now.Clock != status.Clock {
@@ -277,7 +277,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	for _, nc := range held {
 		nc.Close()
 	}
-	finish(t, l, 0, 3*time.Second)
+	finish(t, l, 0, besideBar())
 	after := usageOf(t, c.Gateway.PID())
 	t.Logf("when they are gone: %v", after)
 	if after.fds > before.fds+3 {
@@ -287,6 +287,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 
 // TestManyIdleConnections: ten thousand clients that say nothing.
 func TestManyIdleConnections(t *testing.T) {
+	t.Parallel()
 	n := 10_000
 	var lim syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
@@ -356,7 +357,7 @@ func TestManyIdleConnections(t *testing.T) {
 		}
 		return nil
 	})
-	finish(t, l, 0, 2*time.Second)
+	finish(t, l, 0, besideBar())
 }
 
 // TestSizes: keys and values at the limits, through every command that stores.

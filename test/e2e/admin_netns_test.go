@@ -114,7 +114,7 @@ func TestSixNodeForm(t *testing.T) {
 		fault("what svr3 sends to svr2 vanishes", func() { check(h.Deaf("svr3", []int{1}, true)) }, func() { check(h.Deaf("svr3", []int{1}, false)) }, 5*time.Second)
 	}
 	l.Run(time.Second)
-	finish(t, l, 10*clients, 5*time.Second, unknownWrite)
+	finish(t, l, 10*clients, besideBar(), unknownWrite)
 	for i, d := range servers {
 		if code, ended := d.ended(0); ended {
 			t.Errorf("svr%d ended with status %d", i+1, code)

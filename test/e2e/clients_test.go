@@ -54,6 +54,7 @@ print('ok')
 
 // The clients that applications use, as Debian has them.
 func TestPythonClients(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(3))
 	host, port, err := net.SplitHostPort(c.Gateway.Addr)
 	if err != nil {

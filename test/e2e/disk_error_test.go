@@ -44,7 +44,7 @@ func TestDiskDies(t *testing.T) {
 	})
 	c.Ctl("attach", "--wait")
 	c.WaitReady(60 * time.Second)
-	finish(t, l, 0, stallBar)
+	finish(t, l, 0, besideBar())
 	c.CheckCopies()
 }
 

@@ -17,6 +17,7 @@ import (
 // It ceases to lead, the other takes over and decides alone, clients notice
 // nothing; mended, the two agree.
 func TestLeaderCutOff(t *testing.T) {
+	t.Parallel()
 	names := []string{"manager1", "manager2", "server1", "server2", "server3", "gateway1"}
 	h, err := harness.NewHosts(t, names...)
 	if err != nil {
@@ -109,5 +110,5 @@ func TestLeaderCutOff(t *testing.T) {
 		return nil
 	})
 	voters(t, c, 2, 3, 20*time.Second)
-	finish(t, l, 0, stallBar)
+	finish(t, l, 0, besideBar())
 }

@@ -51,6 +51,7 @@ func voters(t *testing.T, c *harness.Cluster, managers, witnesses int, limit tim
 // A manager and a server are killed together, whichever leads and in both
 // orders: clients see no error. Both come back, and it is as before.
 func TestKillManagerAndServer(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name          string
 		leader, first bool // the manager that leads; the manager goes first
@@ -60,6 +61,7 @@ func TestKillManagerAndServer(t *testing.T) {
 		{"the other manager, then a server", false, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			c := harness.Start(t, managed(2, 3))
 			voters(t, c, 2, 3, 15*time.Second)
 			l := fill(t, c, size(5_000, 50_000))
@@ -115,6 +117,7 @@ func other(c *harness.Cluster, m *harness.Process) *harness.Process {
 // Both managers killed and started again: the cluster is as it was, whoever
 // leads, and nobody has become fault by it.
 func TestKillBothManagers(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, managed(2, 3))
 	before := voters(t, c, 2, 3, 15*time.Second)
 	l := fill(t, c, 2_000)
@@ -130,7 +133,7 @@ func TestKillBothManagers(t *testing.T) {
 	after := voters(t, c, 2, 3, 15*time.Second)
 	c.WaitReady(20 * time.Second)
 	l.Run(time.Second)
-	finish(t, l, 0, stallBar)
+	finish(t, l, 0, besideBar())
 	if after.Cluster != before.Cluster || after.Clock < before.Clock || len(after.Attached) != 3 {
 		t.Errorf("it was cluster %s, clock %d; it is cluster %s, clock %d, attached %d", before.Cluster, before.Clock, after.Cluster, after.Clock, len(after.Attached))
 	}
@@ -144,6 +147,7 @@ func TestKillBothManagers(t *testing.T) {
 // A second manager is added to one that runs, a third replaces the witnesses,
 // and one that comes back without its state directory takes its old place.
 func TestAddManagers(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(3))
 	voters(t, c, 1, 0, 5*time.Second)
 	first := c.Managers[0]
@@ -201,6 +205,7 @@ func TestAddManagers(t *testing.T) {
 // Blank managers of which one is silent wait and say so; --alone begins, and who
 // comes later joins.
 func TestBlankManagersWait(t *testing.T) {
+	t.Parallel()
 	c := harness.New(t, managed(2, 0))
 	silent, waits := c.Managers[0], c.Managers[1]
 	waits.Start()
@@ -233,6 +238,7 @@ func TestBlankManagersWait(t *testing.T) {
 
 // A witness's server is killed, and one is detached: the voters are mended.
 func TestWitnessesAreReplaced(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, managed(2, 5))
 	s := voters(t, c, 2, 3, 15*time.Second)
 	at := func(w control.WitnessState) *harness.Process {

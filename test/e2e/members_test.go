@@ -13,6 +13,7 @@ import (
 // A fourth server takes its share of a running cluster, no more is moved than
 // that, and clients notice nothing.
 func TestAttachUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(3))
 	l := fill(t, c, size(20_000, 100_000))
 	before := c.Map()
@@ -28,7 +29,7 @@ func TestAttachUnderLoad(t *testing.T) {
 	c.WaitReady(20 * time.Second)
 	l.Mark("ready")
 	l.Run(time.Second)
-	rep := finish(t, l, 0, stallBar)
+	rep := finish(t, l, 0, besideBar())
 	balanced(t, c)
 	after := c.Map()
 	least := len(after.Partitions) * after.Replication / len(after.Servers)
@@ -94,8 +95,9 @@ func copiesOfAll(t *testing.T, c *harness.Cluster) {
 
 // detach and remove take dead servers out and make the missing copies.
 func TestDetachDeadServers(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(5))
-	l := fill(t, c, size(20_000, 100_000))
+	l := fill(t, c, size(10_000, 100_000))
 	for _, command := range []string{"detach", "remove"} {
 		p := c.MostPrimaries()
 		l.Mark("kill -9 %s", p.Name)
@@ -111,7 +113,7 @@ func TestDetachDeadServers(t *testing.T) {
 		}
 		c.WaitReady(20 * time.Second)
 	}
-	finish(t, l, 2*clients, stallBar)
+	finish(t, l, 2*clients, besideBar())
 	balanced(t, c)
 	copiesOfAll(t, c)
 }

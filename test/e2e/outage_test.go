@@ -17,8 +17,9 @@ const (
 // Every process killed at once and started again: all that was acknowledged is
 // there and it serves without a command.
 func TestKillEverything(t *testing.T) {
+	t.Parallel()
 	c := harness.Start(t, options(3))
-	l := fill(t, c, size(20_000, 100_000))
+	l := fill(t, c, size(10_000, 100_000))
 	l.Mark("kill -9 of everything")
 	harness.Kill9(c.All()...)
 	l.Mark("started again")
@@ -31,7 +32,7 @@ func TestKillEverything(t *testing.T) {
 		}
 		return nil
 	})
-	usable := everyPartition(t, c, l)
+	usable := everyPartitionWithin(t, c, l, besideBar())
 	c.WaitReady(30 * time.Second)
 	ready := time.Since(start)
 	l.Mark("ready")
@@ -88,7 +89,7 @@ func TestManagerAway(t *testing.T) {
 			for addr, at := range faults {
 				t.Errorf("%s became fault at %v", addr, at)
 			}
-			finish(t, l, 0, stallBar)
+			finish(t, l, 0, besideBar())
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -44,6 +45,20 @@ func newDisk(t *testing.T, dir string, mib int64) *disk {
 	}
 	if err := runTool("mkfs.ext4", "-q", "-F", d.image); err != nil {
 		t.Skipf("%s: not run: %v", t.Name(), err)
+	}
+	// `ip netns exec`, of other tests, takes a copy of what is mounted along. A copy
+	// that stays keeps the file system in use, and the next mount would find the one
+	// whose power was cut. Below a shared mount copies go with the original.
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		t.Skipf("%s: not run: cannot mount: %v", t.Name(), err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
 	}
 	if err := d.mount(); err != nil {
 		t.Skipf("%s: not run: cannot mount through a loop device: %v", t.Name(), err)
@@ -116,6 +131,32 @@ func (d *disk) back() {
 	}
 	if err := os.WriteFile(name, changed, 0o644); err != nil {
 		d.t.Fatal(err)
+	}
+}
+
+// TestDiskBesideNamespaces: a disk whose power was cut is as after a start of the
+// machine although a process of another mount namespace has seen it mounted.
+func TestDiskBesideNamespaces(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, filepath.Join(t.TempDir(), "store"), 16)
+	name := filepath.Join(d.dir, "identity.json")
+	f, err := os.Create(name)
+	if err == nil {
+		_, err = f.WriteString(`{"boot": "this boot"}`)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := harness.NewHosts(t, "other")
+	if err != nil {
+		t.Skip("not run: ", err)
+	}
+	start(t, d.dir+"/..", h.On("other", "sh", "-c", "echo here; exec sleep 60")...).says(5*time.Second, "here")
+	d.cut()
+	d.back()
+	if b, err := os.ReadFile(name); err != nil || string(b) != "{"+otherBoot+"}" {
+		t.Errorf("%v %s", err, b)
 	}
 }
 

@@ -35,6 +35,7 @@ not attached node:
 $`)
 
 func TestTutorial(t *testing.T) {
+	t.Parallel()
 	for _, port := range []int{19700, 19801, 19802, 19803, 19901, 19902, 11211} {
 		if !harness.PortFree(port) {
 			t.Skipf("port %d of the published tutorial is taken on this machine", port)

@@ -8,6 +8,9 @@ import (
 	"github.com/kumofs/kumofs/test/e2e/nemesis"
 )
 
+// This file's name is the first: of the tests that run side by side the first one
+// gets going at once, and this one takes longest.
+
 // Every fault that there is, alone and together, in a cluster of machines of its
 // own, under load of which every operation is checked. Its log has the seed and
 // the command that repeats it; one hour is `make nemesis MINUTES=60`.
