@@ -57,6 +57,7 @@ func TestUnreadableTable(t *testing.T) {
 			opt := options(servers)
 			opt.Dir = t.TempDir()
 			opt.ServerArgs = []string{"--cache-size", "1M"} // less than there is to read
+			opt.GatewayArgs = []string{"--timeout", "25"}   // partitions move, beside other tests
 			c := harness.Start(t, opt)
 			var sets, gets []load.Op
 			rnd := rand.New(rand.NewPCG(1, 1))

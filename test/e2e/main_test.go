@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 		fmt.Println("e2e: left out by -short")
 		return
 	}
+	if !*long {
+		harness.Patience = 3
+	}
 	os.Exit(func() int {
 		if *bin == "" {
 			dir, err := os.MkdirTemp("", "kumofs-e2e-")

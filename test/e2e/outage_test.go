@@ -78,7 +78,7 @@ func TestManagerAway(t *testing.T) {
 					}
 				}
 			})
-			if took, err := c.PollReady(20 * time.Second); err != nil {
+			if took, err := c.PollReady(20 * time.Second * harness.Patience); err != nil {
 				t.Errorf("not ready %v after the manager was back: %v", took, err)
 			}
 			l.Mark("ready")

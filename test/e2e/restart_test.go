@@ -57,7 +57,7 @@ func TestKillAndStartAtOnce(t *testing.T) {
 		p := c.MostPrimaries()
 		l.Mark("kill -9 %s (%d primaries) and start it 200 ms later", p.Name, harness.Node(c.Status(), p).Primaries)
 		p.Restart(200 * time.Millisecond)
-		took, err := c.PollReady(30 * time.Second)
+		took, err := c.PollReady(30 * time.Second * harness.Patience)
 		if err != nil {
 			t.Fatalf("round %d: not ready by itself after %v: %v", i, took, err)
 		}

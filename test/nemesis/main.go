@@ -1,15 +1,20 @@
 // Nemesis runs a cluster of real processes under faults and load and says
 // whether it kept its promises; see test/e2e/nemesis. It exits with 1 if not.
+// SIGINT and SIGTERM end it early, without a verdict and with nothing left
+// behind; a second one ends it at once.
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kumofs/kumofs/test/e2e/harness"
@@ -28,6 +33,8 @@ func main() {
 	bug := flag.String("planted", "", "build the programs with this bug of internal/planted: a run that passes has missed it")
 	dir := flag.String("dir", "", "data and logs, kept (default: kept only after a failure)")
 	flag.Parse()
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, cancel) // a second signal is not caught
 	keep := *dir != ""
 	if !keep {
 		var err error
@@ -44,10 +51,13 @@ func main() {
 	}
 	if err := harness.Build(bin, tags...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		if !keep {
+			_ = os.RemoveAll(*dir) // half of the programs
+		}
 		os.Exit(2)
 	}
 	opt := nemesis.Options{Bin: bin, Dir: *dir, Time: time.Duration(*minutes * float64(time.Minute)), Seed: *seed,
-		Managers: *managers, Servers: *servers, Gateways: *gateways, Loopback: *loopback, Lenient: *lenient}
+		Managers: *managers, Servers: *servers, Gateways: *gateways, Loopback: *loopback, Lenient: *lenient, Stop: ctx.Done()}
 	if *only != "" {
 		opt.Only = strings.Split(*only, ",")
 	}
@@ -63,17 +73,23 @@ func main() {
 		fmt.Println("FAILED; data and logs are in", *dir)
 		os.Exit(1)
 	}
-	fmt.Println("PASSED")
 	if !keep {
 		if err := os.RemoveAll(*dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	}
+	if r.skipped {
+		fmt.Println("INTERRUPTED: there is no verdict")
+		os.Exit(1)
+	}
+	fmt.Println("PASSED")
 }
 
 // run is a harness.TB that is no test.
 type run struct {
 	dir string
+
+	skipped bool // read when the run is over
 
 	mu       sync.Mutex
 	failed   bool
@@ -131,6 +147,13 @@ func (r *run) Errorf(format string, args ...any) { r.Error(fmt.Sprintf(format, a
 // Fatal ends the goroutine, after its cleanups.
 func (r *run) Fatal(args ...any) {
 	r.Error(args...)
+	runtime.Goexit()
+}
+
+// Skip ends the goroutine, after its cleanups.
+func (r *run) Skip(args ...any) {
+	r.Log(args...)
+	r.skipped = true
 	runtime.Goexit()
 }
 

@@ -73,9 +73,15 @@ func PortFree(port int) bool {
 	return true
 }
 
-// Until calls ok until it returns nil; after limit the test ends with its last error.
+// Patience multiplies the limits of waits for something to become true: more than
+// 1 where the machine has other work to do. It is set before anything runs.
+var Patience time.Duration = 1
+
+// Until calls ok until it returns nil; after limit (times Patience) the test ends
+// with its last error.
 func Until(t TB, limit time.Duration, what string, ok func() error) (took time.Duration) {
 	t.Helper()
+	limit *= Patience
 	took, err := Poll(limit, ok)
 	if err != nil {
 		t.Fatalf("%s: not within %v: %v", what, limit, err)

@@ -262,9 +262,10 @@ func (c *Cluster) WaitState(p *Process, state string, limit time.Duration) time.
 }
 
 // WaitReady waits until every attached server is active and `replstat` says
-// ready of each, and no copy is to be made.
+// ready of each, and no copy is to be made. After limit (times Patience) the test ends.
 func (c *Cluster) WaitReady(limit time.Duration) time.Duration {
 	c.t.Helper()
+	limit *= Patience
 	took, err := c.PollReady(limit)
 	if err != nil {
 		c.t.Fatalf("the cluster is not ready after %v: %v", limit, err)

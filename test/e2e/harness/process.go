@@ -76,9 +76,11 @@ func (p *Process) Start() {
 	p.start(false)
 }
 
-// StartToEnd starts it and waits until it ends by itself, as it must.
+// StartToEnd starts it and waits until it ends by itself, as it must; limits of all
+// these waits are multiplied by Patience.
 func (p *Process) StartToEnd(limit time.Duration) {
 	p.t.Helper()
+	limit *= Patience
 	p.start(true)
 	p.mu.Lock()
 	done := p.done
@@ -172,6 +174,7 @@ func (p *Process) Kill9() { Kill9(p) }
 // Terminate asks it to end and waits; one that does not end within limit fails the test.
 func (p *Process) Terminate(limit time.Duration) {
 	p.t.Helper()
+	limit *= Patience
 	d := p.signal(syscall.SIGTERM, true)
 	if d == nil {
 		return
@@ -188,6 +191,7 @@ func (p *Process) Terminate(limit time.Duration) {
 // has, and tells its exit status. One that still runs after limit fails the test.
 func (p *Process) EndsBy(limit time.Duration, do func()) (status int) {
 	p.t.Helper()
+	limit *= Patience
 	p.mu.Lock()
 	cmd, done := p.cmd, p.done
 	p.expected = true

@@ -1,8 +1,8 @@
 package harness
 
 // TB is what the harness wants of a test: *testing.T has it, and so has a
-// program that runs a cluster without being a test. Fatal and Fatalf do not
-// return.
+// program that runs a cluster without being a test. Fatal, Fatalf and Skip do
+// not return.
 type TB interface {
 	Helper()
 	Name() string
@@ -15,4 +15,5 @@ type TB interface {
 	Errorf(format string, args ...any)
 	Fatal(args ...any)
 	Fatalf(format string, args ...any)
+	Skip(args ...any)
 }

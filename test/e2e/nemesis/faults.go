@@ -260,9 +260,9 @@ func stutter(n *nemesis, _ bool) (string, func()) {
 			break
 		}
 		p.Stop()
-		time.Sleep(n.between(5, 120))
+		n.sleep(n.between(5, 120))
 		p.Cont()
-		time.Sleep(n.between(5, 60))
+		n.sleep(n.between(5, 60))
 	}
 	return p.Name + " 25 times for 5 to 120 ms", nil
 }
@@ -301,13 +301,13 @@ func fullDisk(n *nemesis, _ bool) (string, func()) {
 // rolling restarts every daemon, one after another, as an upgrade does.
 func rolling(n *nemesis, under bool) (string, func()) {
 	for _, p := range n.c.All() {
-		if n.used[p] || n.out[p] || p.PID() == 0 {
+		if n.used[p] || n.out[p] || p.PID() == 0 || n.stopped() {
 			continue
 		}
 		p.Terminate(15 * time.Second)
 		p.Start()
 		if under {
-			time.Sleep(n.between(100, 1000))
+			n.sleep(n.between(100, 1000))
 			continue
 		}
 		// The next one only when this one does its work again.

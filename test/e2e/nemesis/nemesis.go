@@ -34,6 +34,9 @@ type Options struct {
 	Only     []string // faults by name: none but these
 	// Lenient: waits are told but judged for nothing, as on a busy machine.
 	Lenient bool
+	// Stop: when it is closed the run ends, at the latest some seconds later, as one
+	// that is skipped. nil: never.
+	Stop <-chan struct{}
 }
 
 // healing is how long a cluster may take to be whole again once the faults are over.
@@ -107,6 +110,7 @@ func Run(t harness.TB, opt Options) {
 	n := &nemesis{t: t, opt: opt, rnd: rand.New(rand.NewPCG(opt.Seed, 1)), out: map[*harness.Process]bool{}, hits: map[string]int{}}
 	t.Logf("nemesis: seed %d, %v; repeat: go run ./test/nemesis -seed %d -minutes %.4g -managers %d -servers %d -gateways %d",
 		opt.Seed, opt.Time, opt.Seed, opt.Time.Minutes(), opt.Managers, opt.Servers, opt.Gateways)
+	n.check()
 	n.start()
 	n.began = time.Now()
 	n.calm()
@@ -151,6 +155,7 @@ func (n *nemesis) start() {
 			p.Start()
 		}
 	}
+	n.check()
 	n.c.WaitNotAttached(opt.Servers - len(n.out))
 	n.c.Ctl("attach", "--wait")
 	n.c.WaitReady(30 * time.Second)
@@ -169,20 +174,21 @@ func (n *nemesis) start() {
 // machine does to it.
 func (n *nemesis) calm() {
 	n.load.Begin("no fault")
-	time.Sleep(time.Second)
+	n.sleep(time.Second)
 	n.log = append(n.log, &cycle{window: n.load.Begin("")})
 }
 
 // cycle draws faults, lets them come and go, waits until the cluster is whole,
 // and verifies.
 func (n *nemesis) cycle(at time.Duration) {
+	n.check()
 	cy := &cycle{at: at, faults: n.draw(), under: n.replacing}
 	n.used = map[*harness.Process]bool{}
 	n.load.Begin(cy.name())
 	var undo []func()
 	for _, f := range cy.faults {
 		if len(cy.what) > 0 {
-			time.Sleep(n.between(0, 1500))
+			n.sleep(n.between(0, 1500))
 		}
 		n.hits[f.name]++
 		what, u := f.do(n, len(cy.faults) > 1 || cy.under)
@@ -193,7 +199,7 @@ func (n *nemesis) cycle(at time.Duration) {
 		}
 	}
 	hold := cy.faults[0].hold
-	time.Sleep(n.between(hold[0], hold[1]+1))
+	n.sleep(n.between(hold[0], hold[1]+1))
 	for _, u := range undo {
 		u()
 	}
@@ -202,7 +208,7 @@ func (n *nemesis) cycle(at time.Duration) {
 	if err != nil {
 		n.t.Errorf("%8.1fs %s: not whole %v after the faults were over: %v", at.Seconds(), cy.name(), healing, err)
 	}
-	time.Sleep(300 * time.Millisecond)
+	n.sleep(300 * time.Millisecond)
 	n.load.Pause()
 	n.load.Quiet()
 	if err == nil && !n.replacing {
@@ -228,6 +234,7 @@ func (n *nemesis) cycle(at time.Duration) {
 // heal starts what is dead, attaches what is fault, and waits until all is well.
 func (n *nemesis) heal() (time.Duration, error) {
 	return harness.Poll(healing, func() error {
+		n.check()
 		for _, p := range n.c.All() {
 			if p.PID() == 0 && !n.out[p] {
 				p.Start()
@@ -285,6 +292,31 @@ func (n *nemesis) judge(cy *cycle) {
 	}
 	for kind, count := range w.Errors {
 		n.t.Errorf("%8.1fs %s: %d errors reached clients: %s", cy.at.Seconds(), cy.name(), count, kind)
+	}
+}
+
+// sleep waits for d, or until the run is to stop.
+func (n *nemesis) sleep(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-n.opt.Stop:
+	}
+}
+
+// stopped tells whether the run is to stop.
+func (n *nemesis) stopped() bool {
+	select {
+	case <-n.opt.Stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// check ends the run if it is to stop.
+func (n *nemesis) check() {
+	if n.stopped() {
+		n.t.Skip("stopped")
 	}
 }
 
