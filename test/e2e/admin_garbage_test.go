@@ -213,7 +213,7 @@ func TestGarbageOnEveryPort(t *testing.T) {
 		if after.threads > before.threads+8 {
 			t.Errorf("%s: threads: before %v, after %v", port.name, before, after)
 		}
-		if l.Ops()-ops < 100 {
+		if l.Ops()-ops < size[int64](20, 100) {
 			t.Errorf("%s: only %d operations of clients in %v", port.name, l.Ops()-ops, took)
 		}
 	}
@@ -263,7 +263,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	if limit := before.rss + 512<<20; peak.rss > limit {
 		t.Errorf("the gateway took %v", peak)
 	}
-	if l.Ops()-ops < 1000 {
+	if l.Ops()-ops < size[int64](200, 1000) {
 		t.Errorf("others did %d operations", l.Ops()-ops)
 	}
 	// One of them reads after all, and gets what it asked for.
