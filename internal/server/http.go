@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/cli"
@@ -93,6 +92,15 @@ func (n *node) serveStat(w http.ResponseWriter, req *http.Request) {
 		if !n.checksum(w, req, values) {
 			return
 		}
+	case "pairs":
+		p, ok := partition(w, req.URL.Query())
+		if !ok {
+			return
+		}
+		if err := n.pairs(p, values); err != nil {
+			httpError(w, http.StatusInternalServerError, "partition %d: %v", p, err)
+			return
+		}
 	case "", "stats":
 		if err := n.allStats(req.Context(), values); err != nil {
 			httpError(w, http.StatusServiceUnavailable, "%v", err)
@@ -108,13 +116,12 @@ func (n *node) serveStat(w http.ResponseWriter, req *http.Request) {
 // checksum adds the checksums of one partition, or of all that are stored here.
 func (n *node) checksum(w http.ResponseWriter, req *http.Request, values map[string]any) bool {
 	var parts []uint16
-	if p := req.URL.Query().Get("partition"); p != "" {
-		i, err := strconv.ParseUint(p, 10, 16)
-		if err != nil || i >= clustermap.MaxPartitions {
-			httpError(w, http.StatusBadRequest, "%q is not the number of a partition", p)
+	if query := req.URL.Query(); query.Get("partition") != "" {
+		p, ok := partition(w, query)
+		if !ok {
 			return false
 		}
-		parts = append(parts, uint16(i))
+		parts = append(parts, p)
 	} else {
 		held, err := n.store.Positions()
 		if err != nil {

@@ -33,10 +33,11 @@ const statKeys = `Commands:
   hscheck               whether these two are the same
   replstat              ready, WAIT, Copying, Deleting or inactive
   checksum [PARTITION]  checksum over the pairs stored there
+  pairs PARTITION       keys and versions stored there, where copies differ
   set_delay             favour throughput over latency
   unset_delay           favour latency over throughput`
 
-var statNames = strings.Fields("pid uptime time version cmd_get cmd_set cmd_delete items stats rhs whs hscheck replstat checksum set_delay unset_delay")
+var statNames = strings.Fields("pid uptime time version cmd_get cmd_set cmd_delete items stats rhs whs hscheck replstat checksum pairs set_delay unset_delay")
 
 // statAnswer is one server's answer, in both forms.
 type statAnswer struct {
@@ -74,9 +75,12 @@ func Kumostat(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return usage("unknown command %q", key)
 	}
 	more := url.Values{}
-	if key == "checksum" && len(rest) > 0 {
+	if key == "pairs" && len(rest) == 0 {
+		return usage("pairs: needs the number of a partition")
+	}
+	if (key == "checksum" || key == "pairs") && len(rest) > 0 {
 		if n, err := strconv.Atoi(rest[0]); err != nil || n < 0 || n >= clustermap.MaxPartitions {
-			return usage("checksum: %q is not the number of a partition", rest[0])
+			return usage("%s: %q is not the number of a partition", key, rest[0])
 		}
 		more.Set("partition", rest[0])
 		rest = rest[1:]

@@ -66,6 +66,8 @@ func TestBadKumostat(t *testing.T) {
 		"localhost itmes":          `unknown command "itmes"`,
 		"localhost items 3":        `items: unexpected argument "3"`,
 		"localhost checksum 99999": `checksum: "99999" is not`,
+		"localhost pairs":          "pairs: needs the number",
+		"localhost pairs x":        `pairs: "x" is not`,
 		"-m localhost:0 items":     "address",
 	} {
 		var out bytes.Buffer
