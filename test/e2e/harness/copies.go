@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,6 +89,11 @@ func (c *Cluster) Checksums(p *Process) map[uint16]string {
 	return sums
 }
 
+// settle is how long copies may take to be alike once writes have ended. What
+// expired or was flushed is removed for as long, here and there at different
+// moments, so copies are not looked at only once.
+const settle = 10 * time.Second
+
 // CheckCopies compares every partition's checksum over its replicas, which must
 // be three (or all the servers that there are), and gives how many pairs the
 // cluster holds. Writes must have ended.
@@ -99,18 +106,32 @@ func (c *Cluster) CheckCopies() (items int64) {
 	return items
 }
 
-// CompareCopies is CheckCopies that tells instead of failing.
+// CompareCopies is CheckCopies that tells instead of failing. Each partition
+// must be seen alike once within settle; one that is not is shown pair by pair.
 func (c *Cluster) CompareCopies() (items int64, err error) {
+	alike := map[uint16]int64{} // how many pairs each has
+	if _, err = Poll(settle, func() error { return c.compare(alike, false) }); err != nil {
+		err = c.compare(alike, true)
+	}
+	for _, n := range alike {
+		items += n
+	}
+	return items, err
+}
+
+// compare looks once at all partitions that were not seen alike yet. show: the
+// error tells of the first three's pairs.
+func (c *Cluster) compare(alike map[uint16]int64, show bool) error {
 	m, err := c.TryMap()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	sums := map[clustermap.ServerID]map[uint16]string{}
 	for _, s := range m.Servers {
 		for _, p := range c.Servers {
 			if p.Addr == s.Addr && p.PID() != 0 {
 				if sums[s.ID], err = c.checksums(p); err != nil {
-					return 0, err
+					return err
 				}
 			}
 		}
@@ -118,29 +139,66 @@ func (c *Cluster) CompareCopies() (items int64, err error) {
 	want := min(m.Replication, len(m.Servers))
 	bad := 0
 	var errs []error
-	complain := func(format string, a ...any) {
-		if bad++; bad <= 10 {
-			errs = append(errs, fmt.Errorf(format, a...))
-		}
-	}
 	for i := range m.Partitions {
-		part := &m.Partitions[i]
-		if len(part.Replicas) != want {
-			complain("partition %d has %d copies, not %d: %v", i, len(part.Replicas), want, part.Replicas)
+		n, part := uint16(i), &m.Partitions[i]
+		if _, seen := alike[n]; seen {
+			continue
 		}
-		first := sums[part.Primary()][uint16(i)]
+		var wrong error
+		first := sums[part.Primary()][n]
+		if len(part.Replicas) != want {
+			wrong = fmt.Errorf("partition %d has %d copies, not %d: %v", i, len(part.Replicas), want, part.Replicas)
+		}
 		for _, id := range part.Replicas {
-			if sum := sums[id][uint16(i)]; sum != first {
-				complain("partition %d: %s has %q, its primary %s has %q", i, m.Server(id).Addr, sum, m.Server(part.Primary()).Addr, first)
+			if sum := sums[id][n]; sum != first && wrong == nil {
+				wrong = fmt.Errorf("partition %d: %s has %q, its primary %s has %q", i, m.Server(id).Addr, sum, m.Server(part.Primary()).Addr, first)
+				if show && bad < 3 {
+					wrong = fmt.Errorf("%w%s", wrong, c.showPairs(m, n))
+				}
 			}
 		}
-		if _, count, ok := strings.Cut(first, " "); ok {
-			n, _ := strconv.ParseInt(count, 10, 64)
-			items += n
+		if wrong == nil {
+			_, count, _ := strings.Cut(first, " ")
+			alike[n], _ = strconv.ParseInt(count, 10, 64)
+			continue
+		}
+		if bad++; bad <= 10 {
+			errs = append(errs, wrong)
 		}
 	}
 	if bad > 0 {
-		errs = append(errs, fmt.Errorf("%d copies of partitions are not as they should be", bad))
+		errs = append(errs, fmt.Errorf("%d partitions are not as they should be", bad))
 	}
-	return items, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// showPairs is what a partition's servers say of the pairs that they do not all
+// have alike, and of their positions.
+func (c *Cluster) showPairs(m *clustermap.Map, part uint16) string {
+	lines := map[string][]string{}
+	replicas := m.Partitions[part].Replicas
+	for _, id := range replicas {
+		addr := m.Server(id).Addr
+		pairs := map[string]string{}
+		out, err := run(30*time.Second, c.prog("kumostat"), addr, "pairs", strconv.Itoa(int(part)), "--json")
+		if err == nil {
+			answer := map[string]map[string]string{}
+			err = json.Unmarshal(out, &answer)
+			pairs = answer["pairs"]
+		}
+		if err != nil {
+			return "\n    " + err.Error()
+		}
+		for name, text := range pairs {
+			lines[name+": "+text] = append(lines[name+": "+text], addr)
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "; epoch %d, active %v, replicas %v", m.Partitions[part].Epoch, m.Partitions[part].Active, replicas)
+	for _, line := range slices.Sorted(maps.Keys(lines)) {
+		if len(lines[line]) < len(replicas) || strings.HasPrefix(line, "position") {
+			fmt.Fprintf(&b, "\n    %v: %s", lines[line], line)
+		}
+	}
+	return b.String()
 }
