@@ -15,6 +15,7 @@ import (
 
 var (
 	plantedBugs  = flag.String("planted.bugs", "", "only the bugs of these names, separated by commas")
+	plantedShard = flag.String("planted.shard", "1/1", "1/2: every other bug from the first on; 2/2: the others")
 	plantedBases = flag.Int("planted.bases", 1, "look for each bug so many times, each time in other seeds")
 	plantedSeeds = flag.Int("planted.seeds", 0, "look through so many seeds, whatever the table says")
 )
@@ -61,9 +62,16 @@ func look(base uint64, most int) (h hunt) {
 //	go test -tags planted ./internal/sim -run TestPlanted -v -planted.bugs=NAME
 func TestPlanted(t *testing.T) {
 	defer planted.Switch(planted.None)
+	var shard, shards int
+	if n, _ := fmt.Sscanf(*plantedShard, "%d/%d", &shard, &shards); n != 2 || shard < 1 || shard > shards {
+		t.Fatalf("-planted.shard=%s: not such as 1/2", *plantedShard)
+	}
 	most := uint64(0)
 	var rows []string
 	for i := range planted.All {
+		if i%shards != shard-1 {
+			continue
+		}
 		bug := &planted.All[i]
 		only := *plantedBugs != ""
 		if only && !slices.Contains(strings.Split(*plantedBugs, ","), bug.Name) || !only && bug.Masked != "" {
