@@ -240,6 +240,42 @@ func TestJoinBeginsAgain(t *testing.T) {
 	r.equal(A, B, D)
 }
 
+// A join that has not begun cannot fail: connections that come while it waits, or
+// while the joiner has not answered yet, do not put it off.
+func TestNewConnectionsDoNotPutAJoinOff(t *testing.T) {
+	r := newRig(t, A, B).active()
+	r.do(A, set("k", "1"))
+	a := r.hosts[A]
+	r.lose = func(p packet) bool { return p.to == D } // it starts
+	r.join(D)
+	for range 6 { // a link that flaps
+		a.r.PeerConnected(D, &a.fx)
+		r.run()
+	}
+	r.lose = nil
+	a.r.PeerConnected(D, &a.fx)
+	r.run()
+	r.promote(D)
+	r.equal(A, B, D)
+
+	// One that failed is not put off further.
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) { p.Replicas, p.LastKnown = ids{A, B}, ids{A, B} })
+	r.give()
+	r.run()
+	r.leases()
+	a.slowCopies = true
+	r.do(A, set("k", "2"))
+	r.join(D)
+	for range 6 {
+		a.r.PeerConnected(D, &a.fx)
+		r.run()
+	}
+	a.slowCopies = false
+	r.tick(1200 * time.Millisecond)
+	r.promote(D)
+	r.equal(A, B, D)
+}
+
 // R6: a message of a join that is lost without its connection being so makes the
 // join begin again.
 func TestJoinStartLost(t *testing.T) {

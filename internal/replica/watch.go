@@ -51,6 +51,9 @@ func (r *Replica) PeerConnected(id clustermap.ServerID, fx *Effects) {
 	p := q.peer(id)
 	switch {
 	case p == nil:
+	case p.joining && p.join.phase < joinAsked: // nothing was sent yet
+	case p.joining && p.join.phase == joinAsked:
+		r.askJoin(p, fx)
 	case p.joining:
 		r.restartJoin(p, fx)
 	case p.agreed:
