@@ -9,19 +9,7 @@ import (
 // stepAppend takes an operation of the stream (R1): only if it follows what
 // this replica has. A repeated one is acknowledged and not applied twice.
 func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effects) {
-	if !r.fromPrimary(from) && !(m.Epoch < r.cfg.Epoch && planted.Is(planted.OldEpochTaken)) {
-		return
-	}
-	switch r.role {
-	case roleBackup:
-		if m.JoinID != 0 {
-			return
-		}
-	case roleJoiner:
-		if m.JoinID == 0 || m.JoinID != r.join.id || !r.join.live {
-			return
-		}
-	default:
+	if !r.inStream(from, m) {
 		return
 	}
 	if seqOf(m.Version) <= seqOf(r.last) {
@@ -29,7 +17,7 @@ func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effe
 		return
 	}
 	if m.Prev != r.last && !planted.Is(planted.GapTaken) {
-		return // the primary sends the ones between again
+		return // the primary will ask (stepAppendQuery)
 	}
 	r.last = m.Version
 	r.touch(fx)
@@ -60,4 +48,31 @@ func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effe
 		r.acknowledge(fx, ticketed{version: r.last, ack: wire.KindAppendAck, to: from, epoch: r.cfg.Epoch, joinID: m.JoinID})
 	}
 	r.afterPersist(fx, wire.KindAppendAck, from, m.JoinID)
+}
+
+// inStream tells whether this replica takes the stream of which m is a part.
+func (r *Replica) inStream(from clustermap.ServerID, m *wire.Message) bool {
+	if !r.fromPrimary(from) && !(m.Epoch < r.cfg.Epoch && planted.Is(planted.OldEpochTaken)) {
+		return false
+	}
+	switch r.role {
+	case roleBackup:
+		return m.JoinID == 0
+	case roleJoiner:
+		return m.JoinID != 0 && m.JoinID == r.join.id && r.join.live
+	}
+	return false
+}
+
+// stepAppendQuery: the primary misses acknowledgements. If operations are missing
+// here it is told from where on; if all is stored it is told again; else what was
+// taken is on its way to the store, and is acknowledged when it is there.
+func (r *Replica) stepAppendQuery(from clustermap.ServerID, m *wire.Message, fx *Effects) {
+	switch {
+	case !r.inStream(from, m):
+	case seqOf(r.last) < seqOf(m.Version):
+		fx.send(from, wire.Message{Kind: wire.KindAppendGap, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: m.JoinID, Version: r.last})
+	case !r.dirty && r.stored == r.ticket:
+		r.afterPersist(fx, wire.KindAppendAck, from, m.JoinID)
+	}
 }

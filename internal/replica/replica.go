@@ -16,6 +16,9 @@ const (
 	// retryAfter is how long a primary waits for an answer before it asks again:
 	// messages are lost only with a connection, so this is seldom needed.
 	retryAfter = int64(250 * time.Millisecond)
+	// maxResend bounds, in bytes, what one AppendGap has a primary send again; what
+	// is missing still is asked for by the next.
+	maxResend = 1 << 20
 	// maxParked bounds the requests that wait for a partition's activation.
 	maxParked = 1024
 	// maxJoinBacklog bounds, in bytes, what a primary keeps for one partition's
@@ -323,6 +326,8 @@ func (r *Replica) Step(from clustermap.ServerID, m *wire.Message, fx *Effects) {
 	switch m.Kind {
 	case wire.KindAppend:
 		r.stepAppend(from, m, fx)
+	case wire.KindAppendQuery:
+		r.stepAppendQuery(from, m, fx)
 	case wire.KindActivate:
 		r.stepActivate(from, fx)
 	case wire.KindReconcile:
@@ -350,6 +355,8 @@ func (r *Replica) Step(from clustermap.ServerID, m *wire.Message, fx *Effects) {
 	switch m.Kind {
 	case wire.KindAppendAck:
 		r.stepAppendAck(p, m, fx)
+	case wire.KindAppendGap:
+		r.stepAppendGap(p, m, fx)
 	case wire.KindRing:
 		r.stepRing(p, m, fx)
 	case wire.KindReconcileAck:

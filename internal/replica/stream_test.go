@@ -2,6 +2,8 @@ package replica
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,6 +142,87 @@ func TestRepeatedAndGappedAppends(t *testing.T) {
 	if acks != 1 {
 		t.Errorf("a repeated operation was acknowledged %d times", acks)
 	}
+}
+
+// A backup whose disk is slow has what it was sent: it is asked, in a few bytes, and
+// nothing is sent to it again.
+func TestSlowBackupIsSentNothingAgain(t *testing.T) {
+	r := newRig(t, A, B).active()
+	r.hosts[B].slowDisk = true
+	appends, queries := 0, 0
+	r.lose = func(p packet) bool {
+		switch p.msg.Kind {
+		case wire.KindAppend:
+			appends++
+		case wire.KindAppendQuery:
+			queries++
+		}
+		return false
+	}
+	const n = 20
+	for i := range n {
+		r.ask(A, set(fmt.Sprint("k", i), "v"))
+	}
+	r.tick(2500 * time.Millisecond)
+	if appends != n || queries == 0 || queries > 10 {
+		t.Errorf("%d operations were sent %d times, and asked about %d times", n, appends, queries)
+	}
+	if q := len(r.hosts[B].r.queue); q > n {
+		t.Errorf("%d acknowledgements of %d operations wait", q, n)
+	}
+	r.hosts[B].slowDisk = false
+	r.run()
+	r.equal(A, B)
+	// After a new connection nobody knows what arrived.
+	r.hosts[B].slowDisk = true
+	r.ask(A, set("k0", "w"))
+	r.run()
+	appends = 0
+	a := r.hosts[A]
+	a.r.PeerConnected(B, &a.fx)
+	r.run()
+	if appends != 1 {
+		t.Errorf("the outstanding operation was sent %d times on a new connection", appends)
+	}
+}
+
+// What a backup has not taken is sent again, in pieces: operations that came while
+// it had no part in the epoch, and acknowledgements that were lost.
+func TestGapIsFilledInPieces(t *testing.T) {
+	r := newRig(t, A, B).active()
+	b := r.hosts[B]
+	lost := r.cfg()
+	b.r.Adopt(View{Config: *lost, Whole: true}, &b.fx) // no member, for a moment
+	big := strings.Repeat("v", maxResend/4)
+	var requests []uint32
+	for i := range 20 {
+		requests = append(requests, r.ask(A, set(fmt.Sprint("k", i), big)))
+	}
+	r.run()
+	r.give(B)
+	sent, most, acks := 0, 0, 0
+	r.lose = func(p packet) bool {
+		switch p.msg.Kind {
+		case wire.KindAppend:
+			sent++
+		case wire.KindAppendAck:
+			acks++
+			return acks == 1
+		}
+		return false
+	}
+	for range 30 {
+		sent = 0
+		r.tick(100 * time.Millisecond)
+		most = max(most, sent)
+	}
+	for _, id := range requests {
+		r.answered(A, id)
+	}
+	if most > 5 {
+		t.Errorf("%d operations of %d bytes were sent at once", most, len(big))
+	}
+	r.equal(A, B)
 }
 
 // A read that was asked for in an earlier term as primary says nothing in a later one.

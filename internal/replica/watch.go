@@ -3,6 +3,7 @@ package replica
 import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/wire"
 )
 
 // Tick is called every 100 ms or so for every replica that is a primary: it
@@ -24,7 +25,8 @@ func (r *Replica) Tick(fx *Effects) {
 		}
 		if p.waiting != 0 && r.node.Awake()-p.waiting > retryAfter && (p.agreed || p.join.live) && now-p.asked > retryAfter {
 			p.asked = now
-			r.resend(p, fx)
+			// What was sent may wait for the member's disk. It is sent again only if it is not there.
+			fx.send(p.id, wire.Message{Kind: wire.KindAppendQuery, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id, Version: r.last})
 		}
 	}
 	r.startDueFlush(fx)
@@ -38,6 +40,20 @@ func (r *Replica) Tick(fx *Effects) {
 func (r *Replica) resend(p *peer, fx *Effects) {
 	for i := r.log.after(p.acked); i < len(r.log.entries); i++ {
 		r.sendEntry(p, &r.log.entries[i], fx)
+	}
+}
+
+// stepAppendGap sends a member again what it has not taken. On a connection that
+// lives that is only what came while it had no part in this epoch.
+func (r *Replica) stepAppendGap(p *peer, m *wire.Message, fx *Effects) {
+	if m.JoinID != p.join.id || !p.joining && !p.agreed {
+		return
+	}
+	sent := 0
+	for i := r.log.after(max(p.acked, seqOf(m.Version))); i < len(r.log.entries) && sent < maxResend; i++ {
+		e := &r.log.entries[i]
+		r.sendEntry(p, e, fx)
+		sent += e.size() + heldOverhead
 	}
 }
 

@@ -102,7 +102,7 @@ func (n *node) sendAll() {
 		s := &fx.Sends[i]
 		var c *dataConn
 		switch s.Msg.Kind {
-		case wire.KindAppendAck, wire.KindRing, wire.KindReconcileAck, wire.KindEpochAck,
+		case wire.KindAppendAck, wire.KindAppendGap, wire.KindRing, wire.KindReconcileAck, wire.KindEpochAck,
 			wire.KindJoinState, wire.KindJoinStarted, wire.KindJoinDone:
 			// An answer goes back on the connection that the other side opened.
 			c = n.inbound[s.To]

@@ -123,7 +123,7 @@ func (s *Server) sendPeer(id clustermap.ServerID, m *wire.Message) {
 	to := s.w.server(id)
 	var c *conn
 	switch m.Kind {
-	case wire.KindAppendAck, wire.KindRing, wire.KindReconcileAck, wire.KindEpochAck,
+	case wire.KindAppendAck, wire.KindAppendGap, wire.KindRing, wire.KindReconcileAck, wire.KindEpochAck,
 		wire.KindJoinState, wire.KindJoinStarted, wire.KindJoinDone:
 		c = s.inbound[to.place]
 	default:
@@ -210,4 +210,5 @@ var kindNames = map[wire.Kind]string{
 	wire.KindReconcile: "reconcile", wire.KindReconcileAck: "reconcile-ack", wire.KindEpochQuery: "epoch-query",
 	wire.KindEpochAck: "epoch-ack", wire.KindJoinHello: "join-hello", wire.KindJoinState: "join-state",
 	wire.KindJoinStart: "join-start", wire.KindJoinStarted: "join-started", wire.KindJoinEnd: "join-end", wire.KindJoinDone: "join-done",
+	wire.KindAppendQuery: "append-query", wire.KindAppendGap: "append-gap",
 }

@@ -29,7 +29,7 @@ func AppendMessage(dst []byte, m *Message) []byte {
 		} else if m.Effect == EffectFlush {
 			dst = appendFlush(dst, m.Flush)
 		}
-	case KindAppendAck, KindJoinEnd, KindJoinStarted, KindJoinDone:
+	case KindAppendAck, KindAppendQuery, KindAppendGap, KindJoinEnd, KindJoinStarted, KindJoinDone:
 		dst = binary.AppendUvarint(dst, m.JoinID)
 	case KindActivate, KindEpochQuery:
 		dst = clustermap.AppendPartition(dst, &m.Config)
@@ -80,7 +80,7 @@ func DecodeMessage(k Kind, b []byte, m *Message) error {
 		default:
 			d.fail("effect")
 		}
-	case KindAppendAck, KindJoinEnd, KindJoinStarted, KindJoinDone:
+	case KindAppendAck, KindAppendQuery, KindAppendGap, KindJoinEnd, KindJoinStarted, KindJoinDone:
 		m.JoinID = d.uvarint()
 	case KindActivate, KindEpochQuery:
 		m.Config = d.partition()

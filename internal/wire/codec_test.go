@@ -83,7 +83,7 @@ func (m maker) sessions() (list []Session) {
 func (m maker) message(k Kind) Message {
 	out := Message{Kind: k, Partition: uint16(m.Uint32()), Epoch: m.Uint32(), Version: m.Uint64()}
 	switch k {
-	case KindAppend, KindAppendAck, KindJoinHello, KindJoinState, KindJoinStart, KindJoinStarted, KindJoinEnd, KindJoinDone:
+	case KindAppend, KindAppendAck, KindAppendQuery, KindAppendGap, KindJoinHello, KindJoinState, KindJoinStart, KindJoinStarted, KindJoinEnd, KindJoinDone:
 		out.JoinID = m.Uint64() >> m.IntN(64)
 	}
 	switch k {

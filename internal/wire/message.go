@@ -53,6 +53,8 @@ const (
 	KindJoinStarted  // the joiner has stored that its join is unfinished
 	KindJoinEnd      // R6: the snapshot is all sent
 	KindJoinDone     // R6: everything is stored
+	KindAppendQuery  // R1: primary to others: is everything up to Version there?
+	KindAppendGap    // R1: no, only what is up to Version
 	kindEnd
 )
 
@@ -199,7 +201,8 @@ type Message struct {
 	// JoinID ties everything of one join together: 0 when it is not about a
 	// joiner (Append*, Join*).
 	JoinID uint64
-	// Version: Append: the operation's. Acks: the last stored. Activate, EpochQuery,
+	// Version: Append: the operation's. Acks: the last stored. AppendQuery: the last
+	// sent. AppendGap: the last taken. Activate, EpochQuery,
 	// Ring, Reconcile, JoinState, JoinStart: position. JoinEnd: what the snapshot may contain up to.
 	Version uint64
 	// Prev is the version of the operation before (Append).
