@@ -131,6 +131,9 @@ type Report struct {
 	// StepDown: partitions that this server cannot serve (disk error, disk
 	// full): an accusation of oneself (R9).
 	StepDown []PartitionEpoch
+	// Hangs: this server's disk does not answer; all its roles are for others who
+	// can (R9). It is repeated while it lasts, twice a second or more often.
+	Hangs bool
 	// Copying progress for status: partitions still to be filled from here, and bytes sent so far.
 	CopiesLeft int
 	CopyBytes  uint64

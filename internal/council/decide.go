@@ -48,7 +48,7 @@ func (t *turn) atRest(i uint16, p *Partition) bool {
 		return false
 	}
 	for _, id := range p.Replicas {
-		if !t.live(id) {
+		if !t.live(id) || t.hangs(id) {
 			return false
 		}
 	}
@@ -121,7 +121,7 @@ func (t *turn) resume(i uint16, p Partition) (Partition, bool) {
 func (t *turn) mayRejoin(p Partition, id ID) bool {
 	st := t.about[id]
 	return st != nil && st.alive && st.srv.State == clustermap.Active && (!st.restarted || st.raised) &&
-		slices.Contains(p.Assigned, id) && t.now >= st.mem.notBefore
+		slices.Contains(p.Assigned, id) && t.now >= st.mem.notBefore && !st.hangs
 }
 
 // joiners are p's joiners that go on, and those of them that restarted and begin
@@ -168,10 +168,10 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 	if q := t.c.asked.accused[i]; t.asksNow(q, p, primary) {
 		accused = filter(q.ids, func(id ID) bool { return id != primary })
 	}
-	quits := t.quitting(i, p)
+	asking, quits := t.quitting(i, p)
 	struck := filter(p.Replicas[1:], func(id ID) bool { return slices.Contains(accused, id) })
 	accusesAll := len(struck) >= 2 && clustermap.Subset(others, struck)
-	if heirs := filter(others, func(id ID) bool { return !slices.Contains(quits, id) }); len(heirs) > 0 &&
+	if heirs := filter(others, func(id ID) bool { return !slices.Contains(asking, id) }); len(heirs) > 0 &&
 		(accusesAll || slices.Contains(quits, primary)) {
 		t.joinFailed(primary)
 		if accusesAll && slices.Contains(p.Assigned, primary) {
@@ -191,7 +191,7 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 		}
 		replicas, joining, k = filter(replicas, keepIt), filter(joining, keepIt), keep
 	}
-	if clustermap.Subset(live, quits) {
+	if clustermap.Subset(live, asking) {
 		quits = nil // nobody can do better: all stay, and what they hold stays in as many copies
 	}
 	// R3: a role ends with its incarnation; a backup that quits goes too. R4:
@@ -250,13 +250,21 @@ func (t *turn) asksNow(q request, p Partition, primary ID) bool {
 	return q.from == primary && q.epoch == p.Epoch && q.incarnation == t.about[primary].srv.Incarnation
 }
 
-// quitting are the members that accuse themselves (R9: a disk error).
-func (t *turn) quitting(i uint16, p Partition) []ID {
-	var out []ID
+// quitting are the members that accuse themselves (R9: a disk error). Those of
+// quits go now; the others are waited for, and are nobody's heirs.
+func (t *turn) quitting(i uint16, p Partition) (asking, quits []ID) {
 	for _, q := range t.c.asked.stepDown[i] {
 		if st := t.about[q.from]; st != nil && q.epoch == p.Epoch && q.incarnation == st.srv.Incarnation {
-			out = append(out, q.from)
+			asking, quits = append(asking, q.from), append(quits, q.from)
 		}
 	}
-	return out
+	for _, id := range slices.Concat(p.Replicas, p.Joining) {
+		if t.hangs(id) {
+			asking = append(asking, id)
+			if t.about[id].quits {
+				quits = append(quits, id)
+			}
+		}
+	}
+	return asking, quits
 }

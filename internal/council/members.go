@@ -36,6 +36,10 @@ type member struct {
 	failedAt  int64
 	notBefore int64
 
+	// hangsSince is when it first said that its disk hangs, hangsAt when last; 0: it
+	// does not say so.
+	hangsSince, hangsAt int64
+
 	copiesLeft int
 }
 
@@ -47,6 +51,11 @@ type refusal struct {
 }
 
 const (
+	// hangsKept is how long a server that says that its disk hangs is believed.
+	hangsKept = 2000
+	// hangsGrace is how long such a server keeps its roles: where all disks hang at
+	// once, the others say so by then, and nobody goes.
+	hangsGrace     = 300
 	refusalShown   = 10_000 // how long a refused server is shown
 	lostKept       = 60_000 // how long a server that is not attached and gone is remembered
 	failuresForgot = 60_000 // after so long without a failure the next rejoin is at once again
@@ -191,6 +200,20 @@ func (c *Council) away(now int64, id ID) bool {
 
 // ids are all members, in order.
 func (c *Council) ids() []ID { return slices.Sorted(maps.Keys(c.members)) }
+
+// says notes what a report says of the server's disk.
+func (s *member) says(now int64, hangs bool) {
+	switch {
+	case !hangs:
+		s.hangsSince, s.hangsAt = 0, 0
+	case !s.hangs(now):
+		s.hangsSince, s.hangsAt = now, now
+	default:
+		s.hangsAt = now
+	}
+}
+
+func (s *member) hangs(now int64) bool { return s.hangsAt != 0 && now-s.hangsAt < hangsKept }
 
 // prune says who was lost and forgets servers that are gone and not attached.
 func (c *Council) prune(now int64) {

@@ -41,6 +41,7 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 	}
 	c.Heard(now, from)
 	s.copiesLeft = r.CopiesLeft
+	s.says(now, r.Hangs)
 	of := func(pe control.PartitionEpoch, takenAnyway planted.Bug) (request, bool) {
 		if int(pe.P) >= len(c.m.Partitions) {
 			return request{}, false

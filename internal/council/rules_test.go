@@ -70,6 +70,13 @@ func (s *scene) pass(d int64, except ...ID) {
 	}
 }
 
+// hang has servers say that their disks do.
+func (s *scene) hang(ids ...ID) {
+	for _, id := range ids {
+		s.c.Report(s.now, id, control.Report{Incarnation: 1, Hangs: true})
+	}
+}
+
 func all(epoch uint32) []control.PartitionEpoch {
 	var out []control.PartitionEpoch
 	for i := range uint16(8) {
@@ -163,6 +170,53 @@ func TestRules(t *testing.T) {
 		}, func(p Partition) bool {
 			return same(p.Replicas, []ID{1, 2}) && p.Active && p.Epoch == 6 && len(p.Joining) == 0
 		}},
+		{"R9: a primary whose disk hangs is replaced by one whose disk works", active(1, 2, 3), func(s *scene) {
+			s.hang(1, 2)
+			s.next()
+			s.pass(hangsGrace)
+		}, func(p Partition) bool { return p.Replicas[0] == 3 && p.Epoch == 6 && len(p.Joining) == 0 }},
+		{"R9: a backup whose disk hangs is dropped", active(1, 2, 3), func(s *scene) {
+			s.hang(2)
+			s.pass(hangsGrace)
+		}, func(p Partition) bool { return same(p.Replicas, []ID{1, 3}) && len(p.Joining) == 0 }},
+		{"R9: and comes back when it has not said so for a while", active(1, 2, 3), func(s *scene) {
+			s.hang(2)
+			s.pass(hangsGrace)
+			p := s.next()
+			s.c.Report(s.now, 1, control.Report{Incarnation: 1, Activated: all(p.Epoch)})
+			for range 3 {
+				s.next()
+				s.pass(1000)
+				s.hang(2)
+				if p := s.next(); len(p.Joining) > 0 {
+					s.t.Fatal("it joins while its disk hangs")
+				}
+			}
+			s.pass(hangsKept)
+		}, func(p Partition) bool { return same(p.Joining, []ID{2}) }},
+		{"R9: it goes at once when it says that all is well", active(1, 3), func(s *scene) {
+			s.hang(2)
+			s.next()
+			s.c.Report(s.now, 2, control.Report{Incarnation: 1})
+		}, func(p Partition) bool { return same(p.Joining, []ID{2}) }},
+		{"R9: nobody goes when all disks hang", active(1, 2, 3), func(s *scene) {
+			for _, id := range []ID{2, 1, 3} {
+				s.hang(id)
+				s.next()
+				s.pass(hangsGrace / 3)
+			}
+			s.next()
+			s.pass(hangsGrace)
+		}, func(p Partition) bool { return p.Epoch == 5 && p.Active }},
+		{"R9: a primary that accuses those whose disks hang stays", active(1, 2, 3), func(s *scene) {
+			s.hang(2, 3)
+			s.c.Report(s.now, 1, control.Report{Incarnation: 1, Accuse: []control.Accusation{{Accused: []ID{2, 3}, Partitions: all(5)}}})
+		}, func(p Partition) bool { return same(p.Replicas, []ID{1}) && p.Active && len(p.Joining) == 0 }},
+		{"R9: a joiner whose disk hangs ends its join", func() Partition { p := active(1, 2); p.Joining = []ID{3}; return p }(), func(s *scene) {
+			s.hang(3)
+			s.pass(hangsGrace)
+			s.next()
+		}, func(p Partition) bool { return same(p.Replicas, []ID{1, 2}) && p.Active && len(p.Joining) == 0 }},
 		{"R9: but never the last one", active(1), func(s *scene) {
 			s.c.Report(s.now, 1, control.Report{Incarnation: 1, StepDown: all(5)})
 		}, func(p Partition) bool { return same(p.Replicas, []ID{1}) }},

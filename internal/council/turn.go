@@ -38,6 +38,8 @@ type standing struct {
 	raised bool
 	// live: may have a role: alive, active, in the map's incarnation.
 	live bool
+	// hangs: its disk does; quits: it has said so for long enough to act on it.
+	hangs, quits bool
 	// lost: its roles are over or must be ended. A server that was not heard
 	// since the election yet is neither live nor lost.
 	lost bool
@@ -71,6 +73,8 @@ func (t *turn) judge(id ID) {
 	st.restarted = st.alive && st.mem.reg.Incarnation > st.srv.Incarnation
 	active := st.srv.State == clustermap.Active
 	st.live = st.alive && active && !st.restarted
+	st.hangs = st.live && st.mem.hangs(t.now)
+	st.quits = st.hangs && t.now-st.mem.hangsSince >= hangsGrace
 	st.lost = st.restarted || !active || t.c.dead(t.now, id)
 }
 
@@ -103,6 +107,11 @@ func (t *turn) live(id ID) bool {
 func (t *turn) lost(id ID) bool {
 	st := t.about[id]
 	return st == nil || st.lost
+}
+
+func (t *turn) hangs(id ID) bool {
+	st := t.about[id]
+	return st != nil && st.hangs
 }
 
 func (t *turn) raised(id ID) bool {

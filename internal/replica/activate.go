@@ -68,7 +68,7 @@ func (r *Replica) stepRing(p *peer, m *wire.Message, fx *Effects) {
 		r.reconcile(p, nil, sessions, fx)
 		return
 	}
-	p.reading = true
+	p.reading, p.waiting = true, 0
 	fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Peer: p.id, Keys: keys, sessions: sessions, gen: r.gen})
 }
 
@@ -141,6 +141,7 @@ func (r *Replica) reconcileRead(rd *Read, items []*item.Item, err error, fx *Eff
 }
 
 func (r *Replica) reconcile(p *peer, values []wire.Value, sessions []uint64, fx *Effects) {
+	p.waiting = r.node.Awake()
 	if len(sessions) > 0 && planted.Is(planted.SessionsNotMended) {
 		sessions = nil
 	}

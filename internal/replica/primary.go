@@ -83,7 +83,9 @@ type peer struct {
 	reading bool   // values for its Reconcile are being read
 	acked   uint64 // sequence number of the last operation it has stored
 	asked   int64  // when Activate or JoinHello was sent last
-	// waiting is since when an answer has been outstanding; 0: none is.
+	// waiting is since when it has owed an answer: its ring, or that it has stored
+	// what this server itself has stored. 0: it owes none. Who has not stored an
+	// operation does not wait for others, and has no right to accuse them.
 	waiting int64
 	counted bool
 	join    outgoing
@@ -114,7 +116,7 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	q.since, q.reported, q.restarted = now, 0, v.LastPrimaryRestarted
 	q.waitUntil = r.node.Leases.GrantedUntil(r.cfg.LastPrimary)
 	for _, id := range r.cfg.Replicas[1:] {
-		q.peers = append(q.peers, &peer{id: id, waiting: now})
+		q.peers = append(q.peers, &peer{id: id})
 	}
 	for _, id := range r.cfg.Joining {
 		q.peers = append(q.peers, &peer{id: id, joining: true, join: outgoing{incarnation: r.node.incarnationOf(id)}})
@@ -187,9 +189,6 @@ func (r *Replica) order(e entry, req *wire.Request, res *item.Result, fx *Effect
 	for _, p := range q.peers {
 		if p.joining && !p.join.live {
 			continue
-		}
-		if p.waiting == 0 {
-			p.waiting = r.node.Awake()
 		}
 		r.sendEntry(p, &e, fx)
 	}
@@ -269,11 +268,21 @@ func (r *Replica) leased() bool {
 	return true
 }
 
+// awaitStored begins to wait for a member that has not stored what this server has.
+func (r *Replica) awaitStored(p *peer) {
+	if p.waiting == 0 && (p.agreed || p.join.live) && p.acked < seqOf(r.persisted) {
+		p.waiting = r.node.Awake()
+	}
+}
+
 // afterOwnWrites goes on with whatever waited for this server's own store.
 func (r *Replica) afterOwnWrites(fx *Effects) {
 	if !r.pri.ready && r.allStored() {
 		r.askRings(fx)
 		r.tryReady(fx)
+	}
+	for _, p := range r.pri.peers {
+		r.awaitStored(p)
 	}
 	r.startCopies(fx)
 	r.tryActivate(fx)
@@ -290,9 +299,7 @@ func (r *Replica) stepAppendAck(p *peer, m *wire.Message, fx *Effects) {
 	}
 	p.acked = seq
 	p.waiting = 0
-	if seq < seqOf(r.last) {
-		p.waiting = r.node.Awake()
-	}
+	r.awaitStored(p)
 	r.tryCount(p, fx)
 	r.tryCommit(fx)
 }

@@ -40,6 +40,11 @@ type committer struct {
 	timing, due bool
 	// full is since when the disk has had no room; zero: it has.
 	full time.Time
+	// watch looks at how long commits take; hangs is what it said last, hungAt when
+	// they began to hang.
+	watch  replica.Commits
+	hangs  bool
+	hungAt int64
 }
 
 // filled is a batch to which nothing is added any more.
@@ -114,7 +119,7 @@ func (c *committer) start() {
 		f := c.filled[0]
 		c.filled = append(c.filled[:0], c.filled[1:]...)
 		c.filledBytes -= f.batch.Bytes()
-		c.busy = true
+		c.began()
 		c.spare, c.inRefs, c.inAfter = f.batch, f.refs, f.after
 		c.jobs <- f.batch
 		return
@@ -131,12 +136,17 @@ func (c *committer) start() {
 	if c.held() {
 		return
 	}
-	c.busy = true
+	c.began()
 	job := c.batch
 	c.batch, c.spare = c.spare, job
 	c.refs, c.inRefs = c.inRefs[:0], c.refs
 	c.after, c.inAfter = c.inAfter[:0], c.after
 	c.jobs <- job // has room: one job at a time
+}
+
+func (c *committer) began() {
+	c.busy = true
+	c.watch.Began(c.n.rn.Awake())
 }
 
 // run commits until jobs is closed.
@@ -163,6 +173,8 @@ func (c *committer) run() {
 }
 
 func (c *committer) diskFull() {
+	c.n.touchClock()
+	c.watch.Began(c.n.rn.Awake())
 	if c.full.IsZero() {
 		c.full = time.Now()
 		c.n.log.Error("disk full: this server takes no writes and gives its partitions to others until there is space", "store", c.n.store.Path())
@@ -188,6 +200,7 @@ func (c *committer) done(err error) {
 	c.spare.Reset()
 	c.busy = false
 	n.touchClock()
+	c.watch.Ended(n.rn.Awake())
 	for i := range c.inRefs {
 		r := &c.inRefs[i]
 		r.r.Persisted(r.ticket, &n.fx)
@@ -216,3 +229,20 @@ func (c *committer) isFull() bool { return !c.full.IsZero() }
 // alone tells whether the disk has been full for so long that nobody with space
 // can have been there to take over what this server still leads.
 func (c *committer) alone() bool { return c.isFull() && time.Since(c.full) >= diskFullAlone }
+
+// look notices that commits hang, or that they are quick again. Called on every tick.
+func (c *committer) look() {
+	now := c.n.rn.Awake()
+	hangs := c.watch.Hang(now)
+	if hangs == c.hangs {
+		return
+	}
+	c.hangs = hangs
+	if hangs {
+		c.hungAt = now
+		c.n.log.Error("the disk does not answer: this server gives its partitions to others, if their disks do; look at the disk",
+			"store", c.n.store.Path(), "for", replica.HangLimit)
+	} else {
+		c.n.log.Warn("the disk answers again", "store", c.n.store.Path(), "after", time.Duration(now-c.hungAt).Round(time.Millisecond))
+	}
+}

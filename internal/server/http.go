@@ -263,8 +263,13 @@ func (n *node) serveHealth(w http.ResponseWriter, req *http.Request) {
 		httpError(w, http.StatusServiceUnavailable, "%v", err)
 		return
 	}
-	if err := n.onLoop(req.Context(), func() {}); err != nil {
+	hangs := false
+	if err := n.onLoop(req.Context(), func() { hangs = n.commit.hangs }); err != nil {
 		httpError(w, http.StatusServiceUnavailable, "%v", err)
+		return
+	}
+	if hangs {
+		httpError(w, http.StatusServiceUnavailable, "the disk does not answer: a commit hangs, or did a moment ago")
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})

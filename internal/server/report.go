@@ -18,6 +18,7 @@ type reporter struct {
 	copiesLeft int
 	copyBytes  uint64
 	stepDownAt int64
+	hung       bool // the managers were told last that the disk hangs
 	// unreadable are partitions that a read failed of in this turn; unreadableAt is
 	// when the log said so last.
 	unreadable   []uint16
@@ -27,7 +28,7 @@ type reporter struct {
 }
 
 const (
-	// stepDownEvery is how often a server without space says so, in ns.
+	// stepDownEvery is how often a server without space, or whose disk hangs, says so, in ns.
 	stepDownEvery = int64(500e6)
 	// unreadableEvery is how often the log tells of reads that failed, in ns.
 	unreadableEvery = int64(1e9)
@@ -36,18 +37,22 @@ const (
 func (rp *reporter) collect(n *node) {
 	fx := &n.fx
 	inSync := rp.inSync(n)
-	full := n.commit.isFull() && n.rn.Now-rp.stepDownAt > stepDownEvery
-	if len(fx.Activated) == 0 && len(inSync) == 0 && len(fx.Accuse) == 0 && !full && len(rp.unreadable) == 0 {
+	ill := (n.commit.isFull() || n.commit.hangs) && n.rn.Now-rp.stepDownAt > stepDownEvery
+	if len(fx.Activated) == 0 && len(inSync) == 0 && len(fx.Accuse) == 0 && !ill && len(rp.unreadable) == 0 &&
+		n.commit.hangs == rp.hung {
 		return
 	}
-	r := &control.Report{Incarnation: n.incarnation}
+	rp.hung = n.commit.hangs
+	r := &control.Report{Incarnation: n.incarnation, Hangs: n.commit.hangs}
 	r.Activated = append(r.Activated, fx.Activated...)
 	r.InSync = inSync
 	r.Accuse = group(fx.Accuse)
 	clear(fx.Accuse)
 	fx.Activated, fx.Accuse = fx.Activated[:0], fx.Accuse[:0]
-	if full {
+	if ill {
 		rp.stepDownAt = n.rn.Now
+	}
+	if ill && n.commit.isFull() {
 		// Where it is a backup or joins, too: there it holds up every write.
 		for _, x := range n.replicas {
 			if c := x.Config(); clustermap.Contains(c.Replicas, n.self) || clustermap.Contains(c.Joining, n.self) {

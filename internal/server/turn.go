@@ -175,6 +175,7 @@ func (n *node) lookAtLeasing() {
 // tick is called every tickInterval.
 func (n *node) tick() {
 	n.touchClock()
+	n.commit.look()
 	n.held = 0
 	for _, r := range n.replicas {
 		if r.IsPrimary() {

@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
@@ -196,5 +198,50 @@ func TestBatchIsCutWhileTheDiskIsSlow(t *testing.T) {
 		if _, found, err := g.store.Get(0, fmt.Append(nil, "k", i), nil); !found || err != nil {
 			t.Fatalf("k%d: %v, %v", i, found, err)
 		}
+	}
+}
+
+// R9: a server whose disk hangs without an error says so, until commits have been
+// quick again for a while; one that stood still itself does not.
+func TestDiskThatHangsIsReported(t *testing.T) {
+	g := newGlue(t)
+	said := 0
+	g.report.send = func(r *control.Report) {
+		if r.Hangs {
+			said++
+		}
+	}
+	pass := func(d time.Duration) int {
+		said = 0
+		for ; d > 0; d -= tickInterval {
+			g.time += int64(tickInterval)
+			g.tick()
+			g.endTurn()
+		}
+		return said
+	}
+	var a answers
+	g.ask(&a, item.OpSet, "k", "v")
+	g.endTurn() // its commit is under way
+	if n := pass(2 * time.Second); n > 0 {
+		t.Error("said of a commit of two seconds")
+	}
+	g.time += int64(time.Minute) // this process was stopped
+	if n := pass(300 * time.Millisecond); n > 0 {
+		t.Error("said by a server that stood still")
+	}
+	pass(500 * time.Millisecond)
+	if n := pass(10 * time.Second); n < 15 {
+		t.Errorf("said %d times in ten seconds", n)
+	}
+	b := <-g.commit.jobs
+	g.commit.done(g.store.Commit(b))
+	g.endTurn()
+	if n := pass(2 * time.Second); n == 0 {
+		t.Error("not said any more as soon as one commit went through")
+	}
+	pass(1200 * time.Millisecond)
+	if n := pass(5 * time.Second); n > 0 || g.commit.hangs {
+		t.Errorf("said %d times of a disk that works", n)
 	}
 }

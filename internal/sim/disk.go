@@ -191,6 +191,7 @@ func (s *Server) commit() {
 		b.changes[n-1].ends = true
 	}
 	d.writing, d.filling = b, &batch{}
+	s.commits.Began(s.node.Awake())
 	s.write(b)
 }
 
@@ -232,6 +233,7 @@ func (s *Server) stored(b *batch) {
 	s.checkSpace()
 	s.disk.writing = nil
 	s.turn(func() {
+		s.commits.Ended(s.node.Awake())
 		for _, r := range b.refs {
 			r.r.Persisted(r.ticket, &s.fx)
 		}
@@ -248,6 +250,8 @@ const (
 )
 
 func (s *Server) noteFull() {
+	s.touchClock()
+	s.commits.Began(s.node.Awake())
 	if s.fullSince == 0 {
 		s.fullSince = s.w.now
 		s.w.stats["stores full"]++
@@ -267,9 +271,22 @@ func (s *Server) isFull() bool { return s.fullSince != 0 }
 
 func (s *Server) isFullAlone() bool { return s.isFull() && s.w.now-s.fullSince >= diskFullAlone }
 
+// lookAtCommits notices that the disk hangs, or works again.
+func (s *Server) lookAtCommits() {
+	hangs := s.commits.Hang(s.node.Awake())
+	if hangs && !s.hangs {
+		s.w.stats["stores hung"]++
+	}
+	if hangs != s.hangs {
+		s.w.tracef("%s: its disk hangs: %v", s.name, hangs)
+	}
+	s.hangs = hangs
+}
+
 // stepDown is what a server gives to others (R9): where it has no space, unless it
-// said so a moment ago, and where it cannot read.
-func (s *Server) stepDown() (list []control.PartitionEpoch) {
+// said so a moment ago, and where it cannot read. ill: it has to say that it has
+// no space or that its disk hangs.
+func (s *Server) stepDown() (list []control.PartitionEpoch, ill bool) {
 	if s.disk.writing == nil {
 		s.checkSpace()
 	}
@@ -279,16 +296,19 @@ func (s *Server) stepDown() (list []control.PartitionEpoch) {
 		}
 	}
 	s.unreadable = nil
-	if !s.isFull() || s.w.now-s.stepDownAt <= stepDownEvery {
-		return list
+	if !s.isFull() && !s.hangs || s.w.now-s.stepDownAt <= stepDownEvery {
+		return list, false
 	}
 	s.stepDownAt = s.w.now
+	if !s.isFull() {
+		return list, true
+	}
 	for _, r := range s.replicas {
 		if c := r.Config(); clustermap.Contains(c.Replicas, s.id) || clustermap.Contains(c.Joining, s.id) {
 			list = append(list, control.PartitionEpoch{P: r.Part(), E: c.Epoch})
 		}
 	}
-	return list
+	return list, true
 }
 
 // read answers a Read: the state is looked at some time after it was asked for,

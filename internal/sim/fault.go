@@ -189,7 +189,7 @@ func (f *fault) slowDisk() {
 }
 
 func (f *fault) stallDisk() {
-	s, d := f.server(), f.often(500*millisecond, 2*second, 8*second, 0.5)
+	s, d := f.server(), f.often(500*millisecond, 2*second, 8*second, 0.7)
 	f.did("of %s for %v", s, time.Duration(d))
 	s.disk.stalledUntil = f.w.now + d
 	f.w.after(d, func() { s.disk.move(f.w) })

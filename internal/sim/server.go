@@ -59,6 +59,10 @@ type Server struct {
 	// fullSince is when its disk was first found full, stepDownAt when the
 	// managers were last told; 0: it is not.
 	fullSince, stepDownAt int64
+	// commits watches for a disk that hangs; hangs: it does.
+	commits replica.Commits
+	hangs   bool
+	hung    bool // the managers were told last that it hangs
 	// unreadable are partitions of which something could not be read.
 	unreadable []uint16
 }
@@ -110,6 +114,7 @@ func (s *Server) start() {
 	s.replicas, s.cmap, s.member = nil, nil, false
 	s.turning, s.granted, s.fullSince, s.stepDownAt = false, false, 0, 0
 	s.unreadable = nil
+	s.commits, s.hangs, s.hung = replica.Commits{}, false, false
 	s.peers, s.inbound = map[int]*peer{}, map[int]*conn{}
 	s.joins, s.waiting, s.leasing = map[replica.JoinWanted]struct{}{}, nil, nil
 	s.node = &replica.Node{Self: s.id, Now: s.clock(), Leases: replica.NewLeases(s.clock()), Values: s.cache}
@@ -188,7 +193,7 @@ func (s *Server) endTurn() {
 	for _, c := range fx.Copies {
 		s.startCopy(c)
 	}
-	if down := s.stepDown(); len(fx.Activated)+len(fx.InSync)+len(fx.Accuse)+len(down) > 0 {
+	if down, ill := s.stepDown(); ill || s.hangs != s.hung || len(fx.Activated)+len(fx.InSync)+len(fx.Accuse)+len(down) > 0 {
 		s.report(down)
 	}
 	*fx = replica.Effects{}
@@ -232,7 +237,8 @@ func (s *Server) scheduleJoins() {
 
 // report tells the manager what the partitions have to say.
 func (s *Server) report(down []control.PartitionEpoch) {
-	r := control.Report{Incarnation: s.disk.incarnation, Activated: s.fx.Activated, InSync: s.fx.InSync, StepDown: down}
+	r := control.Report{Incarnation: s.disk.incarnation, Activated: s.fx.Activated, InSync: s.fx.InSync, StepDown: down, Hangs: s.hangs}
+	s.hung = s.hangs
 	s.w.stats["accusations"] += len(s.fx.Accuse)
 	for _, in := range s.fx.InSync {
 		if s.w.ambush != nil {
@@ -248,6 +254,7 @@ func (s *Server) report(down []control.PartitionEpoch) {
 
 func (s *Server) tick() {
 	s.turn(func() {
+		s.lookAtCommits()
 		for _, r := range s.replicas {
 			if r.IsPrimary() {
 				r.Tick(&s.fx)

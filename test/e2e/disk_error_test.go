@@ -48,6 +48,40 @@ func TestDiskDies(t *testing.T) {
 	c.CheckCopies()
 }
 
+// TestDiskHangs: the disk of one of three servers answers no more, without an
+// error. The others take over what it leads; when the disk works again it goes on
+// by itself.
+func TestDiskHangs(t *testing.T) {
+	t.Parallel()
+	opt := options(3)
+	opt.Dir = t.TempDir()
+	d := newDisk(t, filepath.Join(home(t, opt), "kumodb2"), 256)
+	c := harness.Start(t, opt)
+	p := c.Servers[1]
+	l := fill(t, c, 5000)
+	release := d.hang()
+	l.Mark("the disk of %s hangs", p.Name)
+	l.Run(8 * time.Second)
+	if n := harness.Node(c.Status(), p); n == nil || n.State == "fault" || n.Replicas > 0 {
+		t.Errorf("the server whose disk hangs: %+v", n)
+	}
+	if health := httpGet(t, p.Addr, "/healthz"); !strings.Contains(health, "disk") {
+		t.Errorf("/healthz: %q", health)
+	}
+	usable := everyPartition(t, c, l)
+	release()
+	l.Mark("it works again")
+	ready := c.WaitReady(60 * time.Second)
+	l.Mark("ready after %v", ready.Round(time.Millisecond))
+	l.Run(time.Second)
+	finish(t, l, 0, stallBar)
+	c.CheckCopies()
+	t.Logf("while it hung every partition answered within %v; ready %v after it worked again", usable.Round(time.Millisecond), ready.Round(time.Millisecond))
+	if !strings.Contains(p.Log(), "the disk does not answer") || !strings.Contains(p.Log(), "the disk answers again") {
+		t.Errorf("its log: %s", p.Tail(10))
+	}
+}
+
 // TestUnreadableTable: tables of a server are damaged. A read of what they held
 // is never a miss: with other servers it is theirs to answer, alone it is an error.
 func TestUnreadableTable(t *testing.T) {

@@ -93,6 +93,8 @@ func (d *disk) unmount() {
 const (
 	ext4Shutdown     = 0x8004587d // EXT4_IOC_SHUTDOWN
 	shutdownNoFlush  = 2          // EXT4_GOING_FLAGS_NOLOGFLUSH
+	fiFreeze         = 0xc0045877 // FIFREEZE
+	fiThaw           = 0xc0045878 // FITHAW
 	otherBoot        = `"boot": "another boot of this machine"`
 	uncertainMessage = "the machine went down without a clean stop and without --fsync"
 )
@@ -110,6 +112,26 @@ func (d *disk) cut() {
 	if err := unix.IoctlSetPointerInt(int(f.Fd()), ext4Shutdown, shutdownNoFlush); err != nil {
 		d.t.Skipf("%s: not run: this kernel cannot shut an ext4 down: %v", d.t.Name(), err)
 	}
+}
+
+// hang has every write to the file system wait, without an error, until release.
+func (d *disk) hang() (release func()) {
+	d.t.Helper()
+	f, err := os.Open(d.dir)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := unix.IoctlSetInt(int(f.Fd()), fiFreeze, 0); err != nil {
+		d.t.Skipf("%s: not run: this kernel cannot freeze an ext4: %v", d.t.Name(), err)
+	}
+	release = sync.OnceFunc(func() {
+		defer f.Close()
+		if err := unix.IoctlSetInt(int(f.Fd()), fiThaw, 0); err != nil {
+			d.t.Error(err)
+		}
+	})
+	d.t.Cleanup(release) // before servers are killed: a write that waits cannot be
+	return release
 }
 
 // back is the machine started again: the journal is replayed, and the kernel has
