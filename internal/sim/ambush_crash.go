@@ -79,7 +79,8 @@ func (f *fault) cutReports(i int, epoch uint32, old *Server, until int64) {
 		d += 700 * millisecond // nobody is to join before that; who does is caught at it
 	}
 	f.press(i, d)
-	f.cutFor(d, func(set func(a, b int)) {
+	// Still when it ends: what it reports a moment before would be recorded a moment after.
+	f.cutFor(d+50*millisecond, func(set func(a, b int)) {
 		for _, m := range w.managers {
 			set(s.place, m.place)
 		}
