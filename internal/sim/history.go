@@ -138,7 +138,7 @@ func (h *history) check(timeout time.Duration) {
 				ops = append(ops, f.op)
 			}
 		}
-		switch porcupine.CheckOperationsTimeout(m, ops, timeout) {
+		switch porcupine.CheckOperationsTimeout(m, thin(ops), timeout) {
 		case porcupine.Illegal:
 			h.w.fail(linearizable, "key %s is not linearizable: %s", k, h.explain(m, ops, timeout))
 		case porcupine.Unknown:
