@@ -119,9 +119,9 @@ func (h *Hosts) Link(i int, state string) error {
 func (h *Hosts) Deaf(from string, to []int, on bool) error {
 	var batch strings.Builder
 	for _, i := range to {
-		if on {
-			fmt.Fprintf(&batch, "neigh replace %s lladdr 02:de:ad:00:00:01 nud permanent dev eth0\n", h.Addr(i))
-		} else {
+		// Before it is taken away too: another cut of the same way may have ended, and with it the entry.
+		fmt.Fprintf(&batch, "neigh replace %s lladdr 02:de:ad:00:00:01 nud permanent dev eth0\n", h.Addr(i))
+		if !on {
 			fmt.Fprintf(&batch, "neigh del %s dev eth0\n", h.Addr(i))
 		}
 	}
