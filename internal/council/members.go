@@ -237,8 +237,13 @@ func (c *Council) prune(now int64) {
 	}
 }
 
-// failed counts a rejoin that failed: the next waits (§5).
+// failed counts a rejoin that failed: the next waits (§5). What fails during that
+// wait does not count again: it is the same trouble, told by another primary or
+// of another partition.
 func (s *member) failed(now int64) {
+	if now < s.notBefore {
+		return
+	}
 	if now-s.failedAt > failuresForgot {
 		s.failures = 0
 	}

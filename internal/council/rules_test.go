@@ -398,3 +398,32 @@ func TestRegistrationChecks(t *testing.T) {
 		t.Errorf("a blank manager: %+v", v)
 	}
 }
+
+// What several primaries say of one server within one trouble is one failed
+// rejoin, not one each: it comes back after a second, not after half a minute.
+func TestOneTroubleIsOneFailedRejoin(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	accuse := func(part uint16) {
+		e := s.m.Partitions[part].Epoch
+		s.c.Report(s.now, 1, control.Report{Incarnation: 1, Accuse: []control.Accusation{{Accused: []ID{3}, Partitions: []control.PartitionEpoch{{P: part, E: e}}}}})
+		s.next()
+	}
+	for part := range uint16(5) {
+		accuse(part)
+		s.pass(100)
+	}
+	s.pass(rejoinFirst)
+	if p := s.next(); !slices.Contains(p.Joining, 3) {
+		t.Fatalf("not joining a second after one trouble: %+v", p)
+	}
+	// It fails again once it has begun: that waits longer.
+	accuse(0)
+	s.pass(rejoinFirst)
+	if p := s.next(); slices.Contains(p.Joining, 3) {
+		t.Fatalf("a join that failed begins again as soon as the first: %+v", p)
+	}
+	s.pass(rejoinFirst)
+	if p := s.next(); !slices.Contains(p.Joining, 3) {
+		t.Fatalf("not joining after two seconds: %+v", p)
+	}
+}

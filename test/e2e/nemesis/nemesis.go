@@ -212,7 +212,13 @@ func (n *nemesis) cycle(at time.Duration) {
 	n.load.Pause()
 	n.load.Quiet()
 	if err == nil && !n.replacing {
-		if _, err := n.c.CompareCopies(); err != nil {
+		// A report that was under way while the fault ended may take a copy away once more.
+		took, short := n.c.PollReady(healing)
+		if short == nil {
+			_, short = n.c.CompareCopies()
+		}
+		cy.healed += took
+		if err := short; err != nil {
 			n.t.Errorf("%8.1fs after %s the copies differ: %v", at.Seconds(), cy.name(), err)
 		}
 	}
