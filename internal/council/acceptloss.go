@@ -108,6 +108,10 @@ func (c *Council) troubles(now int64) (out []control.Trouble) {
 	if !c.leading {
 		return nil
 	}
+	if c.outdated != "" {
+		out = append(out, control.Trouble{Text: c.outdated + "; it decides nothing any more",
+			Do: "start the manager that the other servers follow; where there is none, rebuild the managers with empty state directories: kumoctl ADDR recover"})
+	}
 	for _, g := range c.stuck(now) {
 		out = append(out, control.Trouble{Text: g.text(), Do: "start what is away; or see what it would cost to do without: kumoctl ADDR recover"})
 	}

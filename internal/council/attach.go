@@ -2,6 +2,7 @@ package council
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
@@ -54,6 +55,10 @@ func (c *Council) attach(now int64, q *command, replan bool) (*clustermap.Delta,
 		return nil, false, nil
 	}
 	if c.m.ClusterID == 0 {
+		if r := c.ofACluster(now); r != nil {
+			return nil, false, fmt.Errorf("refused: this manager is blank, and the server %s has the pairs of cluster %s: a new cluster would shut them out; "+
+				"rebuild that cluster's managers with: kumoctl ADDR recover (or stop its servers, to begin another cluster)", r.reg.Addr, r.reg.ClusterID)
+		}
 		d, err := c.create(now, q, nodes)
 		return d, false, err
 	}
@@ -83,6 +88,18 @@ func (c *Council) attach(now int64, q *command, replan bool) (*clustermap.Delta,
 		}
 	}
 	return ed.delta(), false, nil
+}
+
+// ofACluster is a server that was refused lately because it belongs to a
+// cluster and this manager is blank; nil: there is none.
+func (c *Council) ofACluster(now int64) *refusal {
+	var first *refusal
+	for _, r := range c.refused {
+		if r.reg.ClusterID != 0 && now-r.at <= refusalShown && (first == nil || CompareAddr(r.reg.Addr, first.reg.Addr) < 0) {
+			first = &r
+		}
+	}
+	return first
 }
 
 // standsWhere is the dead or fault server of m at addr in whose place a new one stands (§3).

@@ -80,7 +80,7 @@ func (c *Council) run(now int64, q *command) (d *clustermap.Delta, wait bool, er
 	case "attach", "attach-noreplace":
 		return c.attach(now, q, q.req.Command == "attach")
 	case "detach", "remove", "detach-noreplace":
-		d, err = c.detach(now, q, q.req.Command != "detach-noreplace")
+		return c.detach(now, q, q.req.Command != "detach-noreplace")
 	case "recover":
 		return c.recover(now, q)
 	case "replace":

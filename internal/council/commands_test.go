@@ -241,12 +241,19 @@ func TestDetachAfterElection(t *testing.T) {
 	s.c.Lead(s.now, s.m)
 	k := s.command("detach")
 	s.turns()
+	if len(s.answers) != 1 { // attach's
+		t.Fatalf("answered before anybody could be heard: %+v", s.answers)
+	}
+	s.now += 5000
+	s.turns()
 	if r := s.answer(k); !strings.Contains(r.Err, "--accept-loss") {
 		t.Fatalf("%+v", r)
 	}
+	s.c.Lead(s.now, s.m)
+	k = s.command("detach")
+	s.turns()
 	s.join(2, nil)
 	s.join(3, nil)
-	k = s.command("detach")
 	s.turns()
 	if r := s.answer(k); r.Err != "" || s.m.Server(1) != nil {
 		t.Fatalf("%+v %v", r, s.m.Servers)

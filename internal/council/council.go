@@ -98,6 +98,11 @@ type Council struct {
 	outage map[uint16]*outage
 	looked bool // outage was filled in this term
 	verify verification
+	// outdated says which server had a newer map than this manager when the term
+	// began: its state then is an old copy, and what it would decide is about members
+	// of long ago, so it decides nothing more in this term. Empty: none had. (One
+	// that comes later is refused alone: it may follow managers of its own.)
+	outdated string
 
 	lessons []*lesson // what servers knew before a recovery
 	// worn are partitions without a further epoch, which was said.
@@ -166,6 +171,7 @@ func (c *Council) forget() {
 	c.lastDead = map[ID]deadNotice{}
 	c.faultSince = map[ID]int64{}
 	c.inflight, c.looked, c.proposed, c.autoPlan = false, false, nil, false
+	c.outdated = ""
 }
 
 // Lead begins a term with the map as committed. Nobody has been heard in it:
@@ -230,7 +236,13 @@ func (c *Council) Next(now int64) Out {
 	var out Out
 	if c.leading {
 		c.prune(now)
-		if !c.inflight {
+		switch {
+		case c.outdated != "":
+			for _, q := range c.commands {
+				c.fail(q, "refused: "+c.outdated+"; start the manager that the other servers follow, or rebuild the managers with: kumoctl ADDR recover, with empty state directories")
+			}
+			c.commands = nil
+		case !c.inflight:
 			c.auto(now)
 			if c.yield {
 				out.Delta = c.runCommands(now)

@@ -12,7 +12,7 @@ func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
 	if t.atRest(i, &p) {
 		return p, false
 	}
-	if p.Epoch+1 >= clustermap.MaxEpoch {
+	if usedUp(&p) {
 		if !t.c.worn[i] {
 			t.worn = append(t.worn, i)
 		}
@@ -41,6 +41,9 @@ func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
 	}
 	return np, ok
 }
+
+// usedUp: there is no further epoch for p.
+func usedUp(p *Partition) bool { return p.Epoch+1 >= clustermap.MaxEpoch }
 
 // atRest: nothing can be due. It is how most partitions are most of the time.
 func (t *turn) atRest(i uint16, p *Partition) bool {

@@ -8,29 +8,46 @@ import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 )
 
-// lastOf are the partitions whose last replicas are among gone (P5). What
-// remains counts only if it was heard in this term: right after an election
-// nobody knows yet who is there.
+// lastOf are the partitions whose last replicas are among gone (P5): those that
+// have a member there, and no other one that has its role now. Who was not heard
+// in this term does not count as one: right after an election nobody knows yet
+// who is there.
 func (c *Council) lastOf(now int64, gone []ID) []uint16 {
 	var out []uint16
+	t := c.newTurn(now)
 	is := func(id ID) bool { return slices.Contains(gone, id) }
 	for i := range c.m.Partitions {
 		p := &c.m.Partitions[i]
-		last := !slices.ContainsFunc(p.Replicas, func(id ID) bool { return !is(id) && c.alive(now, id) })
-		if len(p.Replicas) == 0 {
-			// Nobody has a role after a recovery, until all that are awaited have come.
-			last = slices.ContainsFunc(p.LastKnown, is) || slices.ContainsFunc(p.Awaited, is)
-		} else if c.outage[uint16(i)] != nil && slices.ContainsFunc(p.LastKnown, is) {
-			last = true // nobody serves it: whoever was in it may be the one that can resume
-		}
-		if last {
+		if slices.ContainsFunc(members(p), is) &&
+			!slices.ContainsFunc(p.Replicas, func(id ID) bool { return !is(id) && t.live(id) }) {
 			out = append(out, uint16(i))
 		}
 	}
 	return out
 }
 
-func (c *Council) detach(now int64, q *command, replan bool) (*clustermap.Delta, error) {
+// members are all that may hold what was acknowledged in p.
+func members(p *Partition) []ID { return union(union(p.Replicas, p.LastKnown), p.Awaited) }
+
+// mayCome: a member of these partitions that is not among gone may be heard, or
+// be taken in, in a moment; what is lost is not known before.
+func (c *Council) mayCome(now int64, gone []ID, parts []uint16) bool {
+	t := c.newTurn(now)
+	for _, i := range parts {
+		for _, id := range members(&c.m.Partitions[i]) {
+			st := t.about[id]
+			if slices.Contains(gone, id) || st == nil {
+				continue
+			}
+			if st.mem == nil && now-c.leadAt < c.cfg.AttachMax || st.alive && !st.live {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *Council) detach(now int64, q *command, replan bool) (d *clustermap.Delta, wait bool, err error) {
 	var gone []ID
 	for i := range c.m.Servers {
 		if s := &c.m.Servers[i]; s.State == clustermap.Fault && (q.only == nil || slices.Contains(q.only, s.ID)) {
@@ -39,17 +56,20 @@ func (c *Council) detach(now int64, q *command, replan bool) (*clustermap.Delta,
 	}
 	if len(gone) == 0 {
 		q.nothing("there is no fault server to detach")
-		return nil, nil
+		return nil, false, nil
 	}
 	c.sortByAddr(gone)
 	ed := c.edit(now)
 	lost := c.lastOf(now, gone)
 	if len(lost) > 0 {
+		if q.ticket != 0 && now-q.at < c.cfg.AttachMax && c.mayCome(now, gone, lost) {
+			return nil, true, nil
+		}
 		if err := c.mayLose(now, q, gone, lost); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if err := ed.giveUp(gone, lost); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		q.say("the pairs of %d partitions are given up", len(lost))
 	}
@@ -61,25 +81,23 @@ func (c *Council) detach(now int64, q *command, replan bool) (*clustermap.Delta,
 	}
 	if replan {
 		if err := ed.plan(); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if n := ed.copies(); n > 0 {
 			q.say("replacing: %d copies are to be made", n)
 		}
 	}
-	return ed.delta(), nil
+	return ed.delta(), false, nil
 }
 
 // mayLose keeps P5: last replicas are given up only by --accept-loss, which
-// names the cluster, and only while none of their servers can be reached (R9).
+// names the cluster, only while none of their servers can be reached (R9), and
+// only where all of these are given up.
 func (c *Council) mayLose(now int64, q *command, gone []ID, lost []uint16) error {
 	var holders []string
 	for _, id := range gone {
-		for _, i := range lost {
-			if p := &c.m.Partitions[i]; slices.Contains(p.LastKnown, id) || slices.Contains(p.Awaited, id) || slices.Contains(p.Replicas, id) {
-				holders = append(holders, c.m.Server(id).Addr)
-				break
-			}
+		if slices.ContainsFunc(lost, func(i uint16) bool { return slices.Contains(members(&c.m.Partitions[i]), id) }) {
+			holders = append(holders, c.m.Server(id).Addr)
 		}
 	}
 	what := fmt.Sprintf("%s of %d partitions (the first is %d)", strings.Join(holders, ", "), len(lost), lost[0])
@@ -91,10 +109,15 @@ func (c *Council) mayLose(now int64, q *command, gone []ID, lost []uint16) error
 		return fmt.Errorf("refused: --accept-loss names cluster %s, but this cluster is %s", q.req.AcceptLoss, c.m.ClusterID)
 	}
 	for _, i := range lost {
-		for _, id := range c.m.Partitions[i].LastKnown {
-			if c.alive(now, id) {
+		for _, id := range members(&c.m.Partitions[i]) {
+			switch {
+			case slices.Contains(gone, id):
+			case c.alive(now, id):
 				return fmt.Errorf("refused: partition %d is not lost, its member %s can be reached; "+
 					"what it waits for is told by: kumoctl ADDR recover", i, c.members[id].reg.Addr)
+			default:
+				return fmt.Errorf("refused: %s may hold the pairs of partition %d too, and is not to be detached: start it, or wait until it is (fault); "+
+					"what can be given up besides is told by: kumoctl ADDR recover", c.names(c.m, []ID{id}), i)
 			}
 		}
 	}

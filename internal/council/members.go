@@ -65,7 +65,7 @@ const (
 
 // Registered takes a server's registration, or refuses it (R10).
 func (c *Council) Registered(now int64, r Registration) Verdict {
-	v := c.check(r)
+	v := c.check(now, r)
 	if s := c.members[r.ID]; v.OK && s != nil && s.reg.Addr != r.Addr && c.alive(now, r.ID) {
 		// Counting the incarnation up does not make a copied disk the store: the one that runs stays.
 		v = Verdict{Refuse: control.Refuse{Fatal: true, Reason: fmt.Sprintf(
@@ -99,7 +99,7 @@ func (c *Council) Registered(now int64, r Registration) Verdict {
 }
 
 // check keeps R10: whose registration is not taken, and why.
-func (c *Council) check(r Registration) Verdict {
+func (c *Council) check(now int64, r Registration) Verdict {
 	no := func(fatal bool, format string, a ...any) Verdict {
 		return Verdict{Refuse: control.Refuse{Fatal: fatal, Reason: fmt.Sprintf(format, a...)}}
 	}
@@ -113,6 +113,10 @@ func (c *Council) check(r Registration) Verdict {
 	case r.ClusterID != 0 && r.ClusterID != c.m.ClusterID:
 		return no(true, "the store of %s belongs to cluster %s, but this manager's cluster is %s", r.Addr, r.ClusterID, c.m.ClusterID)
 	case r.ClusterID != 0 && r.KnownMap > c.m.Version:
+		if c.outdated == "" && now-c.leadAt < c.cfg.FaultAfterElection {
+			c.outdated = fmt.Sprintf("the server %s holds version %d of the map, this manager has version %d: its state is an old copy", r.Addr, r.KnownMap, c.m.Version)
+			c.event("old state", r.Addr, r.ID, "nothing is decided by this manager any more: "+c.outdated)
+		}
 		return no(false, "the server %s holds version %d of the map of cluster %s, but this manager has version %d only: the manager's state is an old copy, "+
 			"or was replaced by recover; stop it, and start the manager that the other servers follow", r.Addr, r.KnownMap, r.ClusterID, c.m.Version)
 	case clustermap.Contains(c.m.Banned, r.ID):

@@ -88,7 +88,8 @@ func (t *turn) uncertain(p *Partition, id ID) bool {
 // resumer is who resumes unavailable partition i, or 0, and whether the time to
 // decide it has come: when all of LastKnown are back, or ResumeWait after it is
 // unavailable and one is there; the most advanced; an uncertain one only when
-// all are back (R9).
+// all are back (R9), those with an unfinished store too: such a one lost the end
+// of its join with its tail, and has nothing that it was acknowledged for since.
 func (t *turn) resumer(i uint16, p *Partition) (ID, bool) {
 	o := t.c.outage[i]
 	if o == nil || len(p.Awaited) > 0 {
@@ -108,7 +109,7 @@ func (t *turn) resumer(i uint16, p *Partition) (ID, bool) {
 	switch {
 	case len(certain) > 0:
 		return t.mostAdvanced(i, p, certain), true
-	case all:
+	case all || !slices.ContainsFunc(p.LastKnown, func(id ID) bool { return t.about[id] == nil || !t.about[id].alive }):
 		return t.mostAdvanced(i, p, up), true
 	}
 	return 0, true
@@ -168,6 +169,9 @@ func (t *turn) raiseRestarted() {
 // mayEnd: old roles in this partition can be ended now: its primary leads, or
 // another replica can, or R9 can decide.
 func (t *turn) mayEnd(i uint16, p *Partition) bool {
+	if usedUp(p) {
+		return false // it cannot change any more
+	}
 	if slices.ContainsFunc(p.Replicas, t.live) {
 		return t.live(p.Replicas[0]) || t.lost(p.Replicas[0])
 	}

@@ -19,7 +19,7 @@ func (t *turn) planned(i uint16, p Partition) (Partition, bool) {
 	if len(missing) > 0 {
 		return next(p, keep, p.Replicas, append(slices.Clone(p.Joining), missing...)), true
 	}
-	if len(p.Joining) > 0 || slices.ContainsFunc(p.Replicas, t.lost) {
+	if len(p.Joining) > 0 || slices.ContainsFunc(p.Replicas, func(id ID) bool { return !t.live(id) }) {
 		return p, false
 	}
 	lead := p.Assigned[0]
@@ -33,7 +33,7 @@ func (t *turn) planned(i uint16, p Partition) (Partition, bool) {
 		return t.reverify(i, p)
 	}
 	// Some of Assigned cannot join now; the primary moves all the same.
-	if lead != p.Replicas[0] && slices.Contains(p.Replicas, lead) && t.live(lead) {
+	if lead != p.Replicas[0] && slices.Contains(p.Replicas, lead) {
 		return t.move(p, newPrimary, first(lead, p.Replicas))
 	}
 	return p, false

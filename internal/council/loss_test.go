@@ -1,0 +1,200 @@
+package council
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+// five is a cluster of five servers of which the first is fault.
+func five(t *testing.T) *sim {
+	s := blank(t, 64, 5, nil)
+	s.command("attach")
+	s.now += 1500
+	s.serve()
+	s.c.Broken(s.now, 1)
+	s.keepAlive(3000, 2, 3, 4, 5)
+	s.serve()
+	if s.m.Server(1).State != clustermap.Fault {
+		t.Fatal("not fault")
+	}
+	s.command("replace")
+	s.serve()
+	return s
+}
+
+// --accept-loss of one server gives up what is lost with that server, not what
+// other servers hold that were not heard since an election yet (P5).
+func TestAcceptLossLeavesOtherServersPartitionsAlone(t *testing.T) {
+	s := five(t)
+	before := s.m
+	s.c.Lead(s.now, s.m)
+	s.join(3, nil)
+	s.c.Command(s.now, 77, control.CommandRequest{Command: "detach", AcceptLoss: s.m.ClusterID.String()})
+	s.turns()
+	for _, id := range []ID{2, 4, 5} {
+		s.join(id, nil)
+	}
+	s.turns()
+	if r := s.answer(77); r.Err != "" || s.m.Server(1) != nil || len(s.m.Banned) > 0 {
+		t.Fatalf("%+v, banned %v", r, s.m.Banned)
+	}
+	for i := range s.m.Partitions {
+		if a, b := &before.Partitions[i], &s.m.Partitions[i]; !slices.Equal(clustermap.Without(a.Replicas, 1), b.Replicas) || !slices.Equal(clustermap.Without(a.LastKnown, 1), b.LastKnown) {
+			t.Fatalf("partition %d was %+v and is %+v", i, *a, *b)
+		}
+	}
+}
+
+// A partition whose last members are the detached server and one that is not
+// fault is not given up: the other one may have what was acknowledged last.
+func TestAcceptLossNeedsAllMembersGivenUp(t *testing.T) {
+	s := newScene(t, active(1, 2))
+	s.c.Broken(s.now, 1)
+	s.pass(2100, 1)
+	s.next()
+	s.next()
+	if s.m.Server(1).State != clustermap.Fault || s.m.Partitions[0].Active || len(s.m.Partitions[0].LastKnown) != 2 {
+		t.Fatalf("%+v", s.m.Partitions[0])
+	}
+	s.c.Broken(s.now, 2)
+	s.c.Command(s.now, 5, control.CommandRequest{Command: "detach", AcceptLoss: s.m.ClusterID.String()})
+	out := s.c.Next(s.now)
+	if len(out.Replies) != 1 || !strings.Contains(out.Replies[0].Err, addr(2)+" may hold") || s.m.Server(1) == nil {
+		t.Fatalf("%+v", out.Replies)
+	}
+}
+
+// What is at hand is looked at when the command runs: a server that has just
+// restarted without a certain store is no remaining replica.
+func TestDetachLooksAtWhoIsThereNow(t *testing.T) {
+	s := newScene(t, active(1, 2))
+	s.c.Broken(s.now, 1)
+	s.pass(2100, 1)
+	s.next()
+	s.next()
+	s.registers(2, 2) // restarted: its role is over
+	if got := s.c.lastOf(s.now, []ID{1}); len(got) != 8 {
+		t.Errorf("of %v server 1 holds the last copy", got)
+	}
+}
+
+// A blank manager does not begin a cluster beside one whose servers it hears.
+func TestBlankManagerBesideAClustersServers(t *testing.T) {
+	s := blank(t, 16, 1, nil)
+	s.join(2, func(r *Registration) { r.ClusterID = 9 })
+	k := s.command("attach")
+	s.now += 1500
+	s.c.Heard(s.now, 1)
+	s.turns()
+	if r := s.answer(k); !strings.Contains(r.Err, "recover") || !strings.Contains(r.Err, addr(2)) || s.m.ClusterID != 0 {
+		t.Fatalf("%+v", r)
+	}
+	s.c.cfg.AutoReplace = true
+	for range 20 {
+		s.now += 500
+		s.c.Heard(s.now, 1)
+		s.join(2, func(r *Registration) { r.ClusterID = 9 })
+		s.turns()
+	}
+	if s.m.ClusterID != 0 {
+		t.Fatal("auto-replace began a cluster")
+	}
+	s.now += refusalShown + 1 // that server was ended
+	s.c.Heard(s.now, 1)
+	k = s.command("attach")
+	s.now += 1500
+	s.c.Heard(s.now, 1)
+	s.turns()
+	if r := s.answer(k); r.Err != "" || s.m.ClusterID == 0 {
+		t.Fatalf("%+v", r)
+	}
+}
+
+// A manager whose state is an old copy decides nothing, although in the end its
+// version would pass what the servers hold.
+func TestOldStateDecidesNothing(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	s.c.Lead(s.now, s.m)
+	newer := func() Verdict {
+		return s.c.Registered(s.now, Registration{Hello: control.Hello{Role: control.RoleServer, ID: 1, Addr: addr(1), StreamAddr: addr(1),
+			Incarnation: 1, RunID: 1, ClusterID: 7, KnownMap: s.m.Version + 1}})
+	}
+	if v := newer(); v.OK {
+		t.Fatal("taken")
+	}
+	s.c.Command(s.now, 5, control.CommandRequest{Command: "replace"})
+	if out := s.c.Next(s.now); len(out.Replies) != 1 || !strings.Contains(out.Replies[0].Err, "old copy") {
+		t.Errorf("%+v", out.Replies)
+	}
+	for range 40 {
+		s.now += 500
+		if out := s.c.Next(s.now); out.Delta != nil || len(out.Dead) > 0 {
+			t.Fatalf("%+v", out)
+		}
+		if v := newer(); v.OK {
+			t.Fatal("taken")
+		}
+	}
+	if st := s.c.Status(s.now); len(st.Troubles) == 0 || !strings.Contains(st.Troubles[0].Text, "old copy") {
+		t.Errorf("%+v", st.Troubles)
+	}
+}
+
+// Where the power went right after a join, the joiner's store may not know that
+// it was finished: it holds nothing more, and the other need not wait for it.
+func TestUncertainStoresWithOneUnfinished(t *testing.T) {
+	s := newScene(t, active(1, 2))
+	s.c.Broken(s.now, 1)
+	s.c.Broken(s.now, 2)
+	s.next()
+	back := func(id ID, unfinished bool) {
+		s.c.Registered(s.now, Registration{Positions: []control.StorePosition{{Partition: 0, Version: 10, Unfinished: unfinished}}, Hello: control.Hello{
+			Role: control.RoleServer, ID: id, Addr: addr(id), StreamAddr: addr(id), Incarnation: 2, RunID: 2, ClusterID: 7, Uncertain: true}})
+	}
+	back(1, false)
+	back(2, true)
+	for range 8 {
+		s.pass(500)
+		if p := s.next(); slices.Equal(p.Replicas, []ID{1}) {
+			return
+		}
+	}
+	t.Errorf("not resumed: %+v", s.m.Partitions[0])
+}
+
+// A partition without a further epoch does not hold up all others.
+func TestUsedUpEpochHoldsNobodyUp(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	s.m.Partitions[3].Epoch = clustermap.MaxEpoch - 1
+	s.m.Partitions[3].Replicas, s.m.Partitions[3].LastKnown = []ID{2, 3}, []ID{2, 3}
+	s.m.Partitions[3].LastPrimary = 2
+	s.registers(2, 2)
+	s.c.Broken(s.now, 1)
+	for range 3 {
+		s.next()
+	}
+	if p := s.m.Partitions[0]; p.Epoch == 5 || slices.Contains(p.Replicas, 1) {
+		t.Errorf("server 1 is dead: %+v", p)
+	}
+}
+
+// Right after an election nothing is planned for whom nobody has heard.
+func TestNoHandOverToTheUnheard(t *testing.T) {
+	p := active(2, 1, 3) // 1 is to lead
+	p.LastKnown = []ID{2, 1, 3}
+	s := newScene(t, p)
+	s.c.Lead(s.now, s.m)
+	s.registers(2, 1)
+	s.registers(3, 1)
+	if p := s.next(); p.Epoch != 5 {
+		t.Fatalf("%+v", p)
+	}
+	s.registers(1, 1)
+	if p := s.next(); p.Replicas[0] != 1 {
+		t.Errorf("%+v", p)
+	}
+}
