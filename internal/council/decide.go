@@ -45,14 +45,28 @@ func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
 // usedUp: there is no further epoch for p.
 func usedUp(p *Partition) bool { return p.Epoch+1 >= clustermap.MaxEpoch }
 
-// atRest: nothing can be due. It is how most partitions are most of the time.
+// atRest: nothing can be due. It is how most partitions are most of the time:
+// as planned, or with the copies that are missing on their way.
 func (t *turn) atRest(i uint16, p *Partition) bool {
-	if !p.Active || len(p.Joining) > 0 || !slices.Equal(p.Replicas, p.Assigned) || t.c.verify.busy(i) || t.c.asked.any(i) {
+	if !p.Active || t.c.verify.busy(i) || t.c.asked.any(i) {
 		return false
 	}
-	for _, id := range p.Replicas {
-		if !t.live(id) || t.hangs(id) {
+	if len(p.Joining) == 0 {
+		if !slices.Equal(p.Replicas, p.Assigned) {
 			return false
+		}
+	} else if !clustermap.Subset(p.Joining, p.Assigned) ||
+		slices.ContainsFunc(p.Assigned, func(id ID) bool { return !slices.Contains(p.Replicas, id) && !slices.Contains(p.Joining, id) }) {
+		return false
+	}
+	if t.calm {
+		return true
+	}
+	for _, list := range [2][]ID{p.Replicas, p.Joining} {
+		for _, id := range list {
+			if !t.live(id) || t.hangs(id) {
+				return false
+			}
 		}
 	}
 	return true

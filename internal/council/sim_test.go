@@ -181,6 +181,7 @@ func (s *sim) step() {
 }
 
 func (s *sim) manage() {
+	s.checkRest()
 	out := s.c.Next(s.now)
 	for _, r := range out.Replies {
 		s.answers[r.Ticket] = r

@@ -14,6 +14,9 @@ type turn struct {
 	now   int64
 	m     *clustermap.Map
 	about map[ID]*standing
+	// calm: every attached server is live and no disk hangs, so that most partitions
+	// need not be looked at member by member.
+	calm bool
 
 	set     map[ID]clustermap.Server // servers that change
 	changes []clustermap.PartitionChange
@@ -46,13 +49,14 @@ type standing struct {
 }
 
 func (c *Council) newTurn(now int64) *turn {
-	t := &turn{c: c, now: now, m: c.m, about: make(map[ID]*standing, len(c.m.Servers)),
+	t := &turn{c: c, now: now, m: c.m, calm: true, about: make(map[ID]*standing, len(c.m.Servers)),
 		set: map[ID]clustermap.Server{}, dead: map[ID]map[ID]bool{}, primaries: map[ID]int{},
 		moving: c.cfg.MaxMoving, verifying: c.cfg.MaxVerify - len(c.verify.out), failures: map[ID]bool{}}
 	for i := range c.m.Servers {
 		s := &c.m.Servers[i]
 		t.about[s.ID] = &standing{srv: s, mem: c.members[s.ID]}
 		t.judge(s.ID)
+		t.calm = t.calm && t.about[s.ID].live && !t.about[s.ID].hangs
 	}
 	for i := range c.m.Partitions {
 		p := &c.m.Partitions[i]
