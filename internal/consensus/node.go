@@ -49,6 +49,9 @@ type Config struct {
 	// OnApply is called, in order and on one goroutine, with each map that was
 	// committed. The delta is nil where a snapshot was installed. It must not block.
 	OnApply func(*clustermap.Map, *clustermap.Delta)
+
+	// wrap stands before the stores; for tests.
+	wrap func(stores) stores
 }
 
 const (
@@ -138,7 +141,10 @@ func Open(cfg Config) (n *Node, err error) {
 	n = &Node{id: id, addr: cfg.Advertise, opened: time.Now(), fsm: fsm, store: store}
 	layer := NewLayer(cfg.Listener, cfg.Advertise, Names{Self: id, Cluster: n.clusterName, Peer: n.idAt})
 	n.trans = newTransport(layer, log)
-	n.guard = &guard{BoltStore: store, failed: make(chan error, 1), cut: layer.Close}
+	n.guard = &guard{stores: store, failed: make(chan error, 1), cut: layer.Close, leads: n.leadsOthers}
+	if cfg.wrap != nil {
+		n.guard.stores = cfg.wrap(store)
+	}
 	if cfg.Witness != 0 {
 		n.trans.patience, n.trans.silence = patience, n.Silence
 	}
@@ -164,6 +170,17 @@ func (n *Node) Leading() <-chan bool { return n.raft.LeaderCh() }
 
 // IsLeader tells whether this node leads.
 func (n *Node) IsLeader() bool { return n.raft.State() == raft.Leader }
+
+// leadsOthers: it leads, and others could lead in its place.
+func (n *Node) leadsOthers() bool {
+	voters := 0
+	for _, m := range n.Members() {
+		if m.Voter {
+			voters++
+		}
+	}
+	return voters > 1 && n.IsLeader()
+}
 
 // Map is the latest map that is known committed here.
 func (n *Node) Map() *clustermap.Map { return n.fsm.now.Load() }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -260,6 +261,62 @@ func TestDiskFailure(t *testing.T) {
 		t.Error("it still listens")
 	}
 	n.Close()
+}
+
+// hanging lets every write wait while it is shut.
+type hanging struct {
+	stores
+	gate sync.RWMutex
+}
+
+func (h *hanging) StoreLogs(l []*raft.Log) error {
+	h.gate.RLock()
+	defer h.gate.RUnlock()
+	return h.stores.StoreLogs(l)
+}
+
+// TestLeaderWhoseDiskHangs: it still could send heartbeats, but another takes over.
+func TestLeaderWhoseDiskHangs(t *testing.T) {
+	h := &hanging{}
+	a := open(t, Config{wrap: func(s stores) stores { h.stores = s; return h }})
+	b, c := open(t, Config{}), open(t, Config{})
+	defer b.Close()
+	defer c.Close()
+	if err := errors.Join(a.Bootstrap(), a.LeadIfAlone()); err != nil {
+		t.Fatal(err)
+	}
+	leads(t, a)
+	if _, err := a.Propose(create(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*Node{b, c} {
+		if _, err := a.Change(Step{Kind: Promote, ID: n.ID(), Addr: n.addr}, 0, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "both follow", func() bool { return b.LastIndex() == a.LastIndex() && c.LastIndex() == a.LastIndex() })
+	h.gate.Lock()
+	proposed := make(chan error, 1)
+	go func() {
+		_, err := a.Propose(setAuto(1, true), time.Second)
+		proposed <- err
+	}()
+	begin := time.Now()
+	until(t, "another leads", func() bool { return b.IsLeader() || c.IsLeader() })
+	t.Logf("another led after %v", time.Since(begin))
+	select {
+	case err := <-a.Failed():
+		if !strings.Contains(err.Error(), "has not answered") {
+			t.Error(err)
+		}
+	default:
+		t.Error("it does not say that it failed")
+	}
+	h.gate.Unlock()
+	a.Close()
+	if err := <-proposed; err == nil {
+		t.Error("a change was made by a leader whose disk hung")
+	}
 }
 
 func TestHandshakeRefusesTheWrongOnes(t *testing.T) {

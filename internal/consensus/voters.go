@@ -225,7 +225,11 @@ func (e *Electorate) votes(managers, ready, voting, following []Member, w, want 
 			if !e.Alive[m.ID] {
 				return Step{Kind: Remove, ID: m.ID, Addr: m.Addr}
 			}
-			lose = append(lose, m)
+			// A witness that is no more than superfluous stays while without it the
+			// rest could not bear the loss of one more: a manager may be away for good.
+			if e.hostOf(m.ID) == nil || e.bears(m.ID, 1) {
+				lose = append(lose, m)
+			}
 		}
 	}
 	switch {
@@ -286,7 +290,11 @@ func (e *Electorate) hostOf(id string) *Host {
 }
 
 // mayRemove: without it the live voters still are a majority.
-func (e *Electorate) mayRemove(id string) bool {
+func (e *Electorate) mayRemove(id string) bool { return id != e.Self && e.bears(id, 0) }
+
+// bears: without voter id, and after so many live ones more were lost, the live
+// voters still are a majority.
+func (e *Electorate) bears(id string, losses int) bool {
 	voters, live := 0, 0
 	for _, m := range e.Members {
 		if m.Voter && m.ID != id {
@@ -296,7 +304,7 @@ func (e *Electorate) mayRemove(id string) bool {
 			}
 		}
 	}
-	return id != e.Self && live > voters/2
+	return live-losses > voters/2
 }
 
 func (e *Electorate) member(id string) *Member {

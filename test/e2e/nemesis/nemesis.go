@@ -205,22 +205,16 @@ func (n *nemesis) cycle(at time.Duration) {
 	}
 	healed, err := n.heal()
 	cy.healed = healed
-	if err != nil {
-		n.t.Errorf("%8.1fs %s: not whole %v after the faults were over: %v", at.Seconds(), cy.name(), healing, err)
+	if err == nil {
+		n.sleep(300 * time.Millisecond)
 	}
-	n.sleep(300 * time.Millisecond)
 	n.load.Pause()
 	n.load.Quiet()
 	if err == nil && !n.replacing {
-		// A report that was under way while the fault ended may take a copy away once more.
-		took, short := n.c.PollReady(healing)
-		if short == nil {
-			_, short = n.c.CompareCopies()
-		}
-		cy.healed += took
-		if err := short; err != nil {
-			n.t.Errorf("%8.1fs after %s the copies differ: %v", at.Seconds(), cy.name(), err)
-		}
+		err = n.compare(cy)
+	}
+	if err != nil {
+		n.t.Errorf("%8.1fs %s: %v", at.Seconds(), cy.name(), err)
 	}
 	if err == nil {
 		if err := n.load.Reread(); err != nil {
@@ -237,9 +231,28 @@ func (n *nemesis) cycle(at time.Duration) {
 	n.calm()
 }
 
-// heal starts what is dead, attaches what is fault, and waits until all is well.
+// compare compares the copies, which must be alike. What a fault brought about may
+// come after it is over (a silence is noticed at its end; a report is under way):
+// then the cluster has to become whole once more. Copies that do differ stay so.
+func (n *nemesis) compare(cy *cycle) error {
+	var differ error
+	for range 3 {
+		if _, differ = n.c.CompareCopies(); differ == nil {
+			return nil
+		}
+		took, err := n.heal()
+		cy.healed += took
+		if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the copies differ: %w", differ)
+}
+
+// heal starts what is dead, attaches what is fault, and waits until all is well;
+// an error tells what still was not when healing was over.
 func (n *nemesis) heal() (time.Duration, error) {
-	return harness.Poll(healing, func() error {
+	took, err := harness.Poll(healing, func() error {
 		n.check()
 		for _, p := range n.c.All() {
 			if p.PID() == 0 && !n.out[p] {
@@ -285,6 +298,10 @@ func (n *nemesis) heal() (time.Duration, error) {
 		}
 		return err
 	})
+	if err != nil {
+		err = fmt.Errorf("not whole %v after the faults were over: %w", healing, err)
+	}
+	return took, err
 }
 
 // judge holds one cycle's errors and waits to the bars.
