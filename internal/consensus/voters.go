@@ -215,7 +215,7 @@ func (e *Electorate) votes(managers, ready, voting, following []Member, w, want 
 			gain = append(gain, m)
 		}
 	}
-	voters := 0
+	voters, detached := 0, false
 	for _, m := range e.Members {
 		if !m.Voter {
 			continue
@@ -227,7 +227,11 @@ func (e *Electorate) votes(managers, ready, voting, following []Member, w, want 
 			}
 			// A witness that is no more than superfluous stays while without it the
 			// rest could not bear the loss of one more: a manager may be away for good.
-			if e.hostOf(m.ID) == nil || e.bears(m.ID, 1) {
+			// One whose server was detached goes all the same.
+			switch {
+			case e.hostOf(m.ID) == nil:
+				lose, detached = slices.Insert(lose, 0, m), true
+			case e.bears(m.ID, 1):
 				lose = append(lose, m)
 			}
 		}
@@ -235,7 +239,7 @@ func (e *Electorate) votes(managers, ready, voting, following []Member, w, want 
 	switch {
 	case len(gain) > 0 && (voters%2 == 0 || len(gain)+len(lose) > 1):
 		return Step{Kind: Promote, ID: gain[0].ID, Addr: gain[0].Addr}
-	case len(lose) > 0 && (voters%2 == 0 || len(lose) > 1):
+	case len(lose) > 0 && (voters%2 == 0 || len(lose) > 1 || detached):
 		return Step{Kind: Remove, ID: lose[0].ID, Addr: lose[0].Addr}
 	}
 	return Step{}

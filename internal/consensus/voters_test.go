@@ -109,7 +109,7 @@ func TestNextStep(t *testing.T) {
 		{"and end", "a+ b+ c+", "1* 2 3", 3, nil, "end 1"},
 		{"a third in the place of a dead one: the witnesses bear it", "a+ b+! c+ w2+ w3+", "1 2 3", 3, nil, "none"},
 		{"they go when it is back", "a+ b+ c+ w2+ w3+", "1 2 3", 3, nil, "remove w2"},
-		{"a detached server's goes all the same", "a+ b+! c+ w1+ w2+ w3+", "1 2", 2, nil, "remove w3"},
+		{"a detached server's goes all the same", "a+ b+! c+ w2+ w3+", "1 2", 2, nil, "remove w3"},
 		{"three dead managers stay", "a+ b+! c+", "1 2 3", 3, nil, "none"},
 		{"a third that was never there does not count", "a+ b c!", "1 2 3", 3, nil, "begin 1"},
 		{"two new ones vote together", "a+ b c", "", 0, nil, "promote b@b"},
