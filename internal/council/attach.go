@@ -71,6 +71,7 @@ func (c *Council) attach(now int64, q *command, replan bool) (*clustermap.Delta,
 			back := *s
 			back.State = clustermap.Active
 			ed.setServer(back)
+			ed.leadAnew(id)
 			q.say("attached %s again", reg.Addr)
 			continue
 		}

@@ -30,6 +30,11 @@ func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
 	switch {
 	case len(live) == 0:
 		np, ok = t.resume(i, p)
+	case t.returned[p.Replicas[0]] && !planted.Is(planted.ReturnsInItsEpoch):
+		// R9: what resumes does so in a new epoch. Its role ended with the map that
+		// called it fault, and with it what it knew of its joiners: it must not begin
+		// again under reports that it made before.
+		np, ok = t.replacePrimary(p, live, t.joiners(p))
 	case t.live(p.Replicas[0]):
 		np, ok = t.led(i, p, live)
 	case t.lost(p.Replicas[0]):
@@ -48,7 +53,7 @@ func usedUp(p *Partition) bool { return p.Epoch+1 >= clustermap.MaxEpoch }
 // atRest: nothing can be due. It is how most partitions are most of the time:
 // as planned, or with the copies that are missing on their way.
 func (t *turn) atRest(i uint16, p *Partition) bool {
-	if !p.Active || t.c.verify.busy(i) || t.c.asked.any(i) {
+	if !p.Active || t.c.verify.busy(i) || t.c.asked.any(i) || t.returned[p.Primary()] {
 		return false
 	}
 	if len(p.Joining) == 0 {

@@ -43,6 +43,16 @@ func (e *edit) setServer(s clustermap.Server) {
 	}
 }
 
+// leadAnew has a fault server that is active again lead what it still leads in a
+// new epoch: its role ended when it was called fault (R9).
+func (e *edit) leadAnew(id ID) {
+	for i := range e.m.Partitions {
+		if p := e.m.Partitions[i]; p.Primary() == id && p.Epoch == e.base.Partitions[i].Epoch && !usedUp(&p) {
+			e.m.Partitions[i] = next(p, newPrimary, p.Replicas, p.Joining)
+		}
+	}
+}
+
 // removeServer ends every role of a server, which is no partition's last replica.
 // Where heir is not 0, the plan gives it the server's place.
 func (e *edit) removeServer(id, heir ID) {

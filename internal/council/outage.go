@@ -56,6 +56,7 @@ func (t *turn) watchOutages() {
 				s.State = clustermap.Active
 				t.put(s)
 				t.judge(id)
+				t.returned[id] = true
 				t.c.event("server connected", s.Addr, id, "holds a partition's last replica: active again")
 			}
 		}

@@ -427,3 +427,32 @@ func TestOneTroubleIsOneFailedRejoin(t *testing.T) {
 		t.Fatalf("not joining after two seconds: %+v", p)
 	}
 }
+
+// R9: a fault server that comes back with a last replica leads it in a new epoch,
+// and what it said of a joiner in the old one does not count any more (R6).
+func TestBackFromFaultInANewEpoch(t *testing.T) {
+	p := active(1)
+	p.Joining, p.Assigned = []ID{2}, []ID{1, 2}
+	for name, back := range map[string]func(s *scene){
+		"by itself":    func(s *scene) {},
+		"by a command": func(s *scene) { s.c.Command(s.now, 5, control.CommandRequest{Command: "attach-noreplace"}) },
+	} {
+		s := newScene(t, p)
+		s.pass(2100, 1)
+		s.next()
+		if s.m.Server(1).State != clustermap.Fault {
+			t.Fatal("not fault")
+		}
+		back(s)
+		s.registers(1, 1)
+		s.next()
+		q := s.next()
+		if q.Epoch <= 5 || q.Active || q.Replicas[0] != 1 || !slices.Equal(q.LastKnown, []ID{1}) || s.m.Server(1).State != clustermap.Active {
+			t.Fatalf("%s: %+v", name, q)
+		}
+		s.c.Report(s.now, 1, control.Report{Incarnation: 1, InSync: []control.InSync{{P: 0, E: 5, Joiner: 2, Incarnation: 1}}})
+		if q := s.next(); slices.Contains(q.Replicas, 2) {
+			t.Errorf("%s: a report of the old epoch was taken: %+v", name, q)
+		}
+	}
+}

@@ -18,6 +18,8 @@ type turn struct {
 	// need not be looked at member by member.
 	calm bool
 
+	returned map[ID]bool // fault servers that this turn makes active again
+
 	set     map[ID]clustermap.Server // servers that change
 	changes []clustermap.PartitionChange
 	dead    map[ID]map[ID]bool // notices to primaries
@@ -50,7 +52,7 @@ type standing struct {
 
 func (c *Council) newTurn(now int64) *turn {
 	t := &turn{c: c, now: now, m: c.m, calm: true, about: make(map[ID]*standing, len(c.m.Servers)),
-		set: map[ID]clustermap.Server{}, dead: map[ID]map[ID]bool{}, primaries: map[ID]int{},
+		returned: map[ID]bool{}, set: map[ID]clustermap.Server{}, dead: map[ID]map[ID]bool{}, primaries: map[ID]int{},
 		moving: c.cfg.MaxMoving, verifying: c.cfg.MaxVerify - len(c.verify.out), failures: map[ID]bool{}}
 	for i := range c.m.Servers {
 		s := &c.m.Servers[i]

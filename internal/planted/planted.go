@@ -81,6 +81,7 @@ const (
 	ResumeNotAlone
 	UncertainResumes
 	UnfinishedResumes
+	ReturnsInItsEpoch
 
 	WriteOfOldEpoch
 

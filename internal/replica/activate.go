@@ -40,8 +40,10 @@ func (r *Replica) askRing(p *peer, fx *Effects) {
 }
 
 // stepActivate answers with this replica's ring, when all it took is in its store.
+// A store whose join is unfinished has no position (R7), whatever operation it
+// took last: it stays silent, and is accused, rather than be taken as equal.
 func (r *Replica) stepActivate(from clustermap.ServerID, fx *Effects) {
-	if r.role == roleBackup && r.fromPrimary(from) {
+	if r.role == roleBackup && r.fromPrimary(from) && !r.unfinished {
 		r.afterPersist(fx, wire.KindRing, from, 0)
 	}
 }

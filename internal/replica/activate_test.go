@@ -378,3 +378,27 @@ func TestAccusationIsFair(t *testing.T) {
 		t.Errorf("accused %v of not storing for 3.5 s", a.accused)
 	}
 }
+
+// R7: a store whose join is not finished has no position. Its last operation may be
+// that of the primary while keys are missing: it is never taken as equal.
+func TestUnfinishedBackupIsNotEqual(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) { p.Replicas, p.LastKnown = ids{A, B}, ids{A, B} })
+	r.give()
+	r.run()
+	r.leases()
+	r.do(A, set("missed", "1"))
+	r.hosts[A].slowCopies = true
+	r.join(C) // it has the position, and not yet the key
+	if c := r.hosts[C]; c.r.Last() != r.hosts[A].r.Last() || !c.r.Unfinished() {
+		t.Fatalf("C is at %d, unfinished %v", c.r.Last(), c.r.Unfinished())
+	}
+	all := ids{A, B, C}
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) { p.Replicas, p.LastKnown, p.Joining = all, all, nil })
+	r.give()
+	r.run()
+	r.tick(3*SilenceLimit + 200*time.Millisecond) // it is heard, as one with a slow disk is
+	if a := r.hosts[A]; len(a.accused) == 0 || !slices.Contains(a.accused[len(a.accused)-1], C) {
+		t.Errorf("C is not accused: %v", a.accused)
+	}
+}

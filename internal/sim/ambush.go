@@ -211,7 +211,7 @@ func (f *fault) overtakeTwice() {
 		first := uint32(0)
 		f.changeSoon(w.now+50*millisecond, func(m *clustermap.Map) (int, clustermap.Partition, bool) {
 			p := m.Partitions[i]
-			if !p.Active || p.Primary() != old.id || len(p.Replicas) < 3 {
+			if !p.Active || p.Primary() != old.id || len(p.Replicas) < 3 || !clustermap.Contains(p.Replicas, mid.id) {
 				return 0, p, false
 			}
 			first = p.Epoch + 1

@@ -41,7 +41,17 @@ type serverRun struct {
 func (s *Server) inspect() {
 	w := s.w
 	for i, r := range s.replicas {
-		if e := r.Config().Epoch; r.Serving() && s.checked[i] != e {
+		e := r.Config().Epoch
+		switch {
+		case r.IsPrimary():
+			s.led[i] = e
+		case s.led[i] == e:
+			s.ended[i] = e
+		}
+		if r.Serving() && s.ended[i] == e {
+			w.fail(onePrimary, "%s serves p%d in epoch %d again, after its role in it had ended", s, i, e)
+		}
+		if r.Serving() && s.checked[i] != e {
 			s.checked[i] = e
 			w.stats["activations"]++
 			s.noteResume(i)

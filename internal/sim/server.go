@@ -51,6 +51,9 @@ type Server struct {
 	granted  bool
 	// checked is the epoch in which each partition's activation was inspected.
 	checked []uint32
+	// led is the epoch in which it was each partition's primary last, ended the one
+	// in which it ceased to be.
+	led, ended []uint32
 	// started is when this run began; joined are the partitions that it was given
 	// by a join, session table and all.
 	started int64
@@ -314,7 +317,7 @@ func (s *Server) mended() bool {
 
 func (s *Server) makeReplicas(n int) {
 	s.replicas = make([]*replica.Replica, n)
-	s.checked = make([]uint32, n)
+	s.checked, s.led, s.ended = make([]uint32, n), make([]uint32, n), make([]uint32, n)
 	for i := range s.replicas {
 		s.replicas[i] = replica.New(uint16(i), s.node, s.disk.part(uint16(i)).stored)
 	}
