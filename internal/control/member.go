@@ -49,7 +49,6 @@ const (
 	sayAgain       = 30 * time.Second
 	heartbeatUsual = 500 * time.Millisecond
 	managerSilence = 2 * time.Second // a manager silent for so long is left
-	reportEntries  = 1 << 16
 )
 
 // Member keeps a link to one of the managers.
@@ -100,18 +99,14 @@ func newer(n, old *clustermap.Map) bool {
 	return old == nil || old.ClusterID == 0 || n.ClusterID == old.ClusterID && n.Version > old.Version
 }
 
-// Send queues a report. It never blocks: what is not sent yet is merged with it,
-// and of too much the latest is kept.
+// Send queues a report. It never blocks: what is not sent yet is merged with it.
 func (m *Member) Send(r Report) {
 	m.mu.Lock()
-	if old := m.report; old != nil && old.Incarnation == r.Incarnation &&
-		len(old.Activated)+len(old.InSync)+len(old.Accuse)+len(old.StepDown) < reportEntries {
-		r.Activated = slices.Concat(old.Activated, r.Activated)
-		r.InSync = slices.Concat(old.InSync, r.InSync)
-		r.Accuse = slices.Concat(old.Accuse, r.Accuse)
-		r.StepDown = slices.Concat(old.StepDown, r.StepDown)
+	if m.report == nil {
+		m.report = &r
+	} else {
+		m.report.Append(r)
 	}
-	m.report = &r
 	m.mu.Unlock()
 	m.signal()
 }

@@ -14,8 +14,6 @@ const (
 	// linkSilence: a manager silent for so long is left.
 	linkSilence = 2 * second
 	linkBackoff = 50 * millisecond
-	// reportsKept is how many reports wait for a manager.
-	reportsKept = 16
 )
 
 // uplink is a member's side of its link to the managers, as control.Member
@@ -28,7 +26,8 @@ type uplink struct {
 	// how many were in vain.
 	now         *link
 	next, tries int
-	reports     []control.Report
+	// waiting is what is to be said to the next manager; nil: nothing.
+	waiting *control.Report
 }
 
 // link is one try, and what becomes of it.
@@ -111,8 +110,11 @@ func (u *uplink) report(r control.Report) {
 		l.c.do(u.p, func() { l.m.report(l, r) })
 		return
 	}
-	u.reports = append(u.reports, r)
-	u.reports = u.reports[max(0, len(u.reports)-reportsKept):]
+	if u.waiting == nil {
+		u.waiting = &r
+	} else {
+		u.waiting.Append(r)
+	}
 }
 
 // What follows happens at the member.
@@ -134,10 +136,9 @@ func (l *link) welcome() {
 	}
 	l.welcomed, u.tries = true, 0
 	l.alive()
-	reports := u.reports
-	u.reports = nil
-	for _, r := range reports {
-		u.report(r)
+	if r := u.waiting; r != nil {
+		u.waiting = nil
+		u.report(*r)
 	}
 }
 
