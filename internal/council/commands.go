@@ -24,9 +24,11 @@ func (c *Council) Command(now int64, ticket uint64, req control.CommandRequest) 
 	c.commands = append(c.commands, &command{ticket: ticket, req: req, at: now})
 }
 
-// Cancel forgets a command that has not begun.
-func (c *Council) Cancel(ticket uint64) {
+// Cancel forgets a command that has not begun, and tells whether there was one.
+func (c *Council) Cancel(ticket uint64) bool {
+	n := len(c.commands)
 	c.commands = slices.DeleteFunc(c.commands, func(q *command) bool { return q.ticket == ticket })
+	return len(c.commands) < n
 }
 
 func (c *Council) fail(q *command, why string) {

@@ -13,7 +13,11 @@ import (
 	"github.com/kumofs/kumofs/internal/council"
 )
 
-var errNoLeader = errors.New("no manager leads yet, or it cannot record the change; ask again")
+var (
+	errNoLeader = errors.New("no manager leads yet, or it cannot record the change; ask again")
+	errUnknown  = errors.New("the change is being recorded, but that takes long: whether it will be made is not known yet; look at kumoctl status")
+	errLeadLost = errors.New("the command was carried out, but this manager ceased to lead before everything was moved: it goes on, see kumoctl status")
+)
 
 // runCommand passes a command to the council and waits for its answer.
 func (m *Manager) runCommand(ctx context.Context, req control.CommandRequest) (*control.CommandResponse, error) {
@@ -53,8 +57,18 @@ func (m *Manager) await(ctx context.Context, give func(ticket uint64)) (*control
 	select {
 	case r = <-t.reply:
 	case <-limit.Done():
-		m.post(func() { delete(m.tickets, id); m.council.Cancel(id) })
-		return nil, errNoLeader
+		begun := true
+		if err := m.ask(context.WithoutCancel(ctx), func() { delete(m.tickets, id); begun = !m.council.Cancel(id) }); err != nil {
+			return nil, errUnknown
+		}
+		if !begun {
+			return nil, errNoLeader
+		}
+		select {
+		case r = <-t.reply: // it came meanwhile
+		default:
+			return nil, errUnknown
+		}
 	case <-m.ctx.Done():
 		return nil, errBusy
 	}
@@ -87,15 +101,23 @@ func (m *Manager) waitUnseated(ctx context.Context, end time.Time) error {
 
 // waitMoved waits until no copy is to be made and nothing is to be moved.
 func (m *Manager) waitMoved(ctx context.Context) error {
-	w := make(chan struct{})
-	if err := m.ask(ctx, func() { m.waiters = append(m.waiters, w); m.report() }); err != nil {
+	w := make(chan error, 1)
+	err := m.ask(ctx, func() {
+		if !m.council.Leading() {
+			w <- errLeadLost
+			return
+		}
+		m.waiters = append(m.waiters, w)
+		m.report()
+	})
+	if err != nil {
 		return err
 	}
 	select {
-	case <-w:
-		return nil
+	case err := <-w:
+		return err
 	case <-ctx.Done():
-		m.post(func() { m.waiters = slices.DeleteFunc(m.waiters, func(c chan struct{}) bool { return c == w }) })
+		m.post(func() { m.waiters = slices.DeleteFunc(m.waiters, func(c chan error) bool { return c == w }) })
 		return ctx.Err()
 	case <-m.ctx.Done():
 		return errBusy
@@ -105,9 +127,33 @@ func (m *Manager) waitMoved(ctx context.Context) error {
 // backup is one backup command: which servers have not answered yet.
 type backup struct {
 	addrs map[clustermap.ServerID]string // waited for
+	over  map[clustermap.ServerID]*link  // the links by which they were told
+	lost  map[clustermap.ServerID]int64  // since when these are gone
 	ok    []string
 	bad   []string
 	done  chan struct{}
+}
+
+// backupLost is how long, in ms, a server's answer is waited for after the link by
+// which it was told has ended: it may come by the next, or never.
+const backupLost = 10_000
+
+// watchBackups gives up on servers whose answers do not come any more.
+func (m *Manager) watchBackups() {
+	now := m.now()
+	for _, b := range m.backups {
+		for id, addr := range b.addrs {
+			switch since, gone := b.lost[id]; {
+			case m.servers[id] == b.over[id]:
+			case !gone:
+				b.lost[id] = now
+			case now-since > backupLost:
+				b.failed(addr, "its connection broke, and it did not say what became of the backup")
+				delete(b.addrs, id)
+				b.check()
+			}
+		}
+	}
 }
 
 func (b *backup) failed(addr, why string) { b.bad = append(b.bad, addr+": "+why) }
@@ -132,7 +178,7 @@ func (m *Manager) runBackup(ctx context.Context, req control.CommandRequest) (*c
 		ctx, cancel = context.WithTimeout(ctx, commandTimeout)
 		defer cancel()
 	}
-	b := &backup{addrs: map[clustermap.ServerID]string{}, done: make(chan struct{})}
+	b := &backup{addrs: map[clustermap.ServerID]string{}, over: map[clustermap.ServerID]*link{}, lost: map[clustermap.ServerID]int64{}, done: make(chan struct{})}
 	var id, clock uint64
 	if err := m.ask(ctx, func() { id, clock = m.startBackup(b, suffix), m.council.Map().Version }); err != nil {
 		return nil, err
@@ -182,7 +228,7 @@ func (m *Manager) startBackup(b *backup, suffix string) uint64 {
 		case k == nil:
 			b.failed(s.Addr, "not connected")
 		default:
-			b.addrs[s.ID] = s.Addr
+			b.addrs[s.ID], b.over[s.ID] = s.Addr, k
 			k.s.Send(control.Frame(control.KindCommand, control.Command{ID: id, Name: "backup", Arg: suffix}))
 		}
 	}

@@ -106,13 +106,13 @@ func (m *Manager) order(s consensus.Step) {
 	k.s.Send(control.Frame(control.KindCommand, control.Command{ID: m.next, Name: control.CommandWitness, Arg: string(arg)}))
 }
 
-// ordered takes the answer.
-func (m *Manager) ordered(id uint64, r control.Result) {
-	o, ok := m.orders[id]
-	if !ok {
+// ordered takes the answer of the server that was told.
+func (m *Manager) ordered(from clustermap.ServerID, r control.Result) {
+	o, ok := m.orders[r.ID]
+	if !ok || o.server != from {
 		return
 	}
-	delete(m.orders, id)
+	delete(m.orders, r.ID)
 	st, now := m.staffOf(o.server), m.now()
 	switch {
 	case r.Error == "":

@@ -102,7 +102,7 @@ type Manager struct {
 	tickets  map[uint64]*ticket
 	next     uint64
 	backups  map[uint64]*backup
-	waiters  []chan struct{}
+	waiters  []chan error // each is told once
 	progress progress
 	beat     time.Duration
 	beatAt   time.Time
@@ -230,7 +230,10 @@ func newManager(cfg Config) *Manager {
 		beat = min(beat, cfg.Keepalive)
 	}
 	ctx, end := context.WithCancel(context.Background())
-	return &Manager{cfg: cfg, log: cfg.Logger, start: time.Now(), inbox: make(chan func(), inboxSize), ctx: ctx, end: end,
+	// Servers keep the answers to orders for the next manager: whose numbers must be others.
+	var first [8]byte
+	rand.Read(first[:])
+	return &Manager{cfg: cfg, next: binary.BigEndian.Uint64(first[:]) >> 1, log: cfg.Logger, start: time.Now(), inbox: make(chan func(), inboxSize), ctx: ctx, end: end,
 		servers: map[clustermap.ServerID]*link{}, links: map[*link]struct{}{}, tickets: map[uint64]*ticket{}, backups: map[uint64]*backup{},
 		refusals: map[clustermap.ServerID]string{}, beat: max(beat, 10*time.Millisecond),
 		heard: map[string]*heard{}, staff: map[clustermap.ServerID]*staff{}, orders: map[uint64]order{},
@@ -315,6 +318,7 @@ func (m *Manager) loop(ctx context.Context, served <-chan error) error {
 		case <-tick.C:
 			m.heartbeat()
 			m.sendOn()
+			m.watchBackups()
 		}
 		m.turn()
 	}
@@ -388,6 +392,10 @@ func (m *Manager) leadership(leads bool) {
 	m.changing, m.changed = false, 0
 	clear(m.orders)
 	clear(m.staff)
+	for _, w := range m.waiters {
+		w <- errLeadLost
+	}
+	m.waiters = nil
 	for k := range m.links {
 		if k.taken {
 			k.s.Close()

@@ -124,7 +124,7 @@ func (m *Manager) report() {
 	}
 	if copies+surplus == 0 {
 		for _, w := range m.waiters {
-			close(w)
+			w <- nil
 		}
 		m.waiters = nil
 	}

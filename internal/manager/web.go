@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
@@ -57,13 +58,21 @@ func fail(w http.ResponseWriter, code int, err error) {
 	json.NewEncoder(w).Encode(control.Error{Error: err.Error()})
 }
 
-// ask runs f on the loop and waits for it.
+// ask runs f on the loop and waits for it. After an error f was not run, and will
+// not be: who asked may ask another manager.
 func (m *Manager) ask(ctx context.Context, f func()) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	done := make(chan struct{})
+	var taken atomic.Bool // by the loop, or by who gave up waiting
 	select {
-	case m.inbox <- func() { m.idle = false; f(); close(done) }:
+	case m.inbox <- func() {
+		if taken.CompareAndSwap(false, true) {
+			m.idle = false
+			f()
+			close(done)
+		}
+	}:
 	case <-ctx.Done():
 		return errBusy
 	case <-m.ctx.Done():
@@ -75,7 +84,11 @@ func (m *Manager) ask(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 	case <-m.ctx.Done():
 	}
-	return errBusy
+	if taken.CompareAndSwap(false, true) {
+		return errBusy
+	}
+	<-done // the loop waits for nobody
+	return nil
 }
 
 func (m *Manager) webStatus(w http.ResponseWriter, r *http.Request) {
