@@ -14,6 +14,7 @@ type readers struct {
 	mu    sync.Mutex
 	cond  *sync.Cond
 	queue []replica.Read // bounded by the requests outstanding
+	head  int            // those before it in queue are taken
 	done  bool
 }
 
@@ -29,7 +30,7 @@ func newReaders(n *node) *readers {
 func (r *readers) submit(reads []replica.Read) {
 	r.mu.Lock()
 	r.queue = append(r.queue, reads...)
-	many := len(r.queue) > readBatch
+	many := len(r.queue)-r.head > readBatch
 	r.mu.Unlock()
 	if many {
 		r.cond.Broadcast()
@@ -51,27 +52,39 @@ type readResult struct {
 	err   error
 }
 
+// take waits for reads and takes up to readBatch of them; nil: stop was called.
+func (r *readers) take() []readResult {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.head == len(r.queue) && !r.done {
+		r.cond.Wait()
+	}
+	if r.done {
+		return nil
+	}
+	taken := r.queue[r.head:min(len(r.queue), r.head+readBatch)]
+	list := make([]readResult, len(taken))
+	for i := range taken {
+		list[i].read = taken[i]
+	}
+	clear(taken)
+	r.head += len(taken)
+	// Not at every take: the loop waits for mu meanwhile.
+	if r.head > len(r.queue)/2 {
+		rest := copy(r.queue, r.queue[r.head:])
+		clear(r.queue[rest:])
+		r.queue, r.head = r.queue[:rest], 0
+	}
+	return list
+}
+
 // run reads until stop.
 func (r *readers) run() {
 	for {
-		r.mu.Lock()
-		for len(r.queue) == 0 && !r.done {
-			r.cond.Wait()
-		}
-		if r.done {
-			r.mu.Unlock()
+		list := r.take()
+		if list == nil {
 			return
 		}
-		take := min(len(r.queue), readBatch)
-		list := make([]readResult, take)
-		for i := range list {
-			list[i].read = r.queue[i]
-		}
-		rest := copy(r.queue, r.queue[take:])
-		clear(r.queue[rest:])
-		r.queue = r.queue[:rest]
-		r.mu.Unlock()
-
 		for i := range list {
 			list[i].items, list[i].err = r.read(&list[i].read)
 		}

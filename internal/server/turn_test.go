@@ -75,11 +75,11 @@ func (g *glue) step(m wire.Message) { g.replicas[0].Step(other, &m, &g.fx) }
 // turn ends a turn, stores what it wrote and reads what it asked for.
 func (g *glue) turn() {
 	g.endTurn()
-	for _, rd := range g.reads.queue {
+	for _, rd := range g.reads.queue[g.reads.head:] {
 		items, err := g.reads.read(&rd)
 		rd.Replica.ReadDone(&rd, items, err, &g.fx)
 	}
-	g.reads.queue = nil
+	g.reads.queue, g.reads.head = nil, 0
 	g.endTurn()
 	for g.commit.busy {
 		b := <-g.commit.jobs
