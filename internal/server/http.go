@@ -269,7 +269,7 @@ func (n *node) serveHealth(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if hangs {
-		httpError(w, http.StatusServiceUnavailable, "the disk does not answer: a commit hangs, or did a moment ago")
+		httpError(w, http.StatusServiceUnavailable, "the disk does not answer: a commit or a read hangs, or did a moment ago")
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})

@@ -11,7 +11,7 @@ import (
 // when many wait: the loop waits meanwhile.
 func TestLongQueueOfReads(t *testing.T) {
 	const reads = 300_000
-	r := newReaders(nil)
+	r := newReaders(nil, 0)
 	next := uint32(0)
 	submit := func(n int) {
 		list := make([]replica.Read, n)

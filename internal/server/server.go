@@ -133,7 +133,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer cache.Close()
 	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(n.clock()), Values: &values{c: cache}}
 	n.commit.init(n)
-	n.reads = newReaders(n)
+	n.reads = newReaders(n, cfg.ReadThreads)
 	n.copies = newCopier(n, cfg.ReplaceRate)
 	n.sweep.n = n
 	n.witness = newWitness(n, listener.Addr())
@@ -147,8 +147,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	wg.Go(n.witness.resume)
 	wg.Go(func() { n.saveMaps(maps) })
 	wg.Go(n.commit.run)
-	for range cfg.ReadThreads {
-		wg.Go(n.reads.run)
+	for i := range cfg.ReadThreads {
+		wg.Go(func() { n.reads.run(i) })
 	}
 	for range copyWorkers {
 		wg.Go(func() { n.copies.run(ctx) })
