@@ -199,8 +199,8 @@ func copyUnderWrites(t *testing.T, rnd *rand.Rand) {
 		time.Sleep(time.Millisecond)
 	}
 	writes.Wait()
-	n, sum, err := s.Checksum(0)
-	n2, sum2, err2 := g.store.Checksum(0)
+	n, sum, err := s.Checksum(t.Context(), 0)
+	n2, sum2, err2 := g.store.Checksum(t.Context(), 0)
 	if n != n2 || sum != sum2 || err != nil || err2 != nil {
 		t.Errorf("%d keys, %d operations, snapshot at %d, lag %d: the joiner has %d pairs, the primary %d; sums %x and %x (%v, %v)",
 			keys, ops, begin, lag, n2, n, sum2, sum, err2, err)

@@ -199,7 +199,7 @@ func TestDiskFullNoReserve(t *testing.T) {
 	}
 	mustClose(t, s)
 	s = mustOpen(t, path, Options{})
-	if got, err := s.Items(); got != n || err != nil {
+	if got, err := s.Items(t.Context()); got != n || err != nil {
 		t.Fatal(got, err)
 	}
 	mustClose(t, s)
