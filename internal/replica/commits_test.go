@@ -53,4 +53,16 @@ func TestCommitsThatHang(t *testing.T) {
 			t.Fatal("full is taken for hanging")
 		}
 	}
+	// A read that hangs, while commits do not.
+	began, hang := now, false
+	for now-began < int64(3*time.Second) {
+		commit(100 * time.Millisecond)
+		c.Reading(now, began)
+		if hang = c.Hang(now); hang != (now-began > int64(HangLimit)) {
+			t.Fatalf("a read of %v: %v", time.Duration(now-began), hang)
+		}
+	}
+	if !pass(2900*time.Millisecond) || pass(200*time.Millisecond) {
+		t.Error("trusted too early or too late after a read that hung")
+	}
 }

@@ -40,8 +40,8 @@ type committer struct {
 	timing, due bool
 	// full is since when the disk has had no room; zero: it has.
 	full time.Time
-	// watch looks at how long commits take; hangs is what it said last, hungAt when
-	// they began to hang.
+	// watch looks at how long commits and reads take; hangs is what it said last,
+	// hungAt when they began to hang.
 	watch  replica.Commits
 	hangs  bool
 	hungAt int64
@@ -230,9 +230,12 @@ func (c *committer) isFull() bool { return !c.full.IsZero() }
 // can have been there to take over what this server still leads.
 func (c *committer) alone() bool { return c.isFull() && time.Since(c.full) >= diskFullAlone }
 
-// look notices that commits hang, or that they are quick again. Called on every tick.
+// look notices that commits or reads hang, or that they are quick again. Called on every tick.
 func (c *committer) look() {
 	now := c.n.rn.Awake()
+	if began := c.n.reads.oldest(now); began != 0 {
+		c.watch.Reading(now, began)
+	}
 	hangs := c.watch.Hang(now)
 	if hangs == c.hangs {
 		return

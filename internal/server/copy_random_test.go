@@ -29,6 +29,45 @@ func TestCopyUnderWrites(t *testing.T) {
 	}
 }
 
+const joinEpoch, joinID = 2, 9
+
+// join makes it the joiner of a copy by digests, of which the test is the primary,
+// and runs its loop and its committer until the test ends.
+func (g *glue) join(ctx context.Context) (base uint64) {
+	next := *g.cmap
+	next.Version++
+	next.Partitions = []clustermap.Partition{{Epoch: joinEpoch, Replicas: []clustermap.ServerID{other}, Joining: []clustermap.ServerID{g.self},
+		Active: true, LastKnown: []clustermap.ServerID{other}, LastPrimary: other, LastPrimaryIncarnation: 1}}
+	base = uint64(joinEpoch)<<40 | 1<<30
+	g.adopt(&next)
+	g.step(wire.Message{Kind: wire.KindJoinHello, Epoch: joinEpoch, JoinID: joinID, Config: next.Partitions[0]})
+	g.step(wire.Message{Kind: wire.KindJoinStart, Epoch: joinEpoch, JoinID: joinID, Version: base, Committed: base, Mode: wire.JoinDigest})
+	g.turn()
+	var wg sync.WaitGroup
+	wg.Go(g.commit.run)
+	g.loop.OnTurnEnd(g.endTurn)
+	ctx, endLoop := context.WithCancel(ctx)
+	loopEnded := make(chan struct{})
+	go func() { _ = g.loop.Run(ctx); close(loopEnded) }()
+	g.t.Cleanup(func() {
+		endLoop()
+		<-loopEnded
+		close(g.commit.jobs)
+		wg.Wait()
+	})
+	return base
+}
+
+// copyFrom sends it a snapshot, as the primary does.
+func (g *glue) copyFrom(ctx context.Context, to *stream, sn *store.Snapshot, c *copier) error {
+	if _, err := to.w.WriteString(streamMagic); err != nil {
+		return err
+	}
+	return c.sendOn(ctx, to, sn, &copyJob{epoch: joinEpoch, c: replica.Copy{
+		Replica: replica.New(0, g.rn, replica.Stored{}), To: g.self, JoinID: joinID, Mode: wire.JoinDigest,
+	}})
+}
+
 func copyUnderWrites(t *testing.T, rnd *rand.Rand) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -39,7 +78,6 @@ func copyUnderWrites(t *testing.T, rnd *rand.Rand) {
 	}
 	t.Cleanup(func() { s.Close() })
 
-	const epoch, join = 2, 9
 	keys := 1 + rnd.IntN(1000)
 	if rnd.IntN(20) == 0 {
 		keys = 2 * rangeKeys * maxRanges // several frames of digests
@@ -65,28 +103,7 @@ func copyUnderWrites(t *testing.T, rnd *rand.Rand) {
 		}
 	}
 
-	next := *g.cmap
-	next.Version++
-	next.Partitions = []clustermap.Partition{{Epoch: epoch, Replicas: []clustermap.ServerID{other}, Joining: []clustermap.ServerID{g.self},
-		Active: true, LastKnown: []clustermap.ServerID{other}, LastPrimary: other, LastPrimaryIncarnation: 1}}
-	base := uint64(epoch)<<40 | 1<<30
-	g.adopt(&next)
-	g.step(wire.Message{Kind: wire.KindJoinHello, Epoch: epoch, JoinID: join, Config: next.Partitions[0]})
-	g.step(wire.Message{Kind: wire.KindJoinStart, Epoch: epoch, JoinID: join, Version: base, Committed: base, Mode: wire.JoinDigest})
-	g.turn()
-	var wg sync.WaitGroup
-	wg.Go(g.commit.run)
-	g.loop.OnTurnEnd(g.endTurn)
-	loopCtx, endLoop := context.WithCancel(ctx)
-	loopEnded := make(chan struct{})
-	go func() { _ = g.loop.Run(loopCtx); close(loopEnded) }()
-	defer func() {
-		endLoop()
-		<-loopEnded
-		close(g.commit.jobs)
-		wg.Wait()
-	}()
-
+	base := g.join(ctx)
 	// Operations go to the joiner up to lag before or after they are in our store.
 	ops := rnd.IntN(600)
 	begin, lag := rnd.IntN(ops+1), rnd.IntN(41)-20
@@ -107,7 +124,7 @@ func copyUnderWrites(t *testing.T, rnd *rand.Rand) {
 	send := func(i int) {
 		if i >= 0 && i < ops {
 			v := base + uint64(i) + 1
-			m := wire.Message{Kind: wire.KindAppend, Epoch: epoch, JoinID: join, Version: v, Prev: v - 1, Committed: base,
+			m := wire.Message{Kind: wire.KindAppend, Epoch: joinEpoch, JoinID: joinID, Version: v, Prev: v - 1, Committed: base,
 				Key: list[i].key, Item: list[i].it, Effect: wire.EffectRemove}
 			if m.Item != nil {
 				m.Effect = wire.EffectPut
@@ -146,14 +163,10 @@ func copyUnderWrites(t *testing.T, rnd *rand.Rand) {
 	upTo := base + uint64(ops)
 	sender, receiver := net.Pipe()
 	defer sender.Close()
-	wg.Go(func() { g.receive(ctx, receiver) })
-	c := newCopier(&node{self: other}, 0)
-	job := &copyJob{epoch: epoch, c: replica.Copy{Replica: replica.New(0, g.rn, replica.Stored{}), To: g.self, JoinID: join, Mode: wire.JoinDigest}}
-	out := newStream(sender)
-	if _, err = out.w.WriteString(streamMagic); err == nil {
-		err = c.sendOn(ctx, out, sn, job)
-	}
-	if err != nil {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { g.receive(ctx, newStream(receiver)) })
+	if err := g.copyFrom(ctx, newStream(sender), sn, newCopier(&node{self: other}, 0)); err != nil {
 		t.Fatal(err)
 	}
 	sender.Close()
@@ -161,7 +174,7 @@ func copyUnderWrites(t *testing.T, rnd *rand.Rand) {
 		done := make(chan bool, 1)
 		g.loop.Post(func() {
 			if g.replicas[0].Last() == upTo {
-				g.step(wire.Message{Kind: wire.KindJoinEnd, Epoch: epoch, JoinID: join, Version: upTo})
+				g.step(wire.Message{Kind: wire.KindJoinEnd, Epoch: joinEpoch, JoinID: joinID, Version: upTo})
 				done <- true
 			} else {
 				done <- false
@@ -186,8 +199,8 @@ func copyUnderWrites(t *testing.T, rnd *rand.Rand) {
 		time.Sleep(time.Millisecond)
 	}
 	writes.Wait()
-	n, sum, err := s.Checksum(0)
-	n2, sum2, err2 := g.store.Checksum(0)
+	n, sum, err := s.Checksum(t.Context(), 0)
+	n2, sum2, err2 := g.store.Checksum(t.Context(), 0)
 	if n != n2 || sum != sum2 || err != nil || err2 != nil {
 		t.Errorf("%d keys, %d operations, snapshot at %d, lag %d: the joiner has %d pairs, the primary %d; sums %x and %x (%v, %v)",
 			keys, ops, begin, lag, n2, n, sum2, sum, err2, err)

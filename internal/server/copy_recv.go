@@ -53,21 +53,20 @@ func (n *node) serveStreams(ctx context.Context, l net.Listener) {
 			defer c.Close()
 			closed := context.AfterFunc(ctx, func() { c.Close() })
 			defer closed()
-			n.receive(ctx, c)
+			n.receive(ctx, newStream(c))
 		}()
 	}
 }
 
 // receive takes one copy after the other from a connection.
-func (n *node) receive(ctx context.Context, c net.Conn) {
-	s := newStream(c)
+func (n *node) receive(ctx context.Context, s *stream) {
 	magic := make([]byte, len(streamMagic))
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = s.c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if _, err := io.ReadFull(s.r, magic); err != nil || string(magic) != streamMagic {
 		return
 	}
 	for {
-		_ = c.SetReadDeadline(time.Time{}) // between copies it may be idle
+		_ = s.c.SetReadDeadline(time.Time{}) // between copies it may be idle
 		kind, b, err := s.readFrame()
 		if err != nil || kind != streamHeader {
 			return
@@ -204,7 +203,7 @@ func (in *incoming) digests(s *stream) error {
 			var have []keyVersion
 			err := sn.Versions(part, batch[i].Start, batch[i].end(), func(key []byte, version uint64, _ int) error {
 				have = append(have, keyVersion{append([]byte(nil), key...), version})
-				return nil
+				return s.alive()
 			})
 			if err != nil {
 				return err
@@ -230,6 +229,6 @@ func (in *incoming) digests(s *stream) error {
 		if d.End == nil || len(batch) == maxRanges {
 			return ship()
 		}
-		return nil
+		return s.alive()
 	})
 }

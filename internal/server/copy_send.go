@@ -205,6 +205,9 @@ func (c *copier) sendOn(ctx context.Context, s *stream, sn *store.Snapshot, job 
 // sendKeys sends the present values of keys.
 func sendKeys(out *chunker, sn *store.Snapshot, part uint16, keys []string) error {
 	for _, key := range keys {
+		if err := out.s.alive(); err != nil {
+			return err
+		}
 		rec, found, err := sn.Get(part, []byte(key), nil)
 		if err != nil {
 			return err
@@ -241,6 +244,9 @@ func sendDifferences(out *chunker, sn *store.Snapshot, part uint16) error {
 		}
 		var want []int
 		for i, g := range ranges {
+			if err := s.alive(); err != nil {
+				return err
+			}
 			count, hash, err := sn.DigestRange(part, g.Start, g.end())
 			if err != nil {
 				return err
@@ -295,6 +301,9 @@ func sendRange(out *chunker, sn *store.Snapshot, part uint16, g *rangeDigest, th
 	it := sn.Iter(part, g.Start)
 	defer it.Close()
 	for it.Next() {
+		if err := out.s.alive(); err != nil {
+			return err
+		}
 		key := it.Key()
 		if !g.Last && bytes.Compare(key, g.End) >= 0 {
 			break
@@ -368,7 +377,7 @@ func (k *chunker) add(v wire.Value) error {
 func (k *chunker) flush() error {
 	if len(k.values) > 0 {
 		k.buf = wire.AppendValues(k.buf[:0], k.values)
-		if err := k.c.wait(k.ctx, len(k.buf)); err != nil {
+		if err := k.wait(len(k.buf)); err != nil {
 			return err
 		}
 		if err := k.s.write(streamValues, k.buf); err != nil {
@@ -381,11 +390,15 @@ func (k *chunker) flush() error {
 	return k.s.flush()
 }
 
-// wait waits until n bytes more may be sent.
-func (c *copier) wait(ctx context.Context, n int) error {
-	for n > 0 && c.limit.Limit() != rate.Inf {
-		step := min(n, c.limit.Burst())
-		if err := c.limit.WaitN(ctx, step); err != nil {
+// wait waits until n bytes more may be sent, a tenth of a second's at a time.
+func (k *chunker) wait(n int) error {
+	limit := k.c.limit
+	for n > 0 && limit.Limit() != rate.Inf {
+		step := min(n, max(1, int(limit.Limit()/10)))
+		if err := limit.WaitN(k.ctx, step); err != nil {
+			return err
+		}
+		if err := k.s.alive(); err != nil {
 			return err
 		}
 		n -= step

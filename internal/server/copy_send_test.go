@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/store"
 	"github.com/kumofs/kumofs/internal/wire"
+	"golang.org/x/time/rate"
 )
 
 // A sender whose disk cannot be read tells the receiver of no key that it does
@@ -105,5 +108,72 @@ func TestLargeValuesAreSentAlone(t *testing.T) {
 		if total += len(values); len(values) > 1 && len(b) > chunkBytes {
 			t.Errorf("%d values in a frame of %d bytes", len(values), len(b))
 		}
+	}
+}
+
+// A copy that goes on slowly is not given up for silence: neither one within a low
+// rate, nor one between disks that are slow to read.
+func TestSlowCopy(t *testing.T) {
+	const timeout = time.Second
+	for _, test := range []struct {
+		name        string
+		keys, bytes int
+		rate        rate.Limit
+		read        time.Duration // a block of either disk
+	}{
+		{"a low rate", 1, 60_000, 20_000, 0},
+		{"slow disks", 4 * rangeKeys, 10_000, rate.Inf, 5 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			disk := func(version uint64) store.Options {
+				opt := store.Options{CacheSize: 1, FS: errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+					if op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".sst") {
+						time.Sleep(test.read)
+					}
+					return nil
+				}))}
+				s, err := store.Open("/s", opt)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b := s.NewBatch()
+				for i := range test.keys {
+					b.PutItem(0, fmt.Appendf(nil, "key%05d", i), &item.Item{Version: version, Value: make([]byte, test.bytes)})
+				}
+				if err := s.Commit(b); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Close(); err != nil { // what was in the log is in a table when it is opened again
+					t.Fatal(err)
+				}
+				return opt
+			}
+			g := newGlueOn(t, disk(1))
+			g.join(ctx)
+			s, err := store.Open("/s", disk(2))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			sn := s.Snapshot()
+			defer sn.Close()
+			a, b := net.Pipe()
+			sender, receiver := newStream(a), newStream(b)
+			sender.timeout, receiver.timeout = timeout, timeout
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer a.Close()
+			wg.Go(func() { g.receive(ctx, receiver); b.Close() })
+			c := newCopier(&node{self: other}, 0)
+			c.limit = rate.NewLimiter(test.rate, 20_000)
+			began := time.Now()
+			err = g.copyFrom(ctx, sender, sn, c)
+			if took := time.Since(began); err != nil || took < timeout {
+				t.Errorf("after %v: %v", took, err)
+			}
+		})
 	}
 }

@@ -27,7 +27,8 @@ import (
 //	        end              ->               after the last ranges
 //	                         <-   done        all of it is stored
 //
-// A receiver for which the join is over answers with fail.
+// A receiver for which the join is over answers with fail. Who lets the other side
+// wait, because it reads its disk or keeps to the rate, sends alive as it gets on.
 const streamMagic = "KMST\x01"
 
 type streamKind uint8
@@ -42,6 +43,7 @@ const (
 	streamEnd
 	streamDone
 	streamFail
+	streamAlive // nothing
 )
 
 const (
@@ -51,8 +53,10 @@ const (
 	maxRanges = 512
 	// chunkBytes is about how much one frame of values holds.
 	chunkBytes = 256 << 10
-	// streamTimeout bounds the silence of the other side.
+	// streamTimeout bounds the silence of the other side, which is to say something
+	// aliveTimes as often.
 	streamTimeout = 30 * time.Second
+	aliveTimes    = 3
 	// maxStreamFrame bounds a frame in bytes.
 	maxStreamFrame = wire.MaxFrame
 )
@@ -86,14 +90,16 @@ var errStream = errors.New("copy stream: corrupt")
 
 // stream frames a connection. One goroutine at a time.
 type stream struct {
-	c   net.Conn
-	r   *bufio.Reader
-	w   *bufio.Writer
-	buf []byte
+	c       net.Conn
+	r       *bufio.Reader
+	w       *bufio.Writer
+	buf     []byte
+	timeout time.Duration // streamTimeout
+	flushed time.Time     // the last time
 }
 
 func newStream(c net.Conn) *stream {
-	return &stream{c: c, r: bufio.NewReaderSize(c, 64<<10), w: bufio.NewWriterSize(c, 64<<10)}
+	return &stream{c: c, r: bufio.NewReaderSize(c, 64<<10), w: bufio.NewWriterSize(c, 64<<10), timeout: streamTimeout, flushed: time.Now()}
 }
 
 // write buffers a frame; flush sends.
@@ -101,7 +107,7 @@ func (s *stream) write(k streamKind, payload []byte) error {
 	var h [5]byte
 	binary.BigEndian.PutUint32(h[:], uint32(len(payload)))
 	h[4] = byte(k)
-	_ = s.c.SetWriteDeadline(time.Now().Add(streamTimeout))
+	_ = s.c.SetWriteDeadline(time.Now().Add(s.timeout))
 	if _, err := s.w.Write(h[:]); err != nil {
 		return err
 	}
@@ -118,15 +124,33 @@ func (s *stream) writeJSON(k streamKind, v any) error {
 }
 
 func (s *stream) flush() error {
-	_ = s.c.SetWriteDeadline(time.Now().Add(streamTimeout))
+	s.flushed = time.Now()
+	_ = s.c.SetWriteDeadline(s.flushed.Add(s.timeout))
 	return s.w.Flush()
 }
 
-// read returns the next frame; the payload is valid until the next read. It
-// blocks for streamTimeout at most.
+// alive is called by who lets the other side wait, whenever it got on a little: a
+// disk that hangs has to be seen as silence.
+func (s *stream) alive() error {
+	if time.Since(s.flushed) < s.timeout/aliveTimes {
+		return nil
+	}
+	if err := s.write(streamAlive, nil); err != nil {
+		return err
+	}
+	return s.flush()
+}
+
+// read returns the next frame that says something; the payload is valid until the
+// next read. It blocks for timeout at most, and longer while the other side is alive.
 func (s *stream) read() (streamKind, []byte, error) {
-	_ = s.c.SetReadDeadline(time.Now().Add(streamTimeout))
-	return s.readFrame()
+	for {
+		_ = s.c.SetReadDeadline(time.Now().Add(s.timeout))
+		kind, b, err := s.readFrame()
+		if err != nil || kind != streamAlive {
+			return kind, b, err
+		}
+	}
 }
 
 func (s *stream) readFrame() (streamKind, []byte, error) {
@@ -144,7 +168,7 @@ func (s *stream) readFrame() (streamKind, []byte, error) {
 		at := len(s.buf)
 		step := min(size-at, max(64<<10, at))
 		s.buf = append(s.buf, make([]byte, step)...)
-		_ = s.c.SetReadDeadline(time.Now().Add(streamTimeout))
+		_ = s.c.SetReadDeadline(time.Now().Add(s.timeout))
 		if _, err := io.ReadFull(s.r, s.buf[at:]); err != nil {
 			return 0, nil, err
 		}

@@ -21,7 +21,14 @@ func (n *node) handler() http.Handler {
 	mux.HandleFunc("GET "+control.PathVoter, n.witness.serve)
 	mux.HandleFunc("GET "+control.PathMetrics, n.serveMetrics)
 	mux.HandleFunc("GET "+control.PathHealth, n.serveHealth)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if !n.web.TryRLock() {
+			httpError(w, http.StatusServiceUnavailable, "this server stops")
+			return
+		}
+		defer n.web.RUnlock()
+		mux.ServeHTTP(w, req)
+	})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -70,7 +77,7 @@ func (n *node) serveStat(w http.ResponseWriter, req *http.Request) {
 	case "cmd_delete":
 		values[key] = c.deletes.Load()
 	case "items":
-		items, err := n.store.Items()
+		items, err := n.store.Items(req.Context())
 		if err != nil {
 			httpError(w, http.StatusInternalServerError, "cannot count the items: %v", err)
 			return
@@ -97,7 +104,7 @@ func (n *node) serveStat(w http.ResponseWriter, req *http.Request) {
 		if !ok {
 			return
 		}
-		if err := n.pairs(p, values); err != nil {
+		if err := n.pairs(req.Context(), p, values); err != nil {
 			httpError(w, http.StatusInternalServerError, "partition %d: %v", p, err)
 			return
 		}
@@ -133,7 +140,7 @@ func (n *node) checksum(w http.ResponseWriter, req *http.Request, values map[str
 		}
 	}
 	for _, p := range parts {
-		count, sum, err := n.store.Checksum(p)
+		count, sum, err := n.store.Checksum(req.Context(), p)
 		if err != nil {
 			httpError(w, http.StatusInternalServerError, "partition %d: %v", p, err)
 			return false
@@ -205,7 +212,7 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 	if err != nil {
 		return err
 	}
-	items, err := n.store.Items()
+	items, err := n.store.Items(ctx)
 	if err != nil {
 		return err
 	}
@@ -269,7 +276,7 @@ func (n *node) serveHealth(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if hangs {
-		httpError(w, http.StatusServiceUnavailable, "the disk does not answer: a commit hangs, or did a moment ago")
+		httpError(w, http.StatusServiceUnavailable, "the disk does not answer: a commit or a read hangs, or did a moment ago")
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})

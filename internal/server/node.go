@@ -78,6 +78,9 @@ type node struct {
 	fatal func(error)
 	// wg holds every goroutine that Run must wait for before it closes the store.
 	wg sync.WaitGroup
+	// web is held for reading by those who answer tools, and taken for good by Run
+	// before it closes the store. (A WaitGroup may not grow while it is waited for.)
+	web sync.RWMutex
 }
 
 // counters are read by any goroutine.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -27,7 +28,7 @@ func partition(w http.ResponseWriter, query url.Values) (uint16, bool) {
 
 // pairs adds what this store holds of one partition, by quoted key, and how far:
 // what tells apart two copies whose checksums differ.
-func (n *node) pairs(part uint16, values map[string]any) error {
+func (n *node) pairs(ctx context.Context, part uint16, values map[string]any) error {
 	sn := n.store.Snapshot()
 	defer sn.Close()
 	b, err := sn.Bookkeeping(part)
@@ -47,8 +48,11 @@ func (n *node) pairs(part uint16, values map[string]any) error {
 			values["more"] = fmt.Sprintf("these are the first %d", maxPairs)
 			break
 		}
-		rec, err := it.Record()
+		var rec []byte
 		var i item.Item
+		if err = ctx.Err(); err == nil {
+			rec, err = it.Record()
+		}
 		if err == nil {
 			i, err = item.ParseRecord(rec)
 		}

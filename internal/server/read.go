@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/replica"
@@ -14,14 +15,20 @@ type readers struct {
 	mu    sync.Mutex
 	cond  *sync.Cond
 	queue []replica.Read // bounded by the requests outstanding
+	head  int            // those before it in queue are taken
 	done  bool
+
+	// now is the running time at the last tick (replica.Node.Awake), and began when
+	// the read that a goroutine is at began; 0: it is at none.
+	now   atomic.Int64
+	began []atomic.Int64
 }
 
 // readBatch is how many reads a goroutine takes and posts back at a time.
 const readBatch = 32
 
-func newReaders(n *node) *readers {
-	r := &readers{n: n}
+func newReaders(n *node, threads int) *readers {
+	r := &readers{n: n, began: make([]atomic.Int64, threads)}
 	r.cond = sync.NewCond(&r.mu)
 	return r
 }
@@ -29,7 +36,7 @@ func newReaders(n *node) *readers {
 func (r *readers) submit(reads []replica.Read) {
 	r.mu.Lock()
 	r.queue = append(r.queue, reads...)
-	many := len(r.queue) > readBatch
+	many := len(r.queue)-r.head > readBatch
 	r.mu.Unlock()
 	if many {
 		r.cond.Broadcast()
@@ -51,29 +58,52 @@ type readResult struct {
 	err   error
 }
 
-// run reads until stop.
-func (r *readers) run() {
-	for {
-		r.mu.Lock()
-		for len(r.queue) == 0 && !r.done {
-			r.cond.Wait()
+// take waits for reads and takes up to readBatch of them; nil: stop was called.
+func (r *readers) take() []readResult {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.head == len(r.queue) && !r.done {
+		r.cond.Wait()
+	}
+	if r.done {
+		return nil
+	}
+	taken := r.queue[r.head:min(len(r.queue), r.head+readBatch)]
+	list := make([]readResult, len(taken))
+	for i := range taken {
+		list[i].read = taken[i]
+	}
+	clear(taken)
+	r.head += len(taken)
+	// Not at every take: the loop waits for mu meanwhile.
+	if r.head > len(r.queue)/2 {
+		rest := copy(r.queue, r.queue[r.head:])
+		clear(r.queue[rest:])
+		r.queue, r.head = r.queue[:rest], 0
+	}
+	return list
+}
+
+// oldest tells when the oldest read under way began; 0: there is none. Called on every tick.
+func (r *readers) oldest(now int64) (oldest int64) {
+	r.now.Store(now)
+	for i := range r.began {
+		if began := r.began[i].Load(); began != 0 && (oldest == 0 || began < oldest) {
+			oldest = began
 		}
-		if r.done {
-			r.mu.Unlock()
+	}
+	return oldest
+}
+
+// run reads until stop, as the goroutine of that number.
+func (r *readers) run(number int) {
+	for {
+		list := r.take()
+		if list == nil {
 			return
 		}
-		take := min(len(r.queue), readBatch)
-		list := make([]readResult, take)
 		for i := range list {
-			list[i].read = r.queue[i]
-		}
-		rest := copy(r.queue, r.queue[take:])
-		clear(r.queue[rest:])
-		r.queue = r.queue[:rest]
-		r.mu.Unlock()
-
-		for i := range list {
-			list[i].items, list[i].err = r.read(&list[i].read)
+			list[i].items, list[i].err = r.read(&list[i].read, &r.began[number])
 		}
 		r.n.loop.Post(func() {
 			r.n.touchClock()
@@ -105,9 +135,11 @@ func (n *node) unreadable(part uint16, err error) {
 		"store", n.store.Path(), "partition", part, "err", err)
 }
 
-func (r *readers) read(rd *replica.Read) ([]*item.Item, error) {
+func (r *readers) read(rd *replica.Read, began *atomic.Int64) ([]*item.Item, error) {
+	defer began.Store(0)
 	items := make([]*item.Item, len(rd.Keys))
 	for i, key := range rd.Keys {
+		began.Store(r.now.Load()) // of each key: many that are slow are none that hangs
 		rec, found, err := r.n.store.Get(rd.Replica.Part(), []byte(key), nil)
 		if err != nil {
 			return nil, err

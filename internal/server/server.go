@@ -42,6 +42,8 @@ type Config struct {
 	Ready func(addr string)
 
 	http *connListener
+	// options are what the store is opened with beside the above; tests set some.
+	options store.Options
 }
 
 // saveAgain is when a map that could not be saved is tried again.
@@ -133,7 +135,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer cache.Close()
 	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(n.clock()), Values: &values{c: cache}}
 	n.commit.init(n)
-	n.reads = newReaders(n)
+	n.reads = newReaders(n, cfg.ReadThreads)
 	n.copies = newCopier(n, cfg.ReplaceRate)
 	n.sweep.n = n
 	n.witness = newWitness(n, listener.Addr())
@@ -147,8 +149,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	wg.Go(n.witness.resume)
 	wg.Go(func() { n.saveMaps(maps) })
 	wg.Go(n.commit.run)
-	for range cfg.ReadThreads {
-		wg.Go(n.reads.run)
+	for i := range cfg.ReadThreads {
+		wg.Go(func() { n.reads.run(i) })
 	}
 	for range copyWorkers {
 		wg.Go(func() { n.copies.run(ctx) })
@@ -156,7 +158,8 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	wg.Go(func() { n.serveStreams(ctx, streams) })
 	wg.Go(func() { n.sweep.run(ctx) })
 	web := &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
-		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelInfo)}
+		BaseContext: func(net.Listener) context.Context { return ctx }, // what reads the store for a tool ends with it
+		ErrorLog:    slog.NewLogLogger(n.log.Handler(), slog.LevelInfo)}
 	wg.Go(func() { _ = web.Serve(n.cfg.http) }) // ends with http.ErrServerClosed
 	wg.Go(func() {
 		if err := member.Run(ctx); err != nil && ctx.Err() == nil {
@@ -177,6 +180,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	_ = web.Shutdown(quit) // closes its listener; who is not done by then is cut off
 	done()
 	_ = web.Close()
+	n.web.Lock() // those who are cut off may be reading the store
 	wg.Wait()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
@@ -206,10 +210,9 @@ func (n *node) listenStream() (net.Listener, error) {
 
 func (n *node) openStore() error {
 	cfg := &n.cfg
-	s, err := store.Open(cfg.Store, store.Options{
-		Fsync: cfg.Fsync, CacheSize: max(cfg.CacheSize/2, 8<<20), Logger: storeLog{n.log},
-		OnFatal: func(err error) { n.storeFailed(err) },
-	})
+	opt := cfg.options
+	opt.Fsync, opt.CacheSize, opt.Logger, opt.OnFatal = cfg.Fsync, max(cfg.CacheSize/2, 8<<20), storeLog{n.log}, n.storeFailed
+	s, err := store.Open(cfg.Store, opt)
 	if err != nil {
 		return err
 	}

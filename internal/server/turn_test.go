@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/item"
@@ -28,8 +31,11 @@ type glue struct {
 
 const other = ^clustermap.ServerID(0) // the map has servers in the order of IDs
 
-func newGlue(t *testing.T) *glue {
-	s, err := store.Open("/s", store.Options{FS: vfs.NewMem()})
+func newGlue(t *testing.T) *glue { return newGlueOn(t, store.Options{FS: vfs.NewMem()}) }
+
+// newGlueOn has its store, "/s", opened as opt says.
+func newGlueOn(t *testing.T, opt store.Options) *glue {
+	s, err := store.Open("/s", opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +55,10 @@ func newGlue(t *testing.T) *glue {
 	g.node = n
 	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(g.time), Values: &values{c: cache}}
 	n.commit.init(n)
-	n.reads, n.copies = newReaders(n), newCopier(n, 0)
+	n.reads, n.copies = newReaders(n, 1), newCopier(n, 0)
+	if n.stored, err = s.Partitions(); err != nil {
+		t.Fatal(err)
+	}
 	n.adopt(&clustermap.Map{
 		ClusterID: 7, Version: 1, Replication: 2,
 		Servers: []clustermap.Server{
@@ -75,11 +84,11 @@ func (g *glue) step(m wire.Message) { g.replicas[0].Step(other, &m, &g.fx) }
 // turn ends a turn, stores what it wrote and reads what it asked for.
 func (g *glue) turn() {
 	g.endTurn()
-	for _, rd := range g.reads.queue {
-		items, err := g.reads.read(&rd)
+	for _, rd := range g.reads.queue[g.reads.head:] {
+		items, err := g.reads.read(&rd, &g.reads.began[0])
 		rd.Replica.ReadDone(&rd, items, err, &g.fx)
 	}
-	g.reads.queue = nil
+	g.reads.queue, g.reads.head = nil, 0
 	g.endTurn()
 	for g.commit.busy {
 		b := <-g.commit.jobs
@@ -201,17 +210,16 @@ func TestBatchIsCutWhileTheDiskIsSlow(t *testing.T) {
 	}
 }
 
-// R9: a server whose disk hangs without an error says so, until commits have been
-// quick again for a while; one that stood still itself does not.
-func TestDiskThatHangsIsReported(t *testing.T) {
-	g := newGlue(t)
+// passing makes a function that lets time pass, tick by tick, and counts the
+// reports of a disk that hangs.
+func (g *glue) passing() func(time.Duration) int {
 	said := 0
 	g.report.send = func(r *control.Report) {
 		if r.Hangs {
 			said++
 		}
 	}
-	pass := func(d time.Duration) int {
+	return func(d time.Duration) int {
 		said = 0
 		for ; d > 0; d -= tickInterval {
 			g.time += int64(tickInterval)
@@ -220,6 +228,13 @@ func TestDiskThatHangsIsReported(t *testing.T) {
 		}
 		return said
 	}
+}
+
+// R9: a server whose disk hangs without an error says so, until commits have been
+// quick again for a while; one that stood still itself does not.
+func TestDiskThatHangsIsReported(t *testing.T) {
+	g := newGlue(t)
+	pass := g.passing()
 	var a answers
 	g.ask(&a, item.OpSet, "k", "v")
 	g.endTurn() // its commit is under way
@@ -244,4 +259,118 @@ func TestDiskThatHangsIsReported(t *testing.T) {
 	if n := pass(5 * time.Second); n > 0 || g.commit.hangs {
 		t.Errorf("said %d times of a disk that works", n)
 	}
+}
+
+// slowReads is a disk whose reads of tables wait, once it is told to. The store on
+// it has the keys cold0 to cold5.
+type slowReads struct {
+	on    atomic.Bool
+	began chan struct{} // a read waits
+	step  chan struct{} // lets one go on; closed: all
+}
+
+func newSlowReads(t *testing.T) (*slowReads, store.Options) {
+	d := &slowReads{began: make(chan struct{}), step: make(chan struct{})}
+	opt := store.Options{CacheSize: 1, FS: errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if d.on.Load() && op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".sst") {
+			d.began <- struct{}{}
+			<-d.step
+		}
+		return nil
+	}))}
+	s, err := store.Open("/s", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := s.NewBatch()
+	for i := range 6 {
+		b.PutItem(0, fmt.Append(nil, "cold", i), &item.Item{Version: 1<<40 | uint64(i+1), Value: make([]byte, 20_000)})
+	}
+	b.SetPosition(0, store.Position{Version: 1<<40 | 6})
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil { // what was in the log is in a table when it is opened again
+		t.Fatal(err)
+	}
+	return d, opt
+}
+
+// A disk of which only reads hang is one that hangs: without --fsync commits go on
+// in the kernel's memory.
+func TestDiskWhoseReadsHangIsReported(t *testing.T) {
+	d, opt := newSlowReads(t)
+	g := newGlueOn(t, opt)
+	var wg sync.WaitGroup
+	wg.Go(func() { g.reads.run(0) })
+	pass := g.passing()
+	pass(time.Second)
+
+	d.on.Store(true)
+	var a answers
+	g.ask(&a, item.OpGet, "cold0", "")
+	g.endTurn()
+	<-d.began
+	if n := pass(2 * time.Second); n > 0 {
+		t.Error("said of a read of two seconds")
+	}
+	g.time += int64(time.Minute) // this process was stopped
+	if n := pass(200 * time.Millisecond); n > 0 {
+		t.Error("said by a server that stood still")
+	}
+	pass(time.Second)
+	for range 20 { // commits do not hang
+		g.ask(&a, item.OpSet, "k", "v")
+		g.endTurn()
+		g.commit.done(g.store.Commit(<-g.commit.jobs))
+		if n := pass(600 * time.Millisecond); n == 0 {
+			t.Error("not said any more while the read hangs")
+		}
+	}
+	d.on.Store(false)
+	close(d.step)
+	g.reads.stop()
+	wg.Wait()
+	if n := pass(2 * time.Second); n == 0 {
+		t.Error("not said any more as soon as the read ended")
+	}
+	pass(1200 * time.Millisecond)
+	if n := pass(5 * time.Second); n > 0 || g.commit.hangs {
+		t.Errorf("said %d times of a disk that works", n)
+	}
+}
+
+// A disk that answers, slowly, does not hang, however many reads wait for it.
+func TestSlowReadsDoNotHang(t *testing.T) {
+	d, opt := newSlowReads(t)
+	g := newGlueOn(t, opt)
+	ended := make(chan struct{})
+	go func() { g.reads.run(0); close(ended) }()
+	pass := g.passing()
+	pass(time.Second)
+
+	d.on.Store(true)
+	var a answers
+	for i := range 6 {
+		g.ask(&a, item.OpGet, fmt.Sprint("cold", i), "")
+	}
+	g.endTurn()
+	waits := 0
+	for going := true; going; {
+		select {
+		case <-d.began:
+			waits++
+			if n := pass(600 * time.Millisecond); n > 0 {
+				t.Errorf("said after %d reads", waits)
+			}
+			g.reads.stop() // after the six
+			d.step <- struct{}{}
+		case <-ended:
+			going = false
+		}
+	}
+	if waits < 6 {
+		t.Errorf("only %d reads", waits)
+	}
+	d.on.Store(false)
 }

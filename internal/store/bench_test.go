@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"math/rand/v2"
 	"sync"
@@ -159,7 +160,7 @@ func BenchmarkStore(b *testing.B) {
 				s.counts.touch([]uint16{part})
 			}
 			s.counts.mu.Lock()
-			err := s.recount()
+			err := s.recount(context.Background())
 			n := s.counts.total
 			s.counts.mu.Unlock()
 			if n != benchItems || err != nil {

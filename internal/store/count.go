@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -52,8 +53,9 @@ const (
 
 // Items is the number of pairs in all partitions, bookkeeping not counted. At
 // rest it is exact; under writes it lags behind, by as much as ten times what
-// counting takes (a second for some million items). It blocks while counting.
-func (s *Store) Items() (int64, error) {
+// counting takes (a second for some million items). It blocks while counting, or
+// until ctx is done.
+func (s *Store) Items(ctx context.Context) (int64, error) {
 	if err := s.usable(); err != nil {
 		return 0, err
 	}
@@ -64,7 +66,7 @@ func (s *Store) Items() (int64, error) {
 		return c.total, nil
 	}
 	began := time.Now()
-	if err := s.recount(); err != nil {
+	if err := s.recount(ctx); err != nil {
 		return 0, err
 	}
 	c.counted, c.cost = time.Now(), time.Since(began)
@@ -72,7 +74,7 @@ func (s *Store) Items() (int64, error) {
 }
 
 // recount counts the dirty partitions again. c.mu is held.
-func (s *Store) recount() error {
+func (s *Store) recount(ctx context.Context) error {
 	c := s.counts
 	if !c.seeded {
 		parts, err := s.Positions()
@@ -88,7 +90,7 @@ func (s *Store) recount() error {
 		marks := c.dirty[w].Swap(0)
 		for ; marks != 0; marks &= marks - 1 {
 			part := uint16(w*64 + bits.TrailingZeros64(marks))
-			n, err := countItems(s.db, part)
+			n, err := countItems(ctx, s.db, part)
 			if err != nil {
 				c.dirty[w].Or(marks) // not counted
 				return ioError(err, "cannot count the items")
@@ -105,23 +107,25 @@ func (s *Store) Count(part uint16) (int64, error) {
 	if err := s.usable(); err != nil {
 		return 0, err
 	}
-	n, err := countItems(s.db, part)
+	n, err := countItems(context.Background(), s.db, part)
 	if ferr := s.usable(); ferr != nil {
 		err = ferr
 	}
 	return n, ioError(err, "cannot count a partition")
 }
 
-func countItems(r pebble.Reader, part uint16) (n int64, err error) {
+func countItems(ctx context.Context, r pebble.Reader, part uint16) (n int64, err error) {
 	lower, upper := itemRange(part, nil, nil)
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return 0, err
 	}
-	for ok := it.First(); ok; ok = it.Next() {
+	for ok := it.First(); ok && ctx.Err() == nil; ok = it.Next() {
 		n++
 	}
-	err = it.Error()
+	if err = it.Error(); err == nil {
+		err = ctx.Err()
+	}
 	if cerr := it.Close(); err == nil {
 		err = cerr
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 
 	"github.com/cespare/xxhash/v2"
@@ -108,20 +109,23 @@ func (sn *Snapshot) Versions(part uint16, start, end []byte, fn func(key []byte,
 
 // Checksum is a sum over all of a partition: key, version, unique, flags,
 // expiry and value of each item. It does not depend on order, so sums of
-// partitions may be added. It reads the whole partition.
-func (s *Store) Checksum(part uint16) (count int64, sum uint64, err error) {
+// partitions may be added. It reads the whole partition, or until ctx is done.
+func (s *Store) Checksum(ctx context.Context, part uint16) (count int64, sum uint64, err error) {
 	if err := s.usable(); err != nil {
 		return 0, 0, err
 	}
-	return checksum(s.db, s.guard, part)
+	return checksum(ctx, s.db, s.guard, part)
 }
 
-func checksum(r pebble.Reader, g *guard, part uint16) (count int64, sum uint64, err error) {
+func checksum(ctx context.Context, r pebble.Reader, g *guard, part uint16) (count int64, sum uint64, err error) {
 	it := newIter(r, g, part, nil, nil)
 	var buf []byte
 	for it.Next() {
 		var rec []byte
-		if rec, err = it.Record(); err == nil {
+		if err = ctx.Err(); err == nil {
+			rec, err = it.Record()
+		}
+		if err == nil {
 			buf, err = appendContent(buf[:0], it.Key(), rec)
 		}
 		if err != nil {

@@ -93,8 +93,8 @@ func TestDigestMend(t *testing.T) {
 		}
 		_, _ = src.Close(), dst.Close()
 		for part := uint16(2); part <= 4; part++ {
-			n1, s1, err1 := from.Checksum(part)
-			n2, s2, err2 := to.Checksum(part)
+			n1, s1, err1 := from.Checksum(t.Context(), part)
+			n2, s2, err2 := to.Checksum(t.Context(), part)
 			if n1 != n2 || s1 != s2 || err1 != nil || err2 != nil {
 				t.Fatalf("seed %d: %d %x %v, %d %x %v", seed, n1, s1, err1, n2, s2, err2)
 			}
@@ -148,7 +148,7 @@ func TestSnapshotIsFrozen(t *testing.T) {
 func TestDamagedRecord(t *testing.T) {
 	s := memStore(t)
 	mustCommit(t, s, func(b *Batch) { b.Put(1, []byte("a"), []byte{1, 2}) })
-	if _, _, err := s.Checksum(1); !errors.Is(err, ErrCorrupt) {
+	if _, _, err := s.Checksum(t.Context(), 1); !errors.Is(err, ErrCorrupt) {
 		t.Fatal(err)
 	}
 	sn := s.Snapshot()

@@ -199,7 +199,7 @@ func TestDiskFullNoReserve(t *testing.T) {
 	}
 	mustClose(t, s)
 	s = mustOpen(t, path, Options{})
-	if got, err := s.Items(); got != n || err != nil {
+	if got, err := s.Items(t.Context()); got != n || err != nil {
 		t.Fatal(got, err)
 	}
 	mustClose(t, s)
@@ -222,14 +222,19 @@ func TestSpaceLevels(t *testing.T) {
 	sp := newSpace(mem, "/", 0)
 	for _, c := range []struct {
 		avail, total uint64
+		size         int
 		want         int32
 	}{
-		{100 << 20, 10 << 30, roomy}, {60 << 20, 10 << 30, low}, {70 << 20, 10 << 30, low}, {81 << 20, 10 << 30, roomy},
-		{10 << 20, 10 << 30, nearly}, {63 << 20, 10 << 30, low}, {6 << 20, 100 << 20, low}, {7 << 20, 100 << 20, roomy}, {4 << 20, 100 << 20, low},
+		{100 << 20, 10 << 30, 0, roomy}, {60 << 20, 10 << 30, 0, low}, {70 << 20, 10 << 30, 0, low}, {81 << 20, 10 << 30, 0, roomy},
+		{10 << 20, 10 << 30, 0, nearly}, {63 << 20, 10 << 30, 0, low}, {6 << 20, 100 << 20, 0, low}, {7 << 20, 100 << 20, 0, roomy}, {4 << 20, 100 << 20, 0, low},
+		// Large batches.
+		{100 << 20, 10 << 30, 20 << 20, low}, {119 << 20, 10 << 30, 20 << 20, roomy}, {103 << 20, 10 << 30, 20 << 20, low},
+		{104 << 20, 10 << 30, 20 << 20, roomy}, {55 << 20, 10 << 30, 20 << 20, nearly}, {57 << 20, 10 << 30, 20 << 20, low},
 	} {
 		mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: c.avail, TotalBytes: c.total})
-		if got := sp.room(spaceBytes); got != c.want {
-			t.Errorf("%d of %d bytes free: level %d, want %d", c.avail, c.total, got, c.want)
+		sp.bytes.Store(spaceBytes) // it is time to ask
+		if got := sp.room(c.size); got != c.want {
+			t.Errorf("%d of %d bytes free, a batch of %d: level %d, want %d", c.avail, c.total, c.size, got, c.want)
 		}
 	}
 }

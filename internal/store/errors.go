@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,13 +68,13 @@ func isNoSpace(err error) bool {
 }
 
 // ioError gives an error of the disk its kind. nil stays nil, and an error
-// that has a kind keeps it.
+// that has a kind keeps it; that nobody waits any more is none of the disk.
 func ioError(err error, doing string) error {
 	var ke *kindError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &ke):
+	case errors.As(err, &ke), errors.Is(err, context.Canceled):
 		return err
 	case isNoSpace(err):
 		return errorf(ErrDiskFull, err, "%s: disk full", doing)

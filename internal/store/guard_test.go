@@ -197,7 +197,7 @@ func TestNoSpaceStalls(t *testing.T) {
 			}
 			mustClose(t, s)
 			s = mustOpen(t, "/s", Options{FS: mem})
-			if n, err := s.Items(); n != 2001 || err != nil {
+			if n, err := s.Items(t.Context()); n != 2001 || err != nil {
 				t.Fatal(n, err)
 			}
 			mustClose(t, s)

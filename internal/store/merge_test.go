@@ -52,7 +52,7 @@ func TestCheckpoint(t *testing.T) {
 		if round == 0 && got.BackupOf != 42 {
 			t.Fatalf("%+v", got)
 		}
-		if n, err := c.Items(); n != 100 || err != nil {
+		if n, err := c.Items(t.Context()); n != 100 || err != nil {
 			t.Fatal(n, err)
 		}
 		if p, err := c.Position(1); p.Version != 100 || err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 )
@@ -56,6 +57,59 @@ func TestCommitReserve(t *testing.T) {
 		t.Errorf("a delete: %v", err)
 	}
 	t.Logf("%d puts, %d more into the reserve", before, n-before)
+	mustClose(t, s)
+}
+
+// A batch for which there is no room finds the disk full although there is space
+// above the reserve: handed to pebble it would wait there, and nobody would know.
+func TestBatchLargerThanTheSpace(t *testing.T) {
+	dir := tmpfs(t, 96<<20)
+	s := mustOpen(t, dir+"/s", Options{Logger: quiet{}, MemTableSize: 2 << 20, ReserveBytes: 16 << 20, tablePause: 10 * time.Millisecond})
+	mustCommit(t, s, func(b *Batch) { b.PutItem(1, []byte("k"), testItem(1, "v")) })
+	free := func() int { return int(s.space.ask(true).AvailBytes) }
+	if err := os.WriteFile(dir+"/filler", make([]byte, free()-24<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	large := make([]byte, 30<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(large)
+	commit := func(do func(*Batch) error, size int) (err error) {
+		t.Helper()
+		done := make(chan error, 1)
+		b := s.NewBatch()
+		b.PutItem(1, []byte("large"), testItem(2, string(large[:size])))
+		go func() { done <- do(b) }()
+		select {
+		case err = <-done:
+		case <-time.After(10 * time.Second):
+			t.Errorf("a batch of %d bytes waits, with %d bytes free", size, free())
+			if err := os.Remove(dir + "/filler"); err != nil {
+				t.Fatal(err)
+			}
+			t.FailNow()
+		}
+		return err
+	}
+	for _, size := range []int{30 << 20, 5 << 20} { // the second fits into the log and not into a table too
+		if err := commit(s.Commit, size); !errors.Is(err, ErrDiskFull) || s.Failed() != nil {
+			t.Fatalf("a batch of %d bytes with %d free: %v, %v", size, free(), err, s.Failed())
+		}
+	}
+	mustCommit(t, s, func(b *Batch) { b.Delete(1, []byte("k")) })
+	if err := commit(s.Commit, 1<<20); err != nil { // there is room for others
+		t.Fatal(err)
+	}
+	if err := commit(s.CommitReserve, 30<<20); !errors.Is(err, ErrDiskFull) {
+		t.Fatal(err)
+	}
+	if err := commit(s.CommitReserve, 5<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(dir + "/filler"); err != nil {
+		t.Fatal(err)
+	}
+	if err := commit(s.Commit, 20<<20); err != nil {
+		t.Fatal(err)
+	}
 	mustClose(t, s)
 }
 

@@ -22,6 +22,8 @@ type space struct {
 	// was committed since.
 	checked atomic.Int64
 	bytes   atomic.Int64
+	// large is the size above which a batch is looked at by itself.
+	large atomic.Int64
 
 	flushed atomic.Int64 // when flushDue said yes last, in ns after start
 	deleted atomic.Bool  // something was committed since, while room was short
@@ -45,6 +47,8 @@ const (
 	// has passed, or that much was committed.
 	spaceInterval = 100 * time.Millisecond
 	spaceBytes    = 4 << 20
+	// largeShare: a batch larger than this part of the reserve is a large one.
+	largeShare = 8
 	// spaceFlush is how often deletes are flushed while the disk is full.
 	spaceFlush = time.Second
 )
@@ -56,10 +60,16 @@ func newSpace(fsys vfs.FS, path string, reserve uint64) *space {
 }
 
 // room tells the level for a batch of size bytes. It costs a clock reading, and
-// now and then a statfs.
+// now and then a statfs; for a large batch always one.
 func (sp *space) room(size int) int32 {
 	sum := sp.bytes.Add(int64(size))
-	if sum >= spaceBytes || time.Since(sp.start)-time.Duration(sp.checked.Load()) >= spaceInterval {
+	if int64(size) > sp.large.Load() {
+		// Room above the reserve is not room for a batch of any size, and pebble must
+		// not be the one to find out (guard). It takes its size twice: see fits.
+		if u := sp.ask(true); u.TotalBytes != 0 {
+			return sp.levelOf(u, 2*uint64(size))
+		}
+	} else if sum >= spaceBytes || time.Since(sp.start)-time.Duration(sp.checked.Load()) >= spaceInterval {
 		sp.ask(false)
 	}
 	return sp.level.Load()
@@ -83,20 +93,26 @@ func (sp *space) ask(must bool) vfs.DiskUsage {
 		return vfs.DiskUsage{}
 	}
 	sp.usage = u
+	sp.large.Store(int64(sp.reserved(u) / largeShare))
+	sp.level.Store(sp.levelOf(u, 0))
+	return u
+}
+
+// levelOf is the level when taken more bytes of u are used.
+func (sp *space) levelOf(u vfs.DiskUsage, taken uint64) int32 {
 	reserve := sp.reserved(u)
 	enough := reserve
 	if sp.level.Load() != roomy {
 		enough += reserve / 4
 	}
 	switch {
-	case u.AvailBytes >= enough:
-		sp.level.Store(roomy)
-	case u.AvailBytes >= reserve/4:
-		sp.level.Store(low)
+	case u.AvailBytes >= enough+taken:
+		return roomy
+	case u.AvailBytes >= reserve/4+taken:
+		return low
 	default:
-		sp.level.Store(nearly)
+		return nearly
 	}
-	return u
 }
 
 func (sp *space) reserved(u vfs.DiskUsage) uint64 {

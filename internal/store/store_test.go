@@ -2,6 +2,8 @@ package store
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -111,7 +113,7 @@ func testBasics(t *testing.T, path string, o Options) {
 		if p, err := s.Position(5); p != want[5].Position || err != nil {
 			t.Fatal(p, err)
 		}
-		if n, err := s.Items(); n != 3 || err != nil {
+		if n, err := s.Items(t.Context()); n != 3 || err != nil {
 			t.Fatal(n, err)
 		}
 		if b, err := s.LoadMap(); string(b) != "map" || err != nil {
@@ -136,11 +138,34 @@ func testBasics(t *testing.T, path string, o Options) {
 	if p, err := s.Position(5); p != (Position{}) || err != nil {
 		t.Fatal(p, err)
 	}
-	if n, err := s.Items(); n != 1 || err != nil {
+	if n, err := s.Items(t.Context()); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	if err := s.Health(); err != nil {
 		t.Fatal(err)
+	}
+	mustClose(t, s)
+}
+
+// What reads a whole partition ends with who asked for it, and is done again for the next.
+func TestScansEndWithContext(t *testing.T) {
+	s := mustOpen(t, "/s", Options{FS: vfs.NewMem()})
+	mustCommit(t, s, func(b *Batch) {
+		for i := range 10 {
+			b.PutItem(1, fmt.Append(nil, i), testItem(1, "v"))
+			b.PutItem(2, fmt.Append(nil, i), testItem(1, "v"))
+		}
+	})
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if _, err := s.Items(gone); !errors.Is(err, context.Canceled) || errors.Is(err, ErrIO) {
+		t.Error(err)
+	}
+	if _, _, err := s.Checksum(gone, 1); !errors.Is(err, context.Canceled) || errors.Is(err, ErrIO) {
+		t.Error(err)
+	}
+	if n, err := s.Items(t.Context()); n != 20 || err != nil {
+		t.Error(n, err)
 	}
 	mustClose(t, s)
 }

@@ -60,7 +60,7 @@ func TestImportTokyoCabinet(t *testing.T) {
 		if id := s.Identity(); !id.FromCheckpoint || id.BackupOf != 0 {
 			t.Fatalf("%+v", id)
 		}
-		if n, err := s.Items(); n != int64(len(want)) || err != nil {
+		if n, err := s.Items(t.Context()); n != int64(len(want)) || err != nil {
 			t.Fatal(n, err)
 		}
 		for key, value := range want {
