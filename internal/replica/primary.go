@@ -31,7 +31,7 @@ type primary struct {
 	loading  map[string][]parked
 	parked   []parked
 	waits    []wait
-	held     int  // what parked and waits cost in memory, about, in bytes
+	held     int  // what loading, parked and waits cost in memory, about, in bytes
 	pending  bool // on Effects.Pending
 }
 
