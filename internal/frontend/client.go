@@ -18,6 +18,7 @@ type client struct {
 	head, tail  *slot // answers owed, in order
 	outstanding int   // slots in the queue
 	held        int   // bytes of values on their way in, and (about) out
+	input       int   // bytes that have come and are not taken
 	unread      int   // answers that are made and not read, when last looked at
 	watched     bool  // OnDrain will look again
 	group       *group
@@ -62,7 +63,7 @@ func (cl *client) OnData(_ loop.Conn, b []byte) (used int) {
 	f := cl.f
 	cl.tick = f.tick
 	for !cl.paused && !cl.closing {
-		n, err := cl.parser.Next(b[used:], &f.cmd)
+		n, err := cl.parse(b[used:])
 		if err != nil {
 			cl.refuse(err)
 			break
@@ -83,7 +84,31 @@ func (cl *client) OnData(_ loop.Conn, b []byte) (used int) {
 		used = len(b)
 		cl.closeIfDone()
 	}
+	cl.keep(len(b) - used)
 	return used
+}
+
+// parse finds the command at the start of b; n == 0: it is not complete. One of
+// which much has come is given up when others have sent too much of theirs.
+func (cl *client) parse(b []byte) (n int, err error) {
+	f := cl.f
+	n, err = cl.parser.Next(b, &f.cmd)
+	if n > 0 || err != nil || len(b) <= shareBytes || f.input-cl.input <= f.inputLimit {
+		return n, err
+	}
+	if n = cl.parser.GiveUp(b, &f.cmd); n == 0 {
+		return 0, errNoMemory
+	}
+	f.counters.StoreNoMemory++
+	return n, nil
+}
+
+var errNoMemory = errors.New("out of memory reading a command line")
+
+// keep counts n bytes of input that are not taken.
+func (cl *client) keep(n int) {
+	cl.f.input += n - cl.input
+	cl.input = n
 }
 
 // refuse ends a connection on which nothing sensible can follow.
@@ -265,6 +290,7 @@ func (cl *client) OnClose(loop.Conn, error) {
 		cl.linger.Stop()
 	}
 	f.counters.CurrConnections--
+	cl.keep(0)
 	if cl.prev != nil {
 		cl.prev.next = cl.next
 	} else {
