@@ -34,7 +34,7 @@ func newGlue(t *testing.T) *glue {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	cache, err := store.NewCache(1 << 20)
+	cache, err := store.NewCache(8 << 20)
 	if err != nil {
 		t.Fatal(err)
 	}
