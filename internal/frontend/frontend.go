@@ -21,6 +21,10 @@ const (
 	maxOutBytes    = 1 << 20  // answers that the client does not read
 )
 
+// maxAnswerBytes is how much a client may hold, in all and with the answers that it
+// has not read, before values that are larger than was thought are not taken.
+const maxAnswerBytes = 32 << 20
+
 // Bounds on all clients together: beyond maxAllBytes of what they hold and do
 // not read, who has more than shareBytes of it does one command at a time.
 const (
