@@ -17,7 +17,10 @@ type client struct {
 
 	head, tail  *slot // answers owed, in order
 	outstanding int   // slots in the queue
+	declined    int   // those of them whose value was not taken
+	awaiting    bool  // OnDrain will call askAgain
 	held        int   // bytes of values on their way in, and (about) out
+	input       int   // bytes that have come and are not taken
 	unread      int   // answers that are made and not read, when last looked at
 	watched     bool  // OnDrain will look again
 	group       *group
@@ -62,7 +65,7 @@ func (cl *client) OnData(_ loop.Conn, b []byte) (used int) {
 	f := cl.f
 	cl.tick = f.tick
 	for !cl.paused && !cl.closing {
-		n, err := cl.parser.Next(b[used:], &f.cmd)
+		n, err := cl.parse(b[used:])
 		if err != nil {
 			cl.refuse(err)
 			break
@@ -83,7 +86,31 @@ func (cl *client) OnData(_ loop.Conn, b []byte) (used int) {
 		used = len(b)
 		cl.closeIfDone()
 	}
+	cl.keep(len(b) - used)
 	return used
+}
+
+// parse finds the command at the start of b; n == 0: it is not complete. One of
+// which much has come is given up when others have sent too much of theirs.
+func (cl *client) parse(b []byte) (n int, err error) {
+	f := cl.f
+	n, err = cl.parser.Next(b, &f.cmd)
+	if n > 0 || err != nil || len(b) <= shareBytes || f.input-cl.input <= f.inputLimit {
+		return n, err
+	}
+	if n = cl.parser.GiveUp(b, &f.cmd); n == 0 {
+		return 0, errNoMemory
+	}
+	f.counters.StoreNoMemory++
+	return n, nil
+}
+
+var errNoMemory = errors.New("out of memory reading a command line")
+
+// keep counts n bytes of input that are not taken.
+func (cl *client) keep(n int) {
+	cl.f.input += n - cl.input
+	cl.input = n
 }
 
 // refuse ends a connection on which nothing sensible can follow.
@@ -98,7 +125,7 @@ func (cl *client) refuse(err error) {
 
 // full tells that no more may be begun for this client.
 func (cl *client) full() bool {
-	return cl.outstanding >= maxOutstanding || cl.held >= maxHeldBytes ||
+	return cl.outstanding >= maxOutstanding || cl.declined > 0 || cl.held >= maxHeldBytes ||
 		cl.conn.Buffered() > maxOutBytes || cl.crowded() || cl.f.router.Overloaded()
 }
 
@@ -112,6 +139,60 @@ func (cl *client) hold(n int) {
 func (cl *client) crowded() bool {
 	cl.look()
 	return cl.f.used > maxAllBytes && cl.held+cl.unread > shareBytes
+}
+
+// hasRoom tells whether n bytes more may be kept for this client than were set aside.
+func (cl *client) hasRoom(n int) bool {
+	all := cl.held + cl.conn.Buffered() + n
+	if cl.group != nil {
+		all += len(cl.group.buf)
+	}
+	return all <= maxAnswerBytes && (all <= shareBytes || cl.f.used+n <= maxAllBytes)
+}
+
+// awaitRoom has declined values asked for again when the client has read.
+func (cl *client) awaitRoom() {
+	if !cl.awaiting {
+		cl.awaiting = true
+		cl.conn.OnDrain(maxOutBytes/2, cl.askAgain)
+	}
+}
+
+// askAgain asks for values that were declined, with room set aside for each: the
+// first of the queue, which nothing can hold up, and others as far as they fit.
+func (cl *client) askAgain() {
+	cl.awaiting = false
+	var again []router.Declined
+	for s := cl.head; s != nil && cl.declined > 0; s = s.next {
+		if s.declined == 0 {
+			continue
+		}
+		if s != cl.head && (cl.held+s.declined > maxHeldBytes || cl.crowded()) {
+			break
+		}
+		s.cost, s.declined = s.declined, 0
+		cl.hold(s.cost)
+		cl.declined--
+		again = append(again, s.get)
+	}
+	for _, get := range again { // perhaps answered at once: the queue changes
+		get.Again()
+	}
+}
+
+// dropDeclined ends what was to be asked for again.
+func (cl *client) dropDeclined() {
+	var gone []router.Declined
+	for s := cl.head; s != nil && cl.declined > 0; s = s.next {
+		if s.declined > 0 {
+			s.done, s.declined = true, 0
+			cl.declined--
+			gone = append(gone, s.get)
+		}
+	}
+	for _, get := range gone { // what waited for it may end: the queue changes
+		get.Drop()
+	}
 }
 
 // look counts the answers that this client has not read, if they are more than
@@ -153,7 +234,7 @@ func (cl *client) tryResume() {
 	if !cl.paused || cl.closed || cl.closing || cl.barrier {
 		return
 	}
-	if cl.outstanding > maxOutstanding/2 || cl.held > maxHeldBytes/2 && cl.outstanding > 0 {
+	if cl.outstanding > maxOutstanding/2 || cl.declined > 0 || cl.held > maxHeldBytes/2 && cl.outstanding > 0 {
 		return // popDone comes again
 	}
 	if cl.f.router.Overloaded() {
@@ -213,6 +294,9 @@ func (cl *client) popDone() {
 		cl.barrier = false
 	}
 	cl.look()
+	if cl.declined > 0 {
+		cl.awaitRoom()
+	}
 	switch {
 	case cl.closed:
 	case cl.closing:
@@ -265,6 +349,7 @@ func (cl *client) OnClose(loop.Conn, error) {
 		cl.linger.Stop()
 	}
 	f.counters.CurrConnections--
+	cl.keep(0)
 	if cl.prev != nil {
 		cl.prev.next = cl.next
 	} else {
@@ -278,5 +363,6 @@ func (cl *client) OnClose(loop.Conn, error) {
 		f.putGroup(cl.group)
 		cl.group = nil
 	}
+	cl.dropDeclined()
 	cl.popDone()
 }

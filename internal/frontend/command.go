@@ -79,6 +79,10 @@ func (cl *client) beginRetrieval(cmd *memproto.Command) bool {
 		s.alone, s.last = alone, i == len(cmd.Keys)-1
 		s.key = append(s.key[:0], key...)
 		s.cost = cl.valueSize
+		if s.op == item.OpGetAndTouch {
+			// Its value cannot be declined, for it was done: it may be of any size.
+			s.cost = max(s.cost, min(f.opt.MaxItemSize, maxHeldBytes))
+		}
 		cl.push(s)
 		f.counters.begin(s.op)
 		cmd.Request.Key = key

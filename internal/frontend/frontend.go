@@ -21,12 +21,22 @@ const (
 	maxOutBytes    = 1 << 20  // answers that the client does not read
 )
 
+// maxAnswerBytes is how much a client may hold, in all and with the answers that it
+// has not read, before values that are larger than was thought are not taken.
+const maxAnswerBytes = 32 << 20
+
 // Bounds on all clients together: beyond maxAllBytes of what they hold and do
 // not read, who has more than shareBytes of it does one command at a time.
 const (
 	maxAllBytes = 64 << 20
 	shareBytes  = 64 << 10
 )
+
+// maxInputBytes and one value of the largest size are what all clients together
+// may have sent of commands that are not complete. Beyond it, who has sent more
+// than shareBytes of one is refused: if they were paused, those values would wait
+// for each other.
+const maxInputBytes = 256 << 20
 
 // lingerTimeout is how long a client has to read its last answers.
 const lingerTimeout = 30 * time.Second
@@ -63,11 +73,14 @@ type Frontend struct {
 	log     *slog.Logger
 	started time.Time
 
-	clients  *client // list of all
-	used     int     // bytes that all clients hold, or have not read
-	relief   bool    // the router was asked to say when it is relieved
-	counters Counters
-	tick     uint32 // counts a quarter of IdleTimeout each
+	clients *client // list of all
+	used    int     // bytes that all clients hold, or have not read
+	input   int     // bytes that they have sent and that are not taken yet
+	// inputLimit is maxInputBytes and the largest value.
+	inputLimit int
+	relief     bool // the router was asked to say when it is relieved
+	counters   Counters
+	tick       uint32 // counts a quarter of IdleTimeout each
 
 	freeSlot  *slot
 	freeGroup *group
@@ -92,6 +105,7 @@ func New(l loop.Loop, opt Options) *Frontend {
 	}
 	f := &Frontend{loop: l, opt: opt, router: opt.Router, log: opt.Log, started: time.Now()}
 	f.keyBuf = append(f.keyBuf, opt.KeyPrefix...)
+	f.inputLimit = maxInputBytes + opt.MaxItemSize
 	f.appendAnswer = func(dst []byte) []byte {
 		n := len(dst)
 		dst = f.answer.append(dst, f.result)
@@ -199,7 +213,7 @@ type Counters struct {
 	DecrHits, DecrMisses                        uint64
 	CasHits, CasMisses, CasBadval               uint64
 	TouchHits, TouchMisses                      uint64
-	StoreTooLarge                               uint64
+	StoreTooLarge, StoreNoMemory                uint64
 	Errors                                      uint64 // commands answered SERVER_ERROR, or not at all for noreply
 	BytesRead, BytesWritten                     uint64
 	CurrConnections, TotalConnections           uint64

@@ -68,6 +68,20 @@ func (g *rig) on(fn func()) {
 	<-done
 }
 
+// settled waits until ok, on the loop, is true.
+func (g *rig) settled(what string, ok func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		var now bool
+		if g.on(func() { now = ok() }); now {
+			return
+		}
+		if time.Now().After(end) {
+			g.t.Fatal(what)
+		}
+	}
+}
+
 // script makes every server do this first.
 func (g *rig) script(fn func(try *routertest.Try) bool) {
 	g.on(func() {

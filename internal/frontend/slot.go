@@ -3,6 +3,7 @@ package frontend
 import (
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/memproto"
+	"github.com/kumofs/kumofs/internal/router"
 )
 
 type slotKind uint8
@@ -31,6 +32,9 @@ type slot struct {
 	done    bool
 	failed  bool // value: there is no answer but an error
 
+	declined int // bytes of the value that was not taken; 0: none was
+	get      router.Declined
+
 	cost int    // in client.held
 	key  []byte // value: as the client wrote it
 	buf  []byte // the answer, once done; empty when it went straight out
@@ -57,6 +61,20 @@ func (f *Frontend) putSlot(s *slot) {
 	}
 	*s = slot{next: f.freeSlot, key: s.key[:0], buf: buf}
 	f.freeSlot = s
+}
+
+// Decline implements router.Decliner.
+func (s *slot) Decline(res *item.Result, get router.Declined) bool {
+	cl, n := s.client, len(res.Item.Value)
+	if n <= s.cost || cl.closed || cl.hasRoom(n-s.cost) {
+		return false
+	}
+	cl.sawValue(n)
+	cl.hold(-s.cost)
+	s.cost, s.declined, s.get = 0, n, get
+	cl.declined++
+	cl.awaitRoom()
+	return true
 }
 
 // Done implements router.Completion.

@@ -105,7 +105,7 @@ func (f *Frontend) appendGeneral(dst []byte) []byte {
 		{"decr_misses", n.DecrMisses}, {"decr_hits", n.DecrHits},
 		{"cas_misses", n.CasMisses}, {"cas_hits", n.CasHits}, {"cas_badval", n.CasBadval},
 		{"touch_hits", n.TouchHits}, {"touch_misses", n.TouchMisses},
-		{"store_too_large", n.StoreTooLarge}, {"store_no_memory", 0},
+		{"store_too_large", n.StoreTooLarge}, {"store_no_memory", n.StoreNoMemory},
 		{"auth_cmds", 0}, {"auth_errors", 0},
 		{"bytes_read", n.BytesRead}, {"bytes_written", n.BytesWritten},
 		{"limit_maxbytes", use.LimitBytes}, {"accepting_conns", 1}, {"listen_disabled_num", 0}, {"time_in_listen_disabled_us", 0},

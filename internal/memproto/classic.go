@@ -208,6 +208,12 @@ func (p *Parser) parseStorage(op item.Op, args, rest []byte, cmd *Command) (body
 		return 0, true
 	}
 	if len(rest) < size+2 {
+		if p.givesUp {
+			// memcached drops the old value of a set. Here it is kept: nothing was done.
+			cmd.fail(ReplyNoMemory)
+			p.refuseBody(size)
+			return 0, true
+		}
 		return size + 2, false
 	}
 	// What was read is gone even if it does not end as it should: the next

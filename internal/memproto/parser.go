@@ -31,6 +31,7 @@ type Parser struct {
 	swallow int // bytes of an unwanted body that are still to come
 	scanned int // bytes at the start of buf that are known to hold no newline
 	need    int // bytes of buf without which Next cannot go on; 0 is any
+	givesUp bool
 }
 
 // Next parses the command at the start of buf and says how many bytes it took.
@@ -90,6 +91,16 @@ func (p *Parser) Next(buf []byte, cmd *Command) (n int, err error) {
 		return 0, p.err
 	}
 	return eol + 1 + body, nil
+}
+
+// GiveUp is Next for a command of which it has not got all: if that is because of
+// its value, the value is refused, and swallowed when it comes. n == 0: not even
+// its line is there.
+func (p *Parser) GiveUp(buf []byte, cmd *Command) (n int) {
+	p.need, p.givesUp = 0, true
+	n, _ = p.Next(buf, cmd)
+	p.givesUp = false
+	return n
 }
 
 // Need says how many bytes, at least, must be added to the buffer of the last

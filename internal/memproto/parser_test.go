@@ -188,6 +188,36 @@ func TestSwallowInPieces(t *testing.T) {
 	}
 }
 
+// A value that cannot be kept is given up, whatever of it has come.
+func TestGiveUp(t *testing.T) {
+	var p Parser
+	var cmd Command
+	in := []byte("cas a 0 0 10 5 noreply\r\nversion\r\n1\r\nversion\r\n")
+	line := bytes.IndexByte(in, '\n') + 1
+	if n := p.GiveUp(in[:10], &cmd); n != 0 {
+		t.Fatalf("gave up %d bytes of a line that is not there yet", n)
+	}
+	if n, err := p.Next(in[:line+5], &cmd); n != 0 || err != nil {
+		t.Fatalf("Next = %d, %v", n, err)
+	}
+	if n := p.GiveUp(in[:line+5], &cmd); n != line || cmd.Kind != KindError || cmd.Error != ReplyNoMemory || !cmd.NoReply {
+		t.Fatalf("GiveUp = %d, %+v", n, cmd)
+	}
+	if n, err := p.Next(in[line:line+5], &cmd); n != 5 || err != nil || cmd.Kind != KindNone {
+		t.Fatalf("what has come: %d, %v, kind %d", n, err, cmd.Kind)
+	}
+	if n, err := p.Next(in[line+5:], &cmd); n != 7 || err != nil || cmd.Kind != KindNone {
+		t.Fatalf("the rest: %d, %v, kind %d", n, err, cmd.Kind)
+	}
+	if n, err := p.Next(in[line+12:], &cmd); n != 9 || err != nil || cmd.Kind != KindVersion {
+		t.Fatalf("after it: %d, %v, kind %d", n, err, cmd.Kind)
+	}
+	in = []byte("set a 0 0 2\r\n")
+	if n, err := p.Next(append(in, "v"...), &cmd); n != 0 || err != nil {
+		t.Errorf("the next value is given up too: %d, %v", n, err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for _, c := range []struct {
 		in  string

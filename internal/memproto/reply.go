@@ -33,6 +33,7 @@ const (
 	ReplyMemlimitNotBytes   = "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"
 
 	ReplyTooLarge    = "SERVER_ERROR object too large for cache\r\n"
+	ReplyNoMemory    = "SERVER_ERROR out of memory storing object\r\n"
 	ReplyFateUnknown = "SERVER_ERROR outcome unknown: the write may or may not have been done\r\n"
 )
 

@@ -32,7 +32,7 @@ func (r *Replica) Request(req *wire.Request, t Token, fx *Effects) {
 	if len(q.loading) > 0 {
 		if list, ok := q.loading[string(req.Key)]; ok {
 			// Requests of one key are executed in the order in which they came.
-			q.loading[string(req.Key)] = append(list, park(req, t))
+			q.load(string(req.Key), list, park(req, t))
 			return
 		}
 	}
@@ -41,6 +41,12 @@ func (r *Replica) Request(req *wire.Request, t Token, fx *Effects) {
 
 func (q *primary) park(p parked) {
 	q.parked = append(q.parked, p)
+	q.held += p.size()
+}
+
+// load puts p behind list, what waits for key to be read.
+func (q *primary) load(key string, list []parked, p parked) {
+	q.loading[key] = append(list, p)
 	q.held += p.size()
 }
 
@@ -71,7 +77,7 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 				return
 			}
 			key := string(req.Key)
-			q.loading[key] = []parked{park(req, t)}
+			q.load(key, nil, park(req, t))
 			fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Keys: []string{key}, gen: r.gen})
 			return
 		}
@@ -176,6 +182,9 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 		return
 	}
 	delete(q.loading, key)
+	for i := range list {
+		q.held -= list[i].size()
+	}
 	if err != nil {
 		for i := range list {
 			if len(r.cfg.Replicas) > 1 {

@@ -31,7 +31,7 @@ type primary struct {
 	loading  map[string][]parked
 	parked   []parked
 	waits    []wait
-	held     int  // what parked and waits cost in memory, about, in bytes
+	held     int  // what loading, parked and waits cost in memory, about, in bytes
 	pending  bool // on Effects.Pending
 }
 
@@ -211,6 +211,7 @@ func (r *Replica) answer(t Token, res item.Result, depends uint64, local bool, f
 	q := r.pri
 	q.waits = append(q.waits, wait{depends: depends, local: local, token: t, result: res})
 	q.held += q.waits[len(q.waits)-1].size()
+	r.node.Answered += uint64(len(res.Item.Value))
 	if local || seqOf(depends) <= seqOf(r.log.committed) {
 		r.pend(fx) // no commit will
 	}

@@ -51,6 +51,8 @@ type Node struct {
 	// Stalled is for how long, in nanoseconds, this server itself has stood still
 	// (suspended, stopped, starved) in all.
 	Stalled int64
+	// Answered counts the bytes of values in all answers made.
+	Answered uint64
 
 	joinIDs uint64
 }

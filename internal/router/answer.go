@@ -16,6 +16,9 @@ func (r *Router) answered(c *call, res *item.Result) {
 		r.park(c)
 		return
 	}
+	if c.req.Op == item.OpGet && len(res.Item.Value) > 0 && r.decline(c, res) {
+		return
+	}
 	r.finish(c, res)
 }
 

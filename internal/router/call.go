@@ -15,6 +15,7 @@ const (
 	sent
 	local
 	parked
+	declined
 )
 
 // call is one command from Do to Done. Calls are pooled; each keeps its key and
@@ -66,16 +67,21 @@ func (r *Router) newCall(req *item.Request, done Completion) *call {
 	n := len(req.Key)
 	c.req.Key, c.req.Value = c.buf[:n:n], c.buf[n:]
 	c.done = done
+	r.stats.Commands++
+	r.stats.Outstanding++
+	r.expect(c)
+	return c
+}
+
+// expect has c's time begin, and its bytes count.
+func (r *Router) expect(c *call) {
 	c.deadline = r.clock() + int64(r.opt.Timeout)
 	r.outstanding.push(&c.byDeadline)
 	r.armDeadline()
-	r.stats.Commands++
-	r.stats.Outstanding++
 	r.bytes += c.size()
 	if !r.over && r.bytes > r.opt.MaxBytes {
 		r.checkLoad()
 	}
-	return c
 }
 
 // free puts c back. Whoever still has a try of it out has forgotten c before.

@@ -14,6 +14,7 @@
 //	sent      it was written to an open connection (link.go)
 //	local     it is with the Backend in this process (local.go)
 //	parked    it was refused, or there is nobody to send it to: again soon (park.go)
+//	declined  a get, whose value there was no room for: until there is (decline.go)
 //
 // Only in the states sent and local may it be done. A write that leaves one of
 // them without an answer (its connection breaks or is silent, its partition

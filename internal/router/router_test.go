@@ -269,6 +269,66 @@ func TestOrderWithinStream(t *testing.T) {
 	r3.want(t, item.OK, "x")
 }
 
+// decliner has no room for the first values.
+type decliner struct {
+	pending
+	times int
+	get   router.Declined
+}
+
+func (d *decliner) Decline(_ *item.Result, get router.Declined) bool {
+	d.times--
+	d.get = get
+	return d.times >= 0
+}
+
+// A get that is declined keeps its place in its stream, for as long as it takes.
+func TestDecline(t *testing.T) {
+	g := newRig(t, router.Options{Timeout: 500 * time.Millisecond})
+	g.setMap(1, 1, g.a)
+	s := g.r.NewStream()
+	g.begin(s, item.OpSet, "k", "v").want(t, item.OK, "")
+	get := func(times int) *decliner {
+		d := &decliner{pending: pending{ch: make(chan item.Result, 2)}, times: times}
+		g.on(func() { g.r.DoInOrder(s, &item.Request{Op: item.OpGet, Key: []byte("k")}, d) })
+		eventually(t, func() (ok bool) {
+			g.on(func() { ok = d.times == 0 })
+			return ok
+		})
+		return d
+	}
+	d := get(1)
+	time.Sleep(600 * time.Millisecond)
+	g.setMap(2, 2, g.b)
+	set := g.begin(s, item.OpSet, "k", "w")
+	d.unanswered(t)
+	set.unanswered(t)
+	g.begin(s, item.OpGet, "other", "").want(t, item.NotFound, "")
+	g.on(func() { d.get.Again() })
+	d.want(t, item.OK, "v")
+	set.want(t, item.OK, "")
+
+	d = get(1)
+	set = g.begin(s, item.OpSet, "k", "x")
+	set.unanswered(t)
+	g.on(func() { d.get.Drop() })
+	set.want(t, item.OK, "")
+	d.unanswered(t)
+
+	d = get(1)
+	g.on(func() {
+		g.a.Script = func(*routertest.Try) bool { return true }
+		g.b.Script = g.a.Script
+		d.get.Again()
+	})
+	d.wait(t) // its time runs again
+	g.on(func() {
+		if st := g.r.Stats(); st.Outstanding != 0 || st.Bytes != 0 {
+			t.Errorf("%d commands of %d bytes are left", st.Outstanding, st.Bytes)
+		}
+	})
+}
+
 func TestOverload(t *testing.T) {
 	g := newRig(t, router.Options{MaxServerBytes: 10_000})
 	g.setMap(1, 1, g.a)

@@ -17,8 +17,11 @@ import (
 
 const (
 	// maxUnread bounds what a gateway lets pile up unread on one connection:
-	// beyond it no more requests are taken from it.
+	// beyond it no more requests are taken from it. It bounds the values, too,
+	// that the requests of one read may find: the turn's end appends them all.
 	maxUnread = 8 << 20
+	// maxLate bounds what answers that come later may add to that.
+	maxLate = 64 << 20
 	// maxBatchBytes bounds the writes that wait for the store; beyond it no more
 	// requests are taken from gateways until a commit is done.
 	maxBatchBytes = 64 << 20
@@ -42,6 +45,8 @@ type dataConn struct {
 	paused bool
 	sniff  loop.Timer // until an accepted one is opened
 	relay  *relay     // it is joined to another server
+	// answered is replica.Node.Answered at the beginning of OnData.
+	answered uint64
 
 	out       *wire.Message
 	appendOut func([]byte) []byte
@@ -117,6 +122,7 @@ func (c *dataConn) OnData(lc loop.Conn, b []byte) int {
 		}
 	}
 	n.touchClock()
+	c.answered = n.rn.Answered
 	for {
 		kind, body, size, err := wire.Frame(b[used:])
 		if err != nil {
@@ -177,7 +183,7 @@ func (c *dataConn) frame(kind wire.Kind, body []byte) error {
 			return err
 		}
 		n.request(&c.req, c)
-		if !c.paused && (c.conn.Buffered() > maxUnread || n.commit.bytes() > maxBatchBytes) {
+		if !c.paused && (c.conn.Buffered() > maxUnread || n.rn.Answered-c.answered > maxUnread || n.commit.bytes() > maxBatchBytes) {
 			c.pause()
 		}
 		return nil
@@ -272,8 +278,13 @@ func (n *node) request(req *wire.Request, to sink) {
 	n.replicas[req.Partition].Request(req, replica.Token{Owner: to, ID: req.ID}, &n.fx)
 }
 
-// Reply and Nak make a gateway's connection a sink.
+// Reply and Nak make a gateway's connection a sink. A value for which there is no
+// room is not sent: the gateway asks again, for a get because it may, for a gat as
+// a retry, which finds that it was done (R8).
 func (c *dataConn) Reply(r *wire.Reply) {
+	if len(r.Item.Value) > 0 && c.conn.Buffered() > maxLate {
+		r = &wire.Reply{ID: r.ID, Result: item.Result{Status: item.FateUnknown}}
+	}
 	c.reply = r
 	c.conn.Append(c.appendRep)
 	c.reply = nil

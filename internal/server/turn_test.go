@@ -40,7 +40,7 @@ func newGlueOn(t *testing.T, opt store.Options) *glue {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	cache, err := store.NewCache(1 << 20)
+	cache, err := store.NewCache(8 << 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +167,34 @@ func TestWhatWaitsIsBounded(t *testing.T) {
 		if a.replies+a.naks != asked || g.held != 0 {
 			t.Errorf("operation %d: %d answered, %d refused; %d bytes are held", op, a.replies, a.naks, g.held)
 		}
+	}
+}
+
+// What waits for the store to be read is bounded likewise.
+func TestWhatWaitsForAReadIsBounded(t *testing.T) {
+	g := newGlue(t)
+	g.heldLimit = 4 << 20
+	g.rn.Leases.Granted(other, g.time, 1, g.time)
+	var a answers
+	g.ask(&a, item.OpSet, "k", "v") // a partition that is empty is not read
+	g.turn()
+	g.step(wire.Message{Kind: wire.KindAppendAck, Epoch: 1, Version: g.replicas[0].Last()})
+	g.turn()
+	a = answers{}
+	const asked = 200
+	value := strings.Repeat("v", 64<<10)
+	for range asked {
+		g.ask(&a, item.OpAppend, "cold", value)
+		g.endTurn() // nobody reads
+		g.tick()
+	}
+	if g.held > g.heldLimit+128<<10 || a.naks == 0 || a.naks == asked {
+		t.Errorf("%d bytes are held, %d of %d requests refused", g.held, a.naks, asked)
+	}
+	g.turn()
+	g.tick()
+	if a.replies+a.naks != asked || g.held != 0 {
+		t.Errorf("%d answered, %d refused; %d bytes are held", a.replies, a.naks, g.held)
 	}
 }
 
