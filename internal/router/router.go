@@ -62,6 +62,7 @@ type Router struct {
 	outstanding node // all calls, the first deadline first
 	deadlineSet bool
 	watching    bool
+	watchDue    int64 // when watch should come
 	parking     [len(parkDelays)]parking
 	runnable    node // chained calls that may go now
 	running     bool

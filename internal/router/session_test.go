@@ -242,6 +242,37 @@ func TestSilence(t *testing.T) {
 	g.begin(0, item.OpIncr, "k", "").want(t, item.FateUnknown, "")
 }
 
+// A loop that is busy for longer than the limit in every turn has not read what
+// came: no server is silent for that.
+func TestBusyLoopIsNobodysSilence(t *testing.T) {
+	g := numberRig(t, router.Options{Silence: 600 * time.Millisecond, Timeout: 20 * time.Second})
+	var busy func()
+	left := 3
+	busy = func() {
+		time.Sleep(1100 * time.Millisecond) // stands for work
+		if left--; left > 0 {
+			g.l.Post(busy)
+		}
+	}
+	tries := 0
+	g.on(func() {
+		g.a.Script = func(try *routertest.Try) bool {
+			if tries++; tries == 1 {
+				g.l.After(1500*time.Millisecond, func() { try.Execute() })
+				g.l.Post(busy)
+				return true
+			}
+			return false
+		}
+	})
+	g.begin(0, item.OpSet, "k", "1").want(t, item.OK, "")
+	g.on(func() {
+		if tries != 1 {
+			t.Errorf("tried %d times", tries)
+		}
+	})
+}
+
 // Writes wait while no session can be opened; what surely was not sent has failed.
 func TestNoSession(t *testing.T) {
 	g := newRig(t, router.Options{Timeout: 150 * time.Millisecond})
