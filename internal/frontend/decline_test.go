@@ -40,7 +40,7 @@ func (g *rig) filled() {
 // What a client was answered says nothing of what it asks for next: thousands of
 // gets of large values must not be answered into memory.
 func TestPrimedClientThatDoesNotRead(t *testing.T) {
-	const n = 150
+	const n = 80
 	for name, in := range map[string]string{
 		"get":       strings.Repeat("get big\r\n", n),
 		"multi-get": "get" + strings.Repeat(" big", n) + "\r\n",
@@ -58,7 +58,7 @@ func TestPrimedClientThatDoesNotRead(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			used := 0
 			g.on(func() { after, used = g.f.Counters(), g.f.Used() })
-			if hits := after.GetHits + after.TouchHits - before.GetHits - before.TouchHits; hits > 80 || used > 50<<20 {
+			if hits := after.GetHits + after.TouchHits - before.GetHits - before.TouchHits; hits > 60 || used > 50<<20 {
 				t.Errorf("%d values of 1 MiB were taken for a client that reads none, %d MiB are held", hits, used>>20)
 			}
 			other.send("get a\r\n") // nobody else suffers
@@ -83,7 +83,7 @@ func TestDeclinedGetKeepsItsPlace(t *testing.T) {
 	s := g.primed()
 	s.send(set("big", big))
 	s.want(stored)
-	const n = 100
+	const n = 60
 	tries := g.tries()
 	s.send(strings.Repeat("get big\r\n", n) + "get small\r\n" + set("big", "new") + "get big small\r\n")
 	g.filled()
@@ -102,7 +102,7 @@ func TestDeclinedAtTheEndOfInput(t *testing.T) {
 	s := g.primed()
 	s.send(set("big", big))
 	s.want(stored)
-	const n = 100
+	const n = 60
 	s.send(strings.Repeat("get big\r\n", n))
 	s.Conn.(*net.TCPConn).CloseWrite()
 	g.filled()
@@ -118,7 +118,7 @@ func TestDeclinedAndGone(t *testing.T) {
 	s := g.primed()
 	s.send(set("big", big))
 	s.want(stored)
-	io.WriteString(s.Conn, strings.Repeat("get big\r\n", 200)+set("big", "new"))
+	io.WriteString(s.Conn, strings.Repeat("get big\r\n", 100)+set("big", "new"))
 	g.filled()
 	tries := g.tries()
 	s.Close()
