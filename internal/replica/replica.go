@@ -383,6 +383,7 @@ func (r *Replica) Forget() bool {
 	}
 	r.last = uint64(r.part) << 20
 	r.persisted = r.last
+	r.queue = nil // what was on its way is removed with the rest
 	r.unfinished = false
 	r.flush = wire.Flush{}
 	r.log.reset(r.last, true, r.last, nil)
