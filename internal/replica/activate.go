@@ -222,6 +222,7 @@ func (r *Replica) tryActivate(fx *Effects) {
 		}
 	}
 	q.active = true
+	r.beginUnfinished(fx)
 	r.pend(fx)
 	r.wantJoins(fx)
 	list := q.parked
@@ -231,6 +232,20 @@ func (r *Replica) tryActivate(fx *Effects) {
 	}
 	for i := range list {
 		r.Request(&list[i].req, list[i].token, fx)
+	}
+}
+
+// beginUnfinished: where all others were given up a store begins whose join was not
+// finished. What it has is the partition's data now, at a position of its own: a
+// store that has the one of that join may hold more.
+func (r *Replica) beginUnfinished(fx *Effects) {
+	if !r.unfinished {
+		return
+	}
+	r.unfinished = false
+	r.touch(fx)
+	if version, ok := r.nextVersion(); ok {
+		r.order(entry{version: version}, nil, nil, fx)
 	}
 }
 

@@ -378,3 +378,32 @@ func TestAccusationIsFair(t *testing.T) {
 		t.Errorf("accused %v of not storing for 3.5 s", a.accused)
 	}
 }
+
+// A store whose join was never finished and that begins its partition, because all
+// others are given up, is what the partition has from then on. Its position says so,
+// and is no other store's: who comes with the one that it was to have is compared.
+func TestUnfinishedStoreBegins(t *testing.T) {
+	r := newRig(t, A)
+	position := versionOf(1, part<<20+7)
+	for _, id := range []clustermap.ServerID{A, D} {
+		h := r.hosts[id]
+		h.store["k"] = &item.Item{Version: position, Value: []byte("1")}
+		h.stored = Stored{Version: position, Unfinished: id == A}
+		r.start(id)
+	}
+	r.hosts[D].store["l"] = &item.Item{Version: position - 1, Value: []byte("1")} // A never got it
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) { p.Epoch = 2 })
+	r.give()
+	r.run()
+	if !r.hosts[A].stored.Unfinished {
+		t.Error("finished before the epoch is recorded")
+	}
+	r.active()
+	if a := r.hosts[A].stored; a.Unfinished || a.Version == position {
+		t.Errorf("the position is %+v", a)
+	}
+	r.join(D)
+	r.promote(D)
+	r.do(A, set("m", "2"))
+	r.equal(A, D)
+}
