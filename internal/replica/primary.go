@@ -71,7 +71,7 @@ func (r *Replica) Held() int {
 	if r.pri == nil {
 		return 0
 	}
-	return r.log.unsure + r.pri.held
+	return r.log.unsure() + r.pri.held
 }
 
 // peer is another member of the configuration, as its primary sees it.
@@ -192,9 +192,7 @@ func (r *Replica) order(e entry, req *wire.Request, res *item.Result, fx *Effect
 		}
 		r.sendEntry(p, &e, fx)
 	}
-	if r.log.bytes > maxJoinBacklog {
-		r.boundBacklog(fx)
-	}
+	r.boundBacklog(fx)
 }
 
 func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {
