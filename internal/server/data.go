@@ -39,9 +39,13 @@ type dataConn struct {
 	opened bool // Magic was seen (or sent)
 	from   clustermap.ServerID
 	peer   *peer // the side that dialed
-	paused bool
-	sniff  loop.Timer // until an accepted one is opened
-	relay  *relay     // it is joined to another server
+	// moved is how much a peer had taken when last looked at; movedAt is since when
+	// it has taken no more.
+	moved   uint64
+	movedAt int64
+	paused  bool
+	sniff   loop.Timer // until an accepted one is opened
+	relay   *relay     // it is joined to another server
 
 	out       *wire.Message
 	appendOut func([]byte) []byte
