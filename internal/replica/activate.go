@@ -58,6 +58,10 @@ func (r *Replica) stepRing(p *peer, m *wire.Message, fx *Effects) {
 		r.agree(p, fx)
 		return
 	}
+	if q.tooFar != nil {
+		r.tooFar(q.tooFar, fx)
+		return
+	}
 	keys, sessions, gap := r.ringDifference(m)
 	if gap {
 		// It misses operations that this log does not hold any more: it comes back as a joiner (R7).
@@ -133,11 +137,30 @@ func (r *Replica) reconcileRead(rd *Read, items []*item.Item, err error, fx *Eff
 	if err != nil {
 		return // asked again on a tick; the daemon reports its disk itself
 	}
-	values := make([]wire.Value, len(items))
+	values, size := make([]wire.Value, len(items)), 0
 	for i, it := range items {
 		values[i] = wire.Value{Key: rd.Keys[i], Item: it}
+		size += len(rd.Keys[i])
+		if it != nil {
+			size += len(it.Value)
+		}
+	}
+	if size > r.node.maxReconcile() {
+		r.tooFar(p, fx)
+		return
 	}
 	r.reconcile(p, values, rd.sessions, fx)
+}
+
+// tooFar accuses a member that needs more values than one Reconcile is to hold: as a
+// joiner it gets them in pieces (R7). It is the only one in this epoch: a primary
+// that accuses all others is replaced (R9), and the next would have to do the same.
+func (r *Replica) tooFar(p *peer, fx *Effects) {
+	q := r.pri
+	if q.tooFar == nil {
+		q.tooFar = p
+	}
+	fx.Accuse = append(fx.Accuse, Accusation{r.pe(), []clustermap.ServerID{q.tooFar.id}})
 }
 
 func (r *Replica) reconcile(p *peer, values []wire.Value, sessions []uint64, fx *Effects) {

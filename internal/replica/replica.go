@@ -19,6 +19,9 @@ const (
 	// maxResend bounds, in bytes, what one AppendGap has a primary send again; what
 	// is missing still is asked for by the next.
 	maxResend = 1 << 20
+	// maxReconcile bounds, in bytes, the values of one Reconcile: it is one message and
+	// one batch, and must be there and stored before a primary loses patience.
+	maxReconcile = 64 << 20
 	// maxParked bounds the requests that wait for a partition's activation.
 	maxParked = 1024
 	// maxJoinBacklog bounds, in bytes, what a primary keeps for one partition's
@@ -51,6 +54,8 @@ type Node struct {
 	// Stalled is for how long, in nanoseconds, this server itself has stood still
 	// (suspended, stopped, starved) in all.
 	Stalled int64
+	// MaxReconcile, if not 0, is instead of maxReconcile, for tests.
+	MaxReconcile int
 
 	joinIDs uint64
 }
@@ -58,6 +63,13 @@ type Node struct {
 // Awake is Now without the time in which this server stood still: what the
 // silence of others is measured by.
 func (n *Node) Awake() int64 { return n.Now - n.Stalled }
+
+func (n *Node) maxReconcile() int {
+	if n.MaxReconcile != 0 {
+		return n.MaxReconcile
+	}
+	return maxReconcile
+}
 
 // Stored is what a store says about a partition when it is opened.
 type Stored struct {
