@@ -51,6 +51,7 @@ type stillConn struct{ out []byte }
 func (c *stillConn) Write(b []byte)                    { c.out = append(c.out, b...) }
 func (c *stillConn) Append(fn func(dst []byte) []byte) { c.out = fn(c.out) }
 func (c *stillConn) Buffered() int                     { return len(c.out) }
+func (c *stillConn) Sent() uint64                      { return 0 }
 func (c *stillConn) OnDrain(int, func())               {}
 func (c *stillConn) PauseRead()                        {}
 func (c *stillConn) ResumeRead()                       {}

@@ -154,7 +154,12 @@ func TestBackpressure(t *testing.T) {
 		// The kernel fills up, and the rest stays here.
 		for last := -1; ; {
 			var now int
-			do(t, cl, func() { now = c.Buffered() })
+			do(t, cl, func() {
+				now = c.Buffered()
+				if sent := c.Sent(); sent != uint64(total-now) {
+					t.Errorf("%d bytes are said to be sent, %d of %d are left", sent, now, total)
+				}
+			})
 			do(t, sl, func() {})
 			if now == last && now < total {
 				break

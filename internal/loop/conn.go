@@ -60,6 +60,7 @@ type conn struct {
 	in    []byte // unconsumed input; nil if none
 	out   []byte // output; out[:sent] is with the kernel
 	sent  int
+	total uint64 // of all that is with the kernel
 	wants []drain
 
 	endErr    error

@@ -29,6 +29,8 @@ func (c *conn) Append(fn func(dst []byte) []byte) {
 
 func (c *conn) Buffered() int { return len(c.out) - c.sent }
 
+func (c *conn) Sent() uint64 { return c.total }
+
 func (c *conn) OnDrain(limit int, fn func()) {
 	if c.state < closed {
 		c.wants = append(c.wants, drain{limit, fn})
@@ -62,6 +64,7 @@ func (c *conn) flush() {
 		}
 		n, err := c.t.send(c.out[c.sent:])
 		c.sent += n
+		c.total += uint64(n)
 		budget -= n
 		if err == errAgain {
 			c.blocked = true

@@ -140,6 +140,9 @@ type Conn interface {
 	// Buffered is the number of bytes that the kernel has not taken yet.
 	Buffered() int
 
+	// Sent is the number of bytes that the kernel has taken in all.
+	Sent() uint64
+
 	// OnDrain calls fn once, when Buffered is limit bytes or fewer after a
 	// flush; never within the call. Not called if the connection closes before.
 	OnDrain(limit int, fn func())

@@ -60,6 +60,10 @@ func (r *Replica) stepRing(p *peer, m *wire.Message, fx *Effects) {
 		r.agree(p, fx)
 		return
 	}
+	if q.tooFar != nil {
+		r.tooFar(q.tooFar, fx)
+		return
+	}
 	keys, sessions, gap := r.ringDifference(m)
 	if gap {
 		// It misses operations that this log does not hold any more: it comes back as a joiner (R7).
@@ -135,11 +139,30 @@ func (r *Replica) reconcileRead(rd *Read, items []*item.Item, err error, fx *Eff
 	if err != nil {
 		return // asked again on a tick; the daemon reports its disk itself
 	}
-	values := make([]wire.Value, len(items))
+	values, size := make([]wire.Value, len(items)), 0
 	for i, it := range items {
 		values[i] = wire.Value{Key: rd.Keys[i], Item: it}
+		size += len(rd.Keys[i])
+		if it != nil {
+			size += len(it.Value)
+		}
+	}
+	if size > r.node.maxReconcile() {
+		r.tooFar(p, fx)
+		return
 	}
 	r.reconcile(p, values, rd.sessions, fx)
+}
+
+// tooFar accuses a member that needs more values than one Reconcile is to hold: as a
+// joiner it gets them in pieces (R7). It is the only one in this epoch: a primary
+// that accuses all others is replaced (R9), and the next would have to do the same.
+func (r *Replica) tooFar(p *peer, fx *Effects) {
+	q := r.pri
+	if q.tooFar == nil {
+		q.tooFar = p
+	}
+	fx.Accuse = append(fx.Accuse, Accusation{r.pe(), []clustermap.ServerID{q.tooFar.id}})
 }
 
 func (r *Replica) reconcile(p *peer, values []wire.Value, sessions []uint64, fx *Effects) {
@@ -224,6 +247,7 @@ func (r *Replica) tryActivate(fx *Effects) {
 		}
 	}
 	q.active = true
+	r.beginUnfinished(fx)
 	r.pend(fx)
 	r.wantJoins(fx)
 	list := q.parked
@@ -233,6 +257,20 @@ func (r *Replica) tryActivate(fx *Effects) {
 	}
 	for i := range list {
 		r.Request(&list[i].req, list[i].token, fx)
+	}
+}
+
+// beginUnfinished: where all others were given up a store begins whose join was not
+// finished. What it has is the partition's data now, at a position of its own: a
+// store that has the one of that join may hold more.
+func (r *Replica) beginUnfinished(fx *Effects) {
+	if !r.unfinished {
+		return
+	}
+	r.unfinished = false
+	r.touch(fx)
+	if version, ok := r.nextVersion(); ok {
+		r.order(entry{version: version}, nil, nil, fx)
 	}
 }
 

@@ -3,6 +3,7 @@ package replica
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -401,4 +402,98 @@ func TestUnfinishedBackupIsNotEqual(t *testing.T) {
 	if a := r.hosts[A]; len(a.accused) == 0 || !slices.Contains(a.accused[len(a.accused)-1], C) {
 		t.Errorf("C is not accused: %v", a.accused)
 	}
+}
+
+// A store whose join was never finished and that begins its partition, because all
+// others are given up, is what the partition has from then on. Its position says so,
+// and is no other store's: who comes with the one that it was to have is compared.
+func TestUnfinishedStoreBegins(t *testing.T) {
+	r := newRig(t, A)
+	position := versionOf(1, part<<20+7)
+	for _, id := range []clustermap.ServerID{A, D} {
+		h := r.hosts[id]
+		h.store["k"] = &item.Item{Version: position, Value: []byte("1")}
+		h.stored = Stored{Version: position, Unfinished: id == A}
+		r.start(id)
+	}
+	r.hosts[D].store["l"] = &item.Item{Version: position - 1, Value: []byte("1")} // A never got it
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) { p.Epoch = 2 })
+	r.give()
+	r.run()
+	if !r.hosts[A].stored.Unfinished {
+		t.Error("finished before the epoch is recorded")
+	}
+	r.active()
+	if a := r.hosts[A].stored; a.Unfinished || a.Version == position {
+		t.Errorf("the position is %+v", a)
+	}
+	r.join(D)
+	r.promote(D)
+	r.do(A, set("m", "2"))
+	r.equal(A, D)
+}
+
+// What members need of a primary may be more than one message is to hold. Then they
+// go, and come back as joiners; one at a time, so that the primary stays.
+func TestReconcileTooLong(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	a := r.hosts[A]
+	a.node.MaxReconcile = 100
+	r.lose = func(p packet) bool { return p.msg.Kind == wire.KindAppend }
+	big := strings.Repeat("v", 60)
+	r.ask(A, set("k", big))
+	r.ask(A, set("l", big))
+	r.run()
+	sent := 0
+	r.lose = func(p packet) bool {
+		if p.msg.Kind == wire.KindReconcile {
+			sent++
+		}
+		return false
+	}
+	for left := (ids{C, B}); len(left) > 0; {
+		a.accused = nil
+		r.lead(append(ids{A}, left...))
+		r.run()
+		if len(a.accused) == 0 {
+			t.Fatal("nobody is accused")
+		}
+		gone := a.accused[0][0]
+		a.slowReads = true
+		for _, id := range left { // it is said again, and nothing is read for it
+			a.r.PeerConnected(id, &a.fx)
+		}
+		r.tick(3 * time.Second)
+		for _, list := range a.accused {
+			if !slices.Equal(list, ids{gone}) {
+				t.Fatalf("accused %v in one epoch", a.accused)
+			}
+		}
+		if len(a.accused) < 5 || len(a.reads) > 0 {
+			t.Errorf("accused %d times; %d reads", len(a.accused), len(a.reads))
+		}
+		a.slowReads = false
+		left = clustermap.Without(left, gone)
+	}
+	r.lead(ids{A})
+	r.run()
+	if sent > 0 {
+		t.Errorf("%d messages that are too long were sent", sent)
+	}
+	r.record()
+	r.expect(A, "k", big)
+	for _, id := range (ids{B, C}) {
+		r.join(id)
+		r.promote(id)
+	}
+	r.equal(A, B, C)
+	// The same need, within the bound.
+	r.lose = func(p packet) bool { return p.msg.Kind == wire.KindAppend && p.to == B }
+	r.ask(A, set("k", "short"))
+	r.run()
+	r.lose = nil
+	r.lead(ids{A, C, B})
+	r.run()
+	r.record()
+	r.equal(A, B, C)
 }

@@ -352,10 +352,11 @@ func (r *Replica) endJoins(fx *Effects) {
 	}
 }
 
-// boundBacklog gives up the joins that hold back what this primary may let go of (R6).
+// boundBacklog gives up the joins for which this primary keeps too much (R6). What is
+// not committed yet is kept for the others anyway.
 func (r *Replica) boundBacklog(fx *Effects) {
 	for _, p := range r.pri.peers {
-		if p.joining && !p.counted && p.join.live && r.log.after(p.acked) < r.log.open {
+		if p.joining && !p.counted && p.join.live && r.log.lag(p.acked) > maxJoinBacklog {
 			r.restartJoin(p, fx)
 		}
 	}

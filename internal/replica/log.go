@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"sort"
+
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/planted"
@@ -25,6 +27,8 @@ type entry struct {
 	// item and flush are the operation's content: kept at the primary until all have it.
 	item  *item.Item
 	flush wire.Flush
+	// before is what all entries before this one have cost, also those that are gone.
+	before int
 }
 
 // oplog is the ring of R4 with a tail of committed operations before it.
@@ -38,8 +42,7 @@ type oplog struct {
 	committed uint64
 	open      int // index of the first uncommitted entry
 	bare      int // entries before this index have no content any more
-	bytes     int // of content held
-	unsure    int // what the entries not yet committed cost in memory, about, in bytes
+	pushed    int // what all entries ever have cost
 }
 
 func seqOf(version uint64) uint64 { return version & (1<<clustermap.SeqBits - 1) }
@@ -59,17 +62,33 @@ func (l *oplog) reset(base uint64, baseKnown bool, committed uint64, ring []wire
 }
 
 func (l *oplog) push(e entry) {
+	e.before = l.pushed
 	l.entries = append(l.entries, e)
-	l.bytes += e.size()
-	l.unsure += e.size() + heldOverhead
+	l.pushed += e.cost()
 }
 
-func (e *entry) size() int {
-	if e.item == nil {
-		return 0
+// cost is what the entry with its content takes in memory, about, in bytes.
+func (e *entry) cost() int {
+	n := len(e.key) + heldOverhead
+	if e.item != nil {
+		n += len(e.item.Value)
 	}
-	return len(e.item.Value) + len(e.key) + 64
+	return n
 }
+
+// before is what all entries before index i have cost.
+func (l *oplog) before(i int) int {
+	if i == len(l.entries) {
+		return l.pushed
+	}
+	return l.entries[i].before
+}
+
+// unsure is the cost of the entries not yet committed.
+func (l *oplog) unsure() int { return l.pushed - l.before(l.open) }
+
+// lag is the cost of the committed entries of a sequence number above seq.
+func (l *oplog) lag(seq uint64) int { return max(0, l.before(l.open)-l.before(l.after(seq))) }
 
 // commit notes that everything up to version is committed and lets go of what
 // no one will ask for again: content up to the sequence number keep, entries
@@ -79,13 +98,10 @@ func (l *oplog) commit(version, keep uint64) {
 		l.committed = version
 	}
 	for l.open < len(l.entries) && seqOf(l.entries[l.open].version) <= seqOf(l.committed) {
-		l.unsure -= l.entries[l.open].size() + heldOverhead
 		l.open++
 	}
 	for l.bare < l.open && seqOf(l.entries[l.bare].version) <= keep {
-		e := &l.entries[l.bare]
-		l.bytes -= e.size()
-		e.item = nil
+		l.entries[l.bare].item = nil
 		l.bare++
 	}
 	// Entries fall off in blocks, so that moving the rest down costs little.
@@ -146,9 +162,5 @@ func (l *oplog) covers(version uint64) (keys []string, ok bool) {
 
 // after is the index of the first entry of a sequence number above seq.
 func (l *oplog) after(seq uint64) int {
-	i := len(l.entries)
-	for i > 0 && seqOf(l.entries[i-1].version) > seq {
-		i--
-	}
-	return i
+	return sort.Search(len(l.entries), func(i int) bool { return seqOf(l.entries[i].version) > seq })
 }

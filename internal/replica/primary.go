@@ -26,6 +26,7 @@ type primary struct {
 	idleCheck  int64 // when to look for idle sessions next
 	since      int64 // when the epoch was adopted
 	reported   int64 // when the activation was reported last
+	tooFar     *peer // whom its Reconcile would be too long for
 
 	inflight map[string]*inflight
 	loading  map[string][]parked
@@ -71,7 +72,7 @@ func (r *Replica) Held() int {
 	if r.pri == nil {
 		return 0
 	}
-	return r.log.unsure + r.pri.held
+	return r.log.unsure() + r.pri.held
 }
 
 // peer is another member of the configuration, as its primary sees it.
@@ -111,7 +112,7 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 		r.endJoins(fx)
 	}
 	now := r.node.Awake()
-	q.peers, q.ready, q.active = nil, false, false
+	q.peers, q.tooFar, q.ready, q.active = nil, nil, false, false
 	q.ackedEpoch = map[clustermap.ServerID]struct{}{}
 	q.since, q.reported, q.restarted = now, 0, v.LastPrimaryRestarted
 	q.waitUntil = r.node.Leases.GrantedUntil(r.cfg.LastPrimary)
@@ -192,9 +193,7 @@ func (r *Replica) order(e entry, req *wire.Request, res *item.Result, fx *Effect
 		}
 		r.sendEntry(p, &e, fx)
 	}
-	if r.log.bytes > maxJoinBacklog {
-		r.boundBacklog(fx)
-	}
+	r.boundBacklog(fx)
 }
 
 func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {

@@ -19,6 +19,9 @@ const (
 	// maxResend bounds, in bytes, what one AppendGap has a primary send again; what
 	// is missing still is asked for by the next.
 	maxResend = 1 << 20
+	// maxReconcile bounds, in bytes, the values of one Reconcile: it is one message and
+	// one batch, and must be there and stored before a primary loses patience.
+	maxReconcile = 64 << 20
 	// maxParked bounds the requests that wait for a partition's activation.
 	maxParked = 1024
 	// maxJoinBacklog bounds, in bytes, what a primary keeps for one partition's
@@ -53,6 +56,8 @@ type Node struct {
 	Stalled int64
 	// Answered counts the bytes of values in all answers made.
 	Answered uint64
+	// MaxReconcile, if not 0, is instead of maxReconcile, for tests.
+	MaxReconcile int
 
 	joinIDs uint64
 }
@@ -60,6 +65,13 @@ type Node struct {
 // Awake is Now without the time in which this server stood still: what the
 // silence of others is measured by.
 func (n *Node) Awake() int64 { return n.Now - n.Stalled }
+
+func (n *Node) maxReconcile() int {
+	if n.MaxReconcile != 0 {
+		return n.MaxReconcile
+	}
+	return maxReconcile
+}
 
 // Stored is what a store says about a partition when it is opened.
 type Stored struct {
@@ -385,6 +397,7 @@ func (r *Replica) Forget() bool {
 	}
 	r.last = uint64(r.part) << 20
 	r.persisted = r.last
+	r.queue = nil // what was on its way is removed with the rest
 	r.unfinished = false
 	r.flush = wire.Flush{}
 	r.log.reset(r.last, true, r.last, nil)

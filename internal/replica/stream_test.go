@@ -311,3 +311,32 @@ func TestRequestsOfOtherEpochs(t *testing.T) {
 	}
 	r.answered(A, r.askAt(A, 0, get("k")))
 }
+
+// What was on its way to the store when the daemon removed the partition there
+// comes to nothing: it must not hold up a later term as primary.
+func TestForgetWithWritesOnTheirWay(t *testing.T) {
+	r := newRig(t, A, B).active()
+	r.hosts[B].slowDisk = true
+	r.ask(A, set("k", "1"))
+	r.run()
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) { p.Replicas, p.LastKnown = ids{A}, ids{A} })
+	r.give()
+	b := r.hosts[B]
+	if len(b.batches) == 0 || !b.r.Forget() {
+		t.Fatal("no write is on its way, or it may not be forgotten")
+	}
+	b.slowDisk = false
+	r.run()
+	clear(b.store)
+	r.crash(A)
+	r.pass(2 * LeaseLength)
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) { // A is given up
+		p.Replicas, p.LastKnown, p.Active = ids{B}, ids{B}, false
+	})
+	r.give(B)
+	r.run()
+	r.record()
+	r.expect(B, "k", "")
+	r.do(B, set("k", "2"))
+	r.expect(B, "k", "2")
+}

@@ -53,7 +53,7 @@ func (r *Replica) stepAppendGap(p *peer, m *wire.Message, fx *Effects) {
 	for i := r.log.after(max(p.acked, seqOf(m.Version))); i < len(r.log.entries) && sent < maxResend; i++ {
 		e := &r.log.entries[i]
 		r.sendEntry(p, e, fx)
-		sent += e.size() + heldOverhead
+		sent += e.cost()
 	}
 }
 

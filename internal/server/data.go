@@ -47,6 +47,13 @@ type dataConn struct {
 	relay  *relay     // it is joined to another server
 	// answered is replica.Node.Answered at the beginning of OnData.
 	answered uint64
+	// moved is how much a peer had taken when last looked at; movedAt is since when
+	// it has taken no more.
+	moved   uint64
+	movedAt int64
+	paused  bool
+	sniff   loop.Timer // until an accepted one is opened
+	relay   *relay     // it is joined to another server
 
 	out       *wire.Message
 	appendOut func([]byte) []byte

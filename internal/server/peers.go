@@ -12,9 +12,11 @@ import (
 const (
 	minBackoff = 20 * time.Millisecond
 	maxBackoff = time.Second
-	// maxPeerBuffer bounds what waits for a peer that does not read; beyond it
-	// the connection is closed, and what it needs is sent again on the next.
+	// maxPeerBuffer bounds what waits for a peer that has not read for maxUnmoved;
+	// beyond it the connection is closed, and what it needs is sent again on the
+	// next. For one that reads slowly it is no bound: a value may be longer.
 	maxPeerBuffer = 256 << 20
+	maxUnmoved    = int64(time.Second)
 )
 
 // peer is another server of the map: one connection to one incarnation of it.
@@ -82,6 +84,7 @@ func (n *node) peerOpened(c *dataConn) {
 	h := wire.PeerHello{Cluster: n.cluster, From: n.self, To: p.id, Incarnation: n.incarnation, ToIncarnation: p.incarnation}
 	c.conn.Append(func(b []byte) []byte { return wire.AppendPeerHello(b, &h) })
 	n.touchClock()
+	c.movedAt = n.rn.Awake()
 	n.askLease(p)
 	for _, r := range n.replicas {
 		if r.IsPrimary() {
@@ -108,7 +111,7 @@ func (n *node) askLeases() {
 	n.touchClock()
 	for _, p := range n.peers {
 		if p.up {
-			if p.conn.conn.Buffered() > maxPeerBuffer {
+			if p.conn.stuck() {
 				n.log.Warn("closing the connection to a server that does not read", "server", p.addr)
 				p.conn.conn.Close()
 				continue
@@ -117,6 +120,16 @@ func (n *node) askLeases() {
 		}
 	}
 	n.loop.After(replica.LeaseInterval, n.askLeases)
+}
+
+// stuck tells whether too much waits for a peer that does not read. It is called on
+// every lease request.
+func (c *dataConn) stuck() bool {
+	now := c.n.rn.Awake()
+	if sent := c.conn.Sent(); sent != c.moved {
+		c.moved, c.movedAt = sent, now
+	}
+	return c.conn.Buffered() > maxPeerBuffer && now-c.movedAt > maxUnmoved
 }
 
 func (n *node) askLease(p *peer) {

@@ -40,6 +40,8 @@ type Options struct {
 	Still bool
 	// Jumps: wall clocks jump by up to an hour.
 	Jumps bool
+	// Short: a Reconcile holds no value; who needs one joins again.
+	Short bool
 
 	mean  int64 // ns between faults
 	think int64 // ns between two commands of a client, at least
@@ -137,8 +139,8 @@ func newWorld(opt Options) *World {
 		g.uplink = g.linkUp(nil, g.learn)
 	}
 	w.chooseFlushable()
-	w.tracef("seed %d: %d servers, %d managers, %d witnesses, %d gateways, %d partitions, faults for %v every %v, destroy %v power %v single %v chaos %v fsync %v jumps %v",
-		o.Seed, o.Servers, o.Managers, o.Witnesses, o.Gateways, o.Partitions, o.Faults, time.Duration(o.mean), o.Destroy, o.Power, o.Single, o.Chaos, o.Fsync, o.Jumps)
+	w.tracef("seed %d: %d servers, %d managers, %d witnesses, %d gateways, %d partitions, faults for %v every %v, destroy %v power %v single %v chaos %v fsync %v jumps %v short %v",
+		o.Seed, o.Servers, o.Managers, o.Witnesses, o.Gateways, o.Partitions, o.Faults, time.Duration(o.mean), o.Destroy, o.Power, o.Single, o.Chaos, o.Fsync, o.Jumps, o.Short)
 	return w
 }
 
@@ -172,6 +174,7 @@ func (o *Options) draw(rng *rand.Rand) {
 	if o.Single = rng.IntN(7) == 0; o.Single {
 		o.Destroy, o.Power, o.Chaos = false, false, false
 	}
+	o.Short = rng.IntN(8) == 0
 }
 
 // newServer adds a server with an empty disk.

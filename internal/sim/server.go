@@ -121,6 +121,9 @@ func (s *Server) start() {
 	s.peers, s.inbound = map[int]*peer{}, map[int]*conn{}
 	s.joins, s.waiting, s.leasing = map[replica.JoinWanted]struct{}{}, nil, nil
 	s.node = &replica.Node{Self: s.id, Now: s.clock(), Leases: replica.NewLeases(s.clock()), Values: s.cache}
+	if w.opt.Short {
+		s.node.MaxReconcile = 1
+	}
 	w.tracef("%s starts, incarnation %d", s.name, s.disk.incarnation)
 	s.after(w.between(0, tickInterval), s.tick)
 	s.after(w.between(0, 50*millisecond), s.askLeases)

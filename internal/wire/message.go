@@ -125,7 +125,7 @@ type Effect uint8
 
 // Effects. The numbers go over the wire.
 const (
-	EffectNone   Effect = iota // nothing but its session's result (R8)
+	EffectNone   Effect = iota // nothing, or its session's result alone (R8)
 	EffectPut                  // the key has Item
 	EffectRemove               // the key is gone
 	EffectFlush                // the partition's flush record is Flush (R11)

@@ -1,0 +1,54 @@
+package server
+
+import (
+	"testing"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/replica"
+)
+
+// slowConn is a connection whose kernel takes what the test says.
+type slowConn struct {
+	loop.Conn
+	buffered int
+	sent     uint64
+	closed   bool
+}
+
+func (c *slowConn) Write(b []byte)                { c.buffered += len(b) }
+func (c *slowConn) Append(fn func([]byte) []byte) { c.buffered += len(fn(nil)) }
+func (c *slowConn) Buffered() int                 { return c.buffered }
+func (c *slowConn) Sent() uint64                  { return c.sent }
+func (c *slowConn) Close()                        { c.closed = true }
+
+func (c *slowConn) take(n int) { c.buffered, c.sent = c.buffered-n, c.sent+uint64(n) }
+
+// A value may be longer than what a peer's connection is to hold: it is closed only
+// if the peer takes nothing of it.
+func TestPeerThatReadsSlowlyIsNotCutOff(t *testing.T) {
+	g := newGlue(t)
+	conn := &slowConn{}
+	p := g.peers[other]
+	p.conn = newDataConn(g.node)
+	p.conn.conn, p.conn.peer, p.up = conn, p, true
+	g.peerOpened(p.conn)
+	conn.buffered += 2 * maxPeerBuffer // a large value
+	look := func(d time.Duration, take int) {
+		for ; d > 0; d -= replica.LeaseInterval {
+			g.time += int64(replica.LeaseInterval)
+			conn.take(take)
+			g.askLeases()
+		}
+	}
+	look(10*time.Second, 1)
+	look(500*time.Millisecond, 0)
+	look(10*time.Second, 1)
+	if conn.closed {
+		t.Fatal("closed although it takes something all the time")
+	}
+	look(2*time.Second, 0)
+	if !conn.closed {
+		t.Error("open although it takes nothing")
+	}
+}
