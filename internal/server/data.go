@@ -42,9 +42,6 @@ type dataConn struct {
 	opened bool // Magic was seen (or sent)
 	from   clustermap.ServerID
 	peer   *peer // the side that dialed
-	paused bool
-	sniff  loop.Timer // until an accepted one is opened
-	relay  *relay     // it is joined to another server
 	// answered is replica.Node.Answered at the beginning of OnData.
 	answered uint64
 	// moved is how much a peer had taken when last looked at; movedAt is since when
