@@ -117,7 +117,10 @@ func (t *turn) resume(i uint16, p Partition) (Partition, bool) {
 	if !decided {
 		return p, false
 	}
-	if by != 0 && !(t.about[by].restarted && !t.about[by].raised) {
+	if by != 0 {
+		if !t.recorded(by) {
+			return p, false // it takes the role when its incarnation is recorded
+		}
 		if all := first(by, t.candidates(i, &p)); len(all) > 1 && planted.Is(planted.ResumeNotAlone) {
 			return next(p, newPrimary, all, nil), true
 		}
@@ -129,11 +132,11 @@ func (t *turn) resume(i uint16, p Partition) (Partition, bool) {
 	}
 	// A restarted replica may not resume (its tail is uncertain and others are
 	// away). Its old role ends; one of those that are away stands for the
-	// partition, so that it or R9 goes on when they come.
-	gone := func(id ID) bool { return !t.raised(id) && t.about[id] != nil }
-	stay := filter(p.Replicas, gone)
+	// partition, so that it or R9 goes on when they come. Never one that is there:
+	// it would lead.
+	stay := t.absent(p.Replicas)
 	if len(stay) == 0 {
-		stay = filter(p.LastKnown, gone)
+		stay = t.absent(p.LastKnown)
 		stay = stay[:min(1, len(stay))]
 	}
 	return next(p, newPrimary, stay, nil), true

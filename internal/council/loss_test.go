@@ -198,3 +198,46 @@ func TestNoHandOverToTheUnheard(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// Of several stores that could resume one is chosen whose incarnation is recorded
+// in the same step; the place of one that is not is never taken by a store that
+// lost its tail (R9).
+func TestUncertainStoreDoesNotStandIn(t *testing.T) {
+	down := func(known []ID, replica ID) Partition {
+		p := active(replica)
+		p.Active, p.LastKnown, p.LastPrimary = false, known, known[0]
+		return p
+	}
+	s := newScene(t, down([]ID{4}, 4))
+	for i := range 3 {
+		s.m.Partitions[i] = down([]ID{2, 3, 4}, 4) // whoever takes the first is not to take the next
+	}
+	s.m.Partitions[3] = down([]ID{1, 2, 3, 4}, 2)
+	s.m.Partitions[7] = down([]ID{3, 4}, 3) // 3 must wait here for 4
+	s.c.Lead(s.now, s.m)
+	back := func(id ID, inc, version uint64, uncertain bool) {
+		var pos []control.StorePosition
+		for i := range uint16(8) {
+			pos = append(pos, control.StorePosition{Partition: i, Version: version})
+		}
+		s.c.Registered(s.now, Registration{Positions: pos, Hello: control.Hello{Role: control.RoleServer, ID: id, Addr: addr(id), StreamAddr: addr(id),
+			Incarnation: inc, RunID: inc, ClusterID: 7, Uncertain: uncertain}})
+	}
+	s.now += 2000
+	back(1, 1, 10, true)
+	back(2, 2, 11, false)
+	s.next()
+	s.pass(1900, 3, 4)
+	back(3, 2, 11, false)
+	s.next()
+	for range 5 {
+		s.pass(100, 4)
+		s.next()
+		if q := s.m.Partitions[3]; slices.Contains(q.Replicas, 1) {
+			t.Fatalf("the store that lost its tail leads: %+v", q)
+		}
+	}
+	if q := s.m.Partitions[3]; q.Replicas[0] != 2 || q.Epoch == 5 {
+		t.Errorf("%+v", q)
+	}
+}

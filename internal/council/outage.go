@@ -116,13 +116,26 @@ func (t *turn) resumer(i uint16, p *Partition) (ID, bool) {
 	return 0, true
 }
 
-// mostAdvanced of these stores in partition i; among equals the load is spread.
+// mostAdvanced of these stores in partition i; among equals one whose incarnation is
+// recorded, or is by this turn, and the load is spread.
 func (t *turn) mostAdvanced(i uint16, p *Partition, up []ID) ID {
 	var most uint64
 	for _, id := range up {
 		most = max(most, t.about[id].mem.positions[i].Version)
 	}
-	return t.spread(p, filter(up, func(id ID) bool { return t.about[id].mem.positions[i].Version == most }))
+	best := filter(up, func(id ID) bool { return t.about[id].mem.positions[i].Version == most })
+	if now := filter(best, t.recorded); len(now) > 0 {
+		best = now
+	}
+	return t.spread(p, best)
+}
+
+// recorded: id's present incarnation is the map's after this turn.
+func (t *turn) recorded(id ID) bool { return !t.about[id].restarted || t.about[id].raised }
+
+// absent are those of list that cannot have a role now.
+func (t *turn) absent(list []ID) []ID {
+	return filter(list, func(id ID) bool { return t.about[id] != nil && !t.raised(id) && !t.live(id) })
 }
 
 // raiseRestarted decides which restarted servers' new incarnations this turn
@@ -177,5 +190,8 @@ func (t *turn) mayEnd(i uint16, p *Partition) bool {
 		return t.live(p.Replicas[0]) || t.lost(p.Replicas[0])
 	}
 	by, decided := t.resumer(i, p)
-	return decided && (by == 0 || !t.about[by].restarted || t.about[by].raised)
+	if by == 0 {
+		return decided && len(t.absent(p.LastKnown)) > 0
+	}
+	return t.recorded(by)
 }
