@@ -11,7 +11,7 @@ type session struct {
 	id      uint64 // 0: none
 	next    uint32
 	opening bool
-	opened  int64
+	opened  int64 // when it was asked for: the answer may be later than a resume that it is lost in
 }
 
 func (c *call) isWrite() bool { return c.req.Op != item.OpGet && c.req.Op != item.OpOpenSession }
@@ -49,7 +49,7 @@ func (g *gateway) opened(c *call, res item.Result, how outcome) {
 	s := g.sessions[c.part]
 	s.opening = false
 	if how == answered && res.Status == item.OK {
-		s.id, s.next, s.opened = res.Item.Version, 1, g.w.now
+		s.id, s.next, s.opened = res.Item.Version, 1, c.began
 		g.w.stats["sessions"]++
 	}
 }

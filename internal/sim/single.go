@@ -1,6 +1,11 @@
 package sim
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/clustermap"
+)
 
 // singleKinds are faults of one server, of one manager, or of one of each at the
 // same time, another one only when all is at rest again. Then no client may be
@@ -13,7 +18,7 @@ var singleKinds = []faultKind{
 
 func (f *fault) single(server, manager bool) {
 	w := f.w
-	if w.now < w.busyUntil || !w.atRest() || !w.linked() {
+	if w.now < w.busyUntil || !w.atRest() || !w.linked() || !w.redundant() {
 		return
 	}
 	d := f.often(20*millisecond, second, 4*second, 0.5)
@@ -56,6 +61,11 @@ func (f *fault) single(server, manager bool) {
 		f.did("isolation of %s for %v", s, time.Duration(d))
 		f.cut(d, false, []int{s.place}, func(int) bool { return true })
 	}
+}
+
+// redundant tells whether every partition can lose a server: at first few may be attached.
+func (w *World) redundant() bool {
+	return !slices.ContainsFunc(w.agreed.m.Partitions, func(p clustermap.Partition) bool { return len(p.Replicas) < 2 })
 }
 
 // linked tells whether every server and gateway has its link to a leader.
