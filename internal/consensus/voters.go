@@ -227,7 +227,7 @@ func (e *Electorate) votes(managers, ready, voting, following []Member, w, want 
 			}
 			// A witness that is no more than superfluous stays while without it the
 			// rest could not bear the loss of one more: a manager may be away for good.
-			// One whose server was detached goes all the same.
+			// One whose server cannot be its host any more (detached, fault) goes all the same.
 			switch {
 			case e.hostOf(m.ID) == nil:
 				lose, detached = slices.Insert(lose, 0, m), true

@@ -84,6 +84,9 @@ func (c *Council) whyStuck(t *turn, i uint16) string {
 	}
 	there := t.candidates(i, p)
 	away := filter(p.LastKnown, func(id ID) bool { return !slices.Contains(there, id) })
+	if unfinished := filter(away, func(id ID) bool { return t.about[id] != nil && t.about[id].alive }); len(unfinished) > 0 && len(unfinished) == len(away) {
+		return fmt.Sprintf("have nobody who holds the whole of them: the copy on %s was not finished", c.names(c.m, unfinished))
+	}
 	if len(there) == 0 {
 		return fmt.Sprintf("have no server: all that held them last are away: %s", c.names(c.m, away))
 	}

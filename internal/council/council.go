@@ -100,8 +100,9 @@ type Council struct {
 	verify verification
 	// outdated says which server had a newer map than this manager when the term
 	// began: its state then is an old copy, and what it would decide is about members
-	// of long ago, so it decides nothing more in this term. Empty: none had. (One
-	// that comes later is refused alone: it may follow managers of its own.)
+	// of long ago, so it decides nothing more in this term, unless most servers follow
+	// it nevertheless. Empty: none had. (One that comes later is refused alone: it may
+	// follow managers of its own.)
 	outdated string
 
 	lessons []*lesson // what servers knew before a recovery
@@ -206,6 +207,7 @@ func (c *Council) Applied(now int64, m *clustermap.Map) {
 	if c.m.ClusterID == 0 && m.Recovered != 0 {
 		c.recovered(now)
 	}
+	c.finished(m)
 	c.m, c.inflight = m, false
 	c.asked.expire(m)
 	if q := c.proposed; q != nil {
@@ -215,6 +217,27 @@ func (c *Council) Applied(now int64, m *clustermap.Map) {
 		}
 		q.response.Clock = m.Version
 		c.replies = append(c.replies, Reply{Ticket: q.ticket, Response: q.response})
+	}
+}
+
+// finished notes whose joins are: a member told at its registration where it was in
+// the middle of one, and what an activation recorded has since finished it.
+func (c *Council) finished(m *clustermap.Map) {
+	for i := range m.Partitions {
+		p := &m.Partitions[i]
+		if !p.Active || i < len(c.m.Partitions) && c.m.Partitions[i].Epoch == p.Epoch && c.m.Partitions[i].Active {
+			continue
+		}
+		for _, id := range p.LastKnown {
+			s, srv := c.members[id], m.Server(id)
+			if s == nil || srv == nil || s.reg.Incarnation != srv.Incarnation {
+				continue
+			}
+			if pos, ok := s.positions[uint16(i)]; ok && pos.Unfinished {
+				pos.Unfinished = false
+				s.positions[uint16(i)] = pos
+			}
+		}
 	}
 }
 
@@ -237,7 +260,7 @@ func (c *Council) Next(now int64) Out {
 	if c.leading {
 		c.prune(now)
 		switch {
-		case c.outdated != "":
+		case c.outdated != "" && !c.followed():
 			for _, q := range c.commands {
 				c.fail(q, "refused: "+c.outdated+"; start the manager that the other servers follow, or rebuild the managers with: kumoctl ADDR recover, with empty state directories")
 			}
@@ -262,6 +285,18 @@ func (c *Council) Next(now int64) Out {
 	out.Replies, c.replies = c.replies, nil
 	out.Events, c.events = c.events, nil
 	return out
+}
+
+// followed: most of the attached servers have registered in this term, with maps
+// that this manager knows.
+func (c *Council) followed() bool {
+	n := 0
+	for i := range c.m.Servers {
+		if c.members[c.m.Servers[i].ID] != nil {
+			n++
+		}
+	}
+	return 2*n > len(c.m.Servers)
 }
 
 // step is one look at every server and every partition.

@@ -132,8 +132,8 @@ func (t *turn) resume(i uint16, p Partition) (Partition, bool) {
 	}
 	// A restarted replica may not resume (its tail is uncertain and others are
 	// away). Its old role ends; one of those that are away stands for the
-	// partition, so that it or R9 goes on when they come. Never one that is there:
-	// it would lead.
+	// partition, so that it or R9 goes on when they come. Never one that is there, for
+	// it would lead; where all are there, but none has the whole of it, nobody does.
 	stay := t.absent(p.Replicas)
 	if len(stay) == 0 {
 		stay = t.absent(p.LastKnown)

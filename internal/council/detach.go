@@ -111,11 +111,10 @@ func (c *Council) mayLose(now int64, q *command, gone []ID, lost []uint16) error
 	for _, i := range lost {
 		for _, id := range members(&c.m.Partitions[i]) {
 			switch {
-			case slices.Contains(gone, id):
 			case c.alive(now, id):
 				return fmt.Errorf("refused: partition %d is not lost, its member %s can be reached; "+
 					"what it waits for is told by: kumoctl ADDR recover", i, c.members[id].reg.Addr)
-			default:
+			case !slices.Contains(gone, id):
 				return fmt.Errorf("refused: %s may hold the pairs of partition %d too, and is not to be detached: start it, or wait until it is (fault); "+
 					"what can be given up besides is told by: kumoctl ADDR recover", c.names(c.m, []ID{id}), i)
 			}

@@ -172,7 +172,12 @@ func TestUsedUpEpochHoldsNobodyUp(t *testing.T) {
 	s.m.Partitions[3].Epoch = clustermap.MaxEpoch - 1
 	s.m.Partitions[3].Replicas, s.m.Partitions[3].LastKnown = []ID{2, 3}, []ID{2, 3}
 	s.m.Partitions[3].LastPrimary = 2
+	s.m.Partitions[4].Epoch = clustermap.MaxEpoch - 1
+	s.m.Partitions[4].Replicas, s.m.Partitions[4].LastKnown = []ID{3}, []ID{3}
+	s.m.Partitions[4].LastPrimary = 3
+	s.m.Partitions[4].Joining, s.m.Partitions[4].Assigned = []ID{4}, []ID{3, 4}
 	s.registers(2, 2)
+	s.registers(4, 2) // it was the joiner of a partition that cannot change
 	s.c.Broken(s.now, 1)
 	for range 3 {
 		s.next()
@@ -238,6 +243,109 @@ func TestUncertainStoreDoesNotStandIn(t *testing.T) {
 		}
 	}
 	if q := s.m.Partitions[3]; q.Replicas[0] != 2 || q.Epoch == 5 {
+		t.Errorf("%+v", q)
+	}
+}
+
+// A store whose copy of one partition was never finished, back after a loss of
+// power, is taken back with all the others that it has; that one waits for an
+// operator, who can have it given up.
+func TestUnfinishedCopyHoldsNothingElseUp(t *testing.T) {
+	s := newScene(t, active(1))
+	s.c.Broken(s.now, 1)
+	s.next()
+	var pos []control.StorePosition
+	for i := range uint16(8) {
+		pos = append(pos, control.StorePosition{Partition: i, Version: 10, Unfinished: i == 0})
+	}
+	s.c.Registered(s.now, Registration{Positions: pos, Hello: control.Hello{Role: control.RoleServer, ID: 1, Addr: addr(1), StreamAddr: addr(1),
+		Incarnation: 2, RunID: 2, ClusterID: 7, Uncertain: true}})
+	for range 8 {
+		s.pass(500)
+		s.next()
+	}
+	if s.m.Server(1).Incarnation != 2 || !slices.Equal(s.m.Partitions[5].Replicas, []ID{1}) || s.m.Partitions[5].Epoch == 5 {
+		t.Fatalf("%+v, %+v", *s.m.Server(1), s.m.Partitions[5])
+	}
+	if q := s.m.Partitions[0]; len(q.Replicas) != 0 {
+		t.Fatalf("%+v", q)
+	}
+	if st := s.c.Status(s.now); len(st.Troubles) != 1 || !strings.Contains(st.Troubles[0].Text, "was not finished") {
+		t.Errorf("%+v", st.Troubles)
+	}
+	s.c.Command(s.now, 5, control.CommandRequest{Command: "recover", AcceptLoss: s.m.ClusterID.String(), Args: []string{"0"}})
+	for range 3 {
+		s.next()
+	}
+	if q := s.m.Partitions[0]; len(q.Replicas) != 1 {
+		t.Errorf("%+v", q)
+	}
+}
+
+// A store that was in the middle of a join when it registered, and has finished it
+// since, holds what was acknowledged: it goes before one that lost its tail.
+func TestFinishedSinceItRegistered(t *testing.T) {
+	p := active(1)
+	p.Joining, p.Assigned = []ID{2}, []ID{1, 2}
+	s := newScene(t, p)
+	var pos []control.StorePosition
+	for i := range uint16(8) {
+		pos = append(pos, control.StorePosition{Partition: i, Unfinished: true})
+	}
+	s.registers(2, 1, pos...)
+	var in []control.InSync
+	for i := range uint16(8) {
+		in = append(in, control.InSync{P: i, E: 5, Joiner: 2, Incarnation: 1})
+	}
+	s.c.Report(s.now, 1, control.Report{Incarnation: 1, InSync: in})
+	if q := s.next(); !slices.Equal(q.LastKnown, []ID{1, 2}) {
+		t.Fatalf("%+v", q)
+	}
+	s.c.Report(s.now, 2, control.Report{Incarnation: 1, StepDown: all(6)})
+	if q := s.next(); !slices.Equal(q.Replicas, []ID{1}) || q.Active {
+		t.Fatalf("%+v", q)
+	}
+	s.c.Broken(s.now, 1)
+	s.c.Registered(s.now, Registration{Hello: control.Hello{Role: control.RoleServer, ID: 1, Addr: addr(1), StreamAddr: addr(1),
+		Incarnation: 2, RunID: 2, ClusterID: 7, Uncertain: true}})
+	for range 8 {
+		s.pass(500)
+		if q := s.next(); q.Epoch > 7 && q.Replicas[0] == 1 {
+			t.Fatalf("the store that lost its tail leads: %+v", q)
+		}
+	}
+	if q := s.m.Partitions[0]; !slices.Equal(q.Replicas[:1], []ID{2}) {
+		t.Errorf("%+v", q)
+	}
+}
+
+// Whom a command gives up must be away, also when it came back this very moment.
+func TestAcceptLossOfOneThatIsBack(t *testing.T) {
+	s := newScene(t, active(1))
+	s.c.Broken(s.now, 1)
+	s.pass(2100, 1)
+	s.next()
+	if s.m.Server(1).State != clustermap.Fault {
+		t.Fatal("not fault")
+	}
+	s.registers(1, 2)
+	q := &command{ticket: 5, at: s.now - 6000, req: control.CommandRequest{Command: "detach", AcceptLoss: s.m.ClusterID.String()}}
+	if d, wait, err := s.c.detach(s.now, q, true); d != nil || wait || err == nil || !strings.Contains(err.Error(), "can be reached") {
+		t.Errorf("%v %v %v", d, wait, err)
+	}
+}
+
+// One server of other managers does not stop a manager that the others follow.
+func TestStrayServerStopsNobody(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	s.c.Lead(s.now, s.m)
+	for id := ID(1); id <= 3; id++ {
+		s.registers(id, 1)
+	}
+	s.c.Registered(s.now, Registration{Hello: control.Hello{Role: control.RoleServer, ID: 4, Addr: addr(4), StreamAddr: addr(4),
+		Incarnation: 1, RunID: 1, ClusterID: 7, KnownMap: 1 << 30}})
+	s.c.Broken(s.now, 1)
+	if q := s.next(); q.Epoch == 5 || slices.Contains(q.Replicas, 1) {
 		t.Errorf("%+v", q)
 	}
 }

@@ -158,10 +158,14 @@ func (t *turn) raiseRestarted() {
 		again = false
 		for i := range t.m.Partitions {
 			p := &t.m.Partitions[i]
-			if !slices.ContainsFunc(p.Replicas, t.raised) || t.mayEnd(uint16(i), p) {
+			roles := p.Replicas
+			switch {
+			case usedUp(p): // no role in it can be ended any more
+				roles = slices.Concat(p.Replicas, p.Joining)
+			case !slices.ContainsFunc(p.Replicas, t.raised) || t.mayEnd(uint16(i), p):
 				continue
 			}
-			for _, id := range p.Replicas {
+			for _, id := range roles {
 				if t.raised(id) {
 					t.about[id].raised, again = false, true
 				}
@@ -183,15 +187,9 @@ func (t *turn) raiseRestarted() {
 // mayEnd: old roles in this partition can be ended now: its primary leads, or
 // another replica can, or R9 can decide.
 func (t *turn) mayEnd(i uint16, p *Partition) bool {
-	if usedUp(p) {
-		return false // it cannot change any more
-	}
 	if slices.ContainsFunc(p.Replicas, t.live) {
 		return t.live(p.Replicas[0]) || t.lost(p.Replicas[0])
 	}
 	by, decided := t.resumer(i, p)
-	if by == 0 {
-		return decided && len(t.absent(p.LastKnown)) > 0
-	}
-	return t.recorded(by)
+	return decided && (by == 0 || t.recorded(by))
 }

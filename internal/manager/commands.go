@@ -16,7 +16,8 @@ import (
 var (
 	errNoLeader = errors.New("no manager leads yet, or it cannot record the change; ask again")
 	errUnknown  = errors.New("the change is being recorded, but that takes long: whether it will be made is not known yet; look at kumoctl status")
-	errLeadLost = errors.New("the command was carried out, but this manager ceased to lead before everything was moved: it goes on, see kumoctl status")
+	errBackup   = errors.New("the servers were told to make a backup, but this manager ends: which of them did is not known; look for the directories")
+	errLeadLost = errors.New("the command was carried out, but this manager ends, or ceased to lead, before everything was moved: it goes on, see kumoctl status")
 )
 
 // runCommand passes a command to the council and waits for its answer.
@@ -70,7 +71,7 @@ func (m *Manager) await(ctx context.Context, give func(ticket uint64)) (*control
 			return nil, errUnknown
 		}
 	case <-m.ctx.Done():
-		return nil, errBusy
+		return nil, errUnknown
 	}
 	if r.Err != "" {
 		return nil, errors.New(r.Err)
@@ -111,7 +112,7 @@ func (m *Manager) waitMoved(ctx context.Context) error {
 		m.report()
 	})
 	if err != nil {
-		return err
+		return errLeadLost
 	}
 	select {
 	case err := <-w:
@@ -120,7 +121,7 @@ func (m *Manager) waitMoved(ctx context.Context) error {
 		m.post(func() { m.waiters = slices.DeleteFunc(m.waiters, func(c chan error) bool { return c == w }) })
 		return ctx.Err()
 	case <-m.ctx.Done():
-		return errBusy
+		return errLeadLost
 	}
 }
 
@@ -187,7 +188,7 @@ func (m *Manager) runBackup(ctx context.Context, req control.CommandRequest) (*c
 	case <-b.done:
 	case <-ctx.Done():
 	case <-m.ctx.Done():
-		return nil, errBusy
+		return nil, errBackup
 	}
 	resp := &control.CommandResponse{Lines: []string{"suffix=" + suffix}, Clock: clock}
 	var bad []string
@@ -198,7 +199,7 @@ func (m *Manager) runBackup(ctx context.Context, req control.CommandRequest) (*c
 		}
 		resp.Nodes, bad = b.ok, b.bad
 	}); err != nil {
-		return nil, err
+		return nil, errBackup
 	}
 	slices.SortFunc(resp.Nodes, council.CompareAddr)
 	slices.Sort(bad)

@@ -84,7 +84,7 @@ var All = []Info{
 
 	{ResumeNotAlone, "resume-not-alone", "R9", "All stores that are back resume a partition together.", 1500, ""},
 	{UncertainResumes, "uncertain-resumes", "R9", "A store that lost its tail with the power resumes like any other.", 1500, ""},
-	{UnfinishedResumes, "unfinished-resumes", "R9", "A store whose join is unfinished resumes.", 0, "A join begins only when the primary serves (R6), and by then LastKnown is without the joiner: no store that R9 looks at is unfinished."},
+	{UnfinishedResumes, "unfinished-resumes", "R9", "A store whose join is unfinished resumes.", 0, "A join begins only when the primary serves (R6), and by then LastKnown is without the joiner; only a loss of power right after a join leaves an unfinished store there, and it has lost its tail too."},
 	{ReturnsInItsEpoch, "returns-in-its-epoch", "R9", "A fault server that comes back with a last replica leads on in the epoch in which it led.", 1500, ""},
 
 	{WriteOfOldEpoch, "write-of-old-epoch", "R10", "A primary takes requests of gateways that know an older epoch.", 0, "The primary of the newer epoch executes it as any other, once by its number (R8); the epoch matters where the server is not the primary any more, and such a server refuses it anyway."},

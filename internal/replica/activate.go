@@ -269,6 +269,7 @@ func (r *Replica) beginUnfinished(fx *Effects) {
 	}
 	r.unfinished = false
 	r.touch(fx)
+	r.log.reset(r.last, false, r.last, nil) // what came by that join's stream is no history of this store
 	if version, ok := r.nextVersion(); ok {
 		r.order(entry{version: version}, nil, nil, fx)
 	}

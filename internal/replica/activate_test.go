@@ -497,3 +497,31 @@ func TestReconcileTooLong(t *testing.T) {
 	r.record()
 	r.equal(A, B, C)
 }
+
+// The same in the run in which the join was under way: what its stream brought is no
+// history of this store, in which another's position could be looked up.
+func TestUnfinishedJoinerBegins(t *testing.T) {
+	r := newRig(t, A).active()
+	r.do(A, set("k", "1"))
+	r.do(A, set("l", "1"))
+	r.hosts[A].slowCopies = true
+	r.join(D) // it has the position, and no key
+	if d := r.hosts[D]; !d.r.Unfinished() || d.r.Last() != r.hosts[A].r.Last() {
+		t.Fatalf("D is at %d, unfinished %v", d.r.Last(), d.r.Unfinished())
+	}
+	r.crash(A)
+	r.change(func(_ *clustermap.Map, p *clustermap.Partition) {
+		p.Replicas, p.LastKnown, p.Joining, p.Active = ids{D}, ids{D}, nil, false
+	})
+	r.give()
+	r.pass(2 * LeaseLength)
+	r.tick(300 * time.Millisecond)
+	r.record()
+	r.start(A)
+	modes := r.modes()
+	r.join(A)
+	r.tick(300 * time.Millisecond)
+	wantMode(t, modes, wire.JoinDigest)
+	r.promote(A)
+	r.equal(A, D)
+}

@@ -29,6 +29,7 @@ func (r *Replica) Tick(fx *Effects) {
 			fx.send(p.id, wire.Message{Kind: wire.KindAppendQuery, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id, Version: r.last})
 		}
 	}
+	r.boundBacklog(fx) // much may have been committed at once
 	r.startDueFlush(fx)
 	r.endIdleSessions(fx)
 	r.tryActivate(fx)

@@ -247,6 +247,10 @@ func sendDifferences(out *chunker, sn *store.Snapshot, part uint16) error {
 			if err := s.alive(); err != nil {
 				return err
 			}
+			if g.Count == 0 { // nothing is there to compare with, and all of ours may be in it
+				want = append(want, i)
+				continue
+			}
 			count, hash, err := sn.DigestRange(part, g.Start, g.end())
 			if err != nil {
 				return err

@@ -118,17 +118,19 @@ func TestSlowCopy(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		keys, bytes int
+		theirs      int // keys of the receiver
 		rate        rate.Limit
 		read        time.Duration // a block of either disk
 	}{
-		{"a low rate", 1, 60_000, 20_000, 0},
-		{"slow disks", 4 * rangeKeys, 10_000, rate.Inf, 5 * time.Millisecond},
+		{"a low rate", 1, 60_000, 1, 20_000, 0},
+		{"slow disks", 4 * rangeKeys, 10_000, 4 * rangeKeys, rate.Inf, 5 * time.Millisecond},
+		{"slow disks, an empty receiver", 4 * rangeKeys, 10_000, 0, rate.Inf, 5 * time.Millisecond},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			disk := func(version uint64) store.Options {
+			disk := func(version uint64, keys int) store.Options {
 				opt := store.Options{CacheSize: 1, FS: errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
 					if op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".sst") {
 						time.Sleep(test.read)
@@ -140,7 +142,7 @@ func TestSlowCopy(t *testing.T) {
 					t.Fatal(err)
 				}
 				b := s.NewBatch()
-				for i := range test.keys {
+				for i := range keys {
 					b.PutItem(0, fmt.Appendf(nil, "key%05d", i), &item.Item{Version: version, Value: make([]byte, test.bytes)})
 				}
 				if err := s.Commit(b); err != nil {
@@ -151,9 +153,9 @@ func TestSlowCopy(t *testing.T) {
 				}
 				return opt
 			}
-			g := newGlueOn(t, disk(1))
+			g := newGlueOn(t, disk(1, test.theirs))
 			g.join(ctx)
-			s, err := store.Open("/s", disk(2))
+			s, err := store.Open("/s", disk(2, test.keys))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -89,6 +89,9 @@ func (c *Cluster) Checksums(p *Process) map[uint16]string {
 	return sums
 }
 
+// ErrDiffer: servers that have a partition hold different pairs of it.
+var ErrDiffer = errors.New("copies differ")
+
 // settle is how long copies may take to be alike once writes have ended. What
 // expired or was flushed is removed for as long, here and there at different
 // moments, so copies are not looked at only once.
@@ -151,7 +154,7 @@ func (c *Cluster) compare(alike map[uint16]int64, show bool) error {
 		}
 		for _, id := range part.Replicas {
 			if sum := sums[id][n]; sum != first && wrong == nil {
-				wrong = fmt.Errorf("partition %d: %s has %q, its primary %s has %q", i, m.Server(id).Addr, sum, m.Server(part.Primary()).Addr, first)
+				wrong = fmt.Errorf("%w: partition %d: %s has %q, its primary %s has %q", ErrDiffer, i, m.Server(id).Addr, sum, m.Server(part.Primary()).Addr, first)
 				if show && bad < 3 {
 					wrong = fmt.Errorf("%w%s", wrong, c.showPairs(m, n))
 				}
