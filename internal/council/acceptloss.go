@@ -196,7 +196,7 @@ func (c *Council) acceptLoss(now int64, q *command) (*clustermap.Delta, bool, er
 		p := &c.m.Partitions[i]
 		for _, id := range union(p.LastKnown, p.Awaited) {
 			if c.alive(now, id) {
-				if st := ed.t.about[id]; st != nil && st.srv.State == clustermap.Active && !st.live {
+				if st := ed.t.about[id]; st != nil && !st.live {
 					return nil, true, nil // it is just being taken in
 				}
 				continue

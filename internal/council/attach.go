@@ -62,6 +62,19 @@ func (c *Council) attach(now int64, q *command, replan bool) (*clustermap.Delta,
 		d, err := c.create(now, q, nodes)
 		return d, false, err
 	}
+	// What registered while this manager was blank, or this cluster was not there yet.
+	nodes = slices.DeleteFunc(nodes, func(id ID) bool {
+		reg := &c.members[id].reg
+		foreign := c.m.Server(id) == nil && reg.ClusterID == 0 && reg.HasData
+		if foreign {
+			q.say("%s is not attached: it holds pairs that belong to no cluster (a restored backup), which attaching it would destroy", reg.Addr)
+		}
+		return foreign
+	})
+	if len(nodes) == 0 {
+		q.nothing("there is no server to attach")
+		return nil, false, nil
+	}
 	ed := c.edit(now)
 	for _, id := range nodes {
 		reg := &c.members[id].reg

@@ -207,7 +207,7 @@ func (c *Council) Applied(now int64, m *clustermap.Map) {
 	if c.m.ClusterID == 0 && m.Recovered != 0 {
 		c.recovered(now)
 	}
-	c.finished(m)
+	c.recorded(m)
 	c.m, c.inflight = m, false
 	c.asked.expire(m)
 	if q := c.proposed; q != nil {
@@ -220,22 +220,16 @@ func (c *Council) Applied(now int64, m *clustermap.Map) {
 	}
 }
 
-// finished notes whose joins are: a member told at its registration where it was in
-// the middle of one, and what an activation recorded has since finished it.
-func (c *Council) finished(m *clustermap.Map) {
+// recorded notes who has the whole of the partitions that m newly shows active.
+func (c *Council) recorded(m *clustermap.Map) {
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
 		if !p.Active || i < len(c.m.Partitions) && c.m.Partitions[i].Epoch == p.Epoch && c.m.Partitions[i].Active {
 			continue
 		}
 		for _, id := range p.LastKnown {
-			s, srv := c.members[id], m.Server(id)
-			if s == nil || srv == nil || s.reg.Incarnation != srv.Incarnation {
-				continue
-			}
-			if pos, ok := s.positions[uint16(i)]; ok && pos.Unfinished {
-				pos.Unfinished = false
-				s.positions[uint16(i)] = pos
+			if s, srv := c.members[id], m.Server(id); s != nil && srv != nil && s.reg.Incarnation == srv.Incarnation {
+				s.whole[uint16(i)] = true
 			}
 		}
 	}

@@ -131,15 +131,10 @@ func (t *turn) resume(i uint16, p Partition) (Partition, bool) {
 		return p, false
 	}
 	// A restarted replica may not resume (its tail is uncertain and others are
-	// away). Its old role ends; one of those that are away stands for the
-	// partition, so that it or R9 goes on when they come. Never one that is there, for
-	// it would lead; where all are there, but none has the whole of it, nobody does.
-	stay := t.absent(p.Replicas)
-	if len(stay) == 0 {
-		stay = t.absent(p.LastKnown)
-		stay = stay[:min(1, len(stay))]
-	}
-	return next(p, newPrimary, stay, nil), true
+	// away). Its old role ends. Those of the others that are away keep theirs; where
+	// there is none nobody has one, until R9 can decide: who got one meanwhile would
+	// lead when it comes back, whatever became of its tail.
+	return next(p, newPrimary, t.absent(p.Replicas), nil), true
 }
 
 // mayRejoin: id is wanted here and may begin a join now.

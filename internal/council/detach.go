@@ -143,8 +143,11 @@ func (e *edit) giveUp(gone []ID, lost []uint16) error {
 			}
 		}
 		have := filter(e.t.candidates(i, &p), func(id ID) bool { return slices.Contains(seeds, id) })
+		if len(have) == 0 { // a part of what was there last is more than nothing
+			have = filter(p.LastKnown, func(id ID) bool { return slices.Contains(seeds, id) })
+		}
 		if len(have) == 0 {
-			have = filter(seeds, func(id ID) bool { return !e.t.about[id].mem.positions[i].Unfinished })
+			have = filter(seeds, func(id ID) bool { return !e.t.unfinished(i, &p, id) })
 		}
 		if len(have) == 0 {
 			have = seeds

@@ -208,11 +208,6 @@ func TestNoHandOverToTheUnheard(t *testing.T) {
 // in the same step; the place of one that is not is never taken by a store that
 // lost its tail (R9).
 func TestUncertainStoreDoesNotStandIn(t *testing.T) {
-	down := func(known []ID, replica ID) Partition {
-		p := active(replica)
-		p.Active, p.LastKnown, p.LastPrimary = false, known, known[0]
-		return p
-	}
 	s := newScene(t, down([]ID{4}, 4))
 	for i := range 3 {
 		s.m.Partitions[i] = down([]ID{2, 3, 4}, 4) // whoever takes the first is not to take the next
@@ -220,20 +215,12 @@ func TestUncertainStoreDoesNotStandIn(t *testing.T) {
 	s.m.Partitions[3] = down([]ID{1, 2, 3, 4}, 2)
 	s.m.Partitions[7] = down([]ID{3, 4}, 3) // 3 must wait here for 4
 	s.c.Lead(s.now, s.m)
-	back := func(id ID, inc, version uint64, uncertain bool) {
-		var pos []control.StorePosition
-		for i := range uint16(8) {
-			pos = append(pos, control.StorePosition{Partition: i, Version: version})
-		}
-		s.c.Registered(s.now, Registration{Positions: pos, Hello: control.Hello{Role: control.RoleServer, ID: id, Addr: addr(id), StreamAddr: addr(id),
-			Incarnation: inc, RunID: inc, ClusterID: 7, Uncertain: uncertain}})
-	}
 	s.now += 2000
-	back(1, 1, 10, true)
-	back(2, 2, 11, false)
+	s.returns(1, 1, 10, true)
+	s.returns(2, 2, 11, false)
 	s.next()
 	s.pass(1900, 3, 4)
-	back(3, 2, 11, false)
+	s.returns(3, 2, 11, false)
 	s.next()
 	for range 5 {
 		s.pass(100, 4)
@@ -347,5 +334,135 @@ func TestStrayServerStopsNobody(t *testing.T) {
 	s.c.Broken(s.now, 1)
 	if q := s.next(); q.Epoch == 5 || slices.Contains(q.Replicas, 1) {
 		t.Errorf("%+v", q)
+	}
+}
+
+// returns has a server register with the same position in every partition.
+func (s *scene) returns(id ID, inc, version uint64, uncertain bool) {
+	var pos []control.StorePosition
+	for i := range uint16(8) {
+		pos = append(pos, control.StorePosition{Partition: i, Version: version})
+	}
+	s.c.Registered(s.now, Registration{Positions: pos, Hello: control.Hello{Role: control.RoleServer, ID: id, Addr: addr(id), StreamAddr: addr(id),
+		Incarnation: inc, RunID: inc, ClusterID: 7, Uncertain: uncertain}})
+}
+
+// down is a partition without a primary that was recorded.
+func down(known []ID, replicas ...ID) Partition {
+	p := active(replicas[0])
+	p.Active, p.Replicas, p.LastKnown, p.LastPrimary = false, replicas, known, known[0]
+	return p
+}
+
+// Nobody stands in for those who may not resume: one that lost its tail too, and was
+// only silent, would lead when it is heard again (R9).
+func TestAbsentUncertainStoreDoesNotStandIn(t *testing.T) {
+	s := newScene(t, down([]ID{2, 1, 3}, 3))
+	s.c.Lead(s.now, s.m)
+	s.returns(3, 2, 20, true)
+	s.next()
+	s.pass(2000, 1, 2)
+	s.next()
+	s.returns(2, 1, 11, true)
+	if p := s.next(); slices.Contains(p.Replicas, 2) {
+		t.Fatalf("it leads alone: %+v", p)
+	}
+	s.returns(1, 1, 10, true)
+	s.next()
+	if p := s.next(); !slices.Equal(p.Replicas, []ID{3}) {
+		t.Errorf("all are back, and 3 is the most advanced: %+v", p)
+	}
+}
+
+// Who was a replica while the partition was recorded active has all of it again,
+// whatever it lost before and said when it registered.
+func TestMendedStoreIsCertain(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	s.returns(1, 1, 10, true) // long ago
+	s.next()
+	s.hang(1)
+	s.next()
+	s.pass(hangsGrace)
+	if p := s.next(); slices.Contains(p.Replicas, 1) || p.Active {
+		t.Fatalf("%+v", p)
+	}
+	s.c.Report(s.now, 1, control.Report{Incarnation: 1})
+	s.returns(2, 2, 15, true)
+	s.returns(3, 2, 14, true)
+	for range 8 {
+		s.next()
+		s.pass(500)
+	}
+	if p := s.m.Partitions[0]; len(p.Replicas) == 0 || p.Replicas[0] != 1 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// A restored backup that registered before there was a cluster is not taken into one,
+// which would destroy its pairs (P5).
+func TestRestoredBackupThatCameEarly(t *testing.T) {
+	s := blank(t, 16, 2, nil)
+	s.command("attach")
+	s.now += 1500
+	for id := ID(1); id <= 2; id++ {
+		s.c.Heard(s.now, id)
+	}
+	d := s.c.Next(s.now).Delta
+	if v := s.join(3, func(r *Registration) { r.HasData = true }); d == nil || !v.OK {
+		t.Fatalf("%v %+v", d, v)
+	}
+	n, err := s.m.Apply(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.m = n
+	s.c.Applied(s.now, n)
+	s.serve()
+	k := s.command("attach")
+	s.turns()
+	if r := s.answer(k); s.m.Server(3) != nil || len(r.Response.Lines) == 0 || !strings.Contains(r.Response.Lines[0], "restored backup") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// accept-loss waits for who has just come back, fault or not.
+func TestAcceptLossWaitsForWhoIsThere(t *testing.T) {
+	s := newScene(t, down([]ID{1, 2}, 1))
+	s.c.Broken(s.now, 1)
+	s.c.Broken(s.now, 2)
+	s.pass(6000, 1, 2)
+	for range 3 {
+		s.next()
+		s.pass(1500, 1, 2)
+	}
+	if s.m.Server(2).State != clustermap.Fault {
+		t.Fatal("not fault")
+	}
+	s.returns(2, 2, 10, true)
+	for range 2 { // the first time it may resume by itself yet
+		s.c.Command(s.now, 5, control.CommandRequest{Command: "recover", AcceptLoss: s.m.ClusterID.String(), Args: []string{"all"}})
+		for range 8 {
+			s.next()
+			s.pass(500, 1)
+		}
+	}
+	if p := s.m.Partitions[0]; len(p.Replicas) == 0 || p.Replicas[0] != 2 || !slices.Equal(s.m.Banned, []ID{1}) {
+		t.Errorf("%+v, banned %v", p, s.m.Banned)
+	}
+}
+
+// Partitions that wait for a dead server do not keep others from being moved.
+func TestDeadPartitionsDoNotUseUpMoves(t *testing.T) {
+	s := newScene(t, active(2, 1, 3)) // 1 is to lead
+	for i := 1; i < 8; i++ {
+		s.m.Partitions[i] = down([]ID{4}, 4)
+	}
+	s.c.cfg.MaxMoving = 1
+	s.c.Broken(s.now, 4)
+	for range 3 {
+		s.next()
+	}
+	if p := s.m.Partitions[0]; p.Replicas[0] != 1 {
+		t.Errorf("%+v", p)
 	}
 }

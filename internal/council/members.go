@@ -25,10 +25,13 @@ type Verdict struct {
 type member struct {
 	reg       Registration
 	positions map[uint16]control.StorePosition
-	arrived   int64 // when this run first registered
-	heard     int64
-	broken    bool
-	brokenAt  int64
+	// whole are the partitions of which it was a replica in this incarnation while they
+	// were recorded active: whatever it said when it registered, it has all of them.
+	whole    map[uint16]bool
+	arrived  int64 // when this run first registered
+	heard    int64
+	broken   bool
+	brokenAt int64
 	// lost: "lost node" was said of it.
 	lost bool
 	// failures of rejoins, and when the next may begin (§5: 1, 2, 4 ... 30 s).
@@ -81,7 +84,7 @@ func (c *Council) Registered(now int64, r Registration) Verdict {
 	}
 	delete(c.refused, r.ID)
 	old := c.members[r.ID]
-	s := &member{reg: r, arrived: now, heard: now, positions: make(map[uint16]control.StorePosition, len(r.Positions))}
+	s := &member{reg: r, arrived: now, heard: now, whole: map[uint16]bool{}, positions: make(map[uint16]control.StorePosition, len(r.Positions))}
 	for _, p := range r.Positions {
 		s.positions[p.Partition] = p
 	}
@@ -95,6 +98,13 @@ func (c *Council) Registered(now int64, r Registration) Verdict {
 		c.event("new node", r.Addr, r.ID, "")
 	}
 	c.members[r.ID] = s
+	if srv := c.m.Server(r.ID); srv != nil && srv.Incarnation == r.Incarnation {
+		for i := range c.m.Partitions {
+			if p := &c.m.Partitions[i]; p.Active && clustermap.Contains(p.LastKnown, r.ID) {
+				s.whole[uint16(i)] = true
+			}
+		}
+	}
 	return Verdict{OK: true}
 }
 

@@ -71,19 +71,23 @@ func (t *turn) candidates(i uint16, p *Partition) []ID {
 		if st == nil || !st.alive || clustermap.Contains(t.m.Banned, id) {
 			return false
 		}
-		// The position is as of the registration: a replica of the map's own
-		// incarnation has finished its join since.
-		done := !st.restarted && slices.Contains(p.Replicas, id)
-		return done || !st.mem.positions[i].Unfinished || planted.Is(planted.UnfinishedResumes)
+		return !t.unfinished(i, p, id) || planted.Is(planted.UnfinishedResumes)
 	})
 }
 
-// uncertain: the tail of the store may be lost with the machine's power. One
-// that was a replica when this configuration was recorded, in this very
-// incarnation, is certain again.
-func (t *turn) uncertain(p *Partition, id ID) bool {
+// unfinished: a join into id's store of partition i is not complete. What it said is
+// as of its registration: a replica of the map's own incarnation has finished since.
+func (t *turn) unfinished(i uint16, p *Partition, id ID) bool {
 	st := t.about[id]
-	return st.mem.reg.Uncertain && (st.restarted || !p.Active) && !planted.Is(planted.UncertainResumes)
+	done := !st.restarted && (slices.Contains(p.Replicas, id) || st.mem.whole[i])
+	return st.mem.positions[i].Unfinished && !done
+}
+
+// uncertain: the tail of the store may be lost with the machine's power. One that was
+// a recorded replica of the partition in this very incarnation is certain again.
+func (t *turn) uncertain(i uint16, p *Partition, id ID) bool {
+	st := t.about[id]
+	return st.mem.reg.Uncertain && (st.restarted || !p.Active && !st.mem.whole[i]) && !planted.Is(planted.UncertainResumes)
 }
 
 // resumer is who resumes unavailable partition i, or 0, and whether the time to
@@ -106,7 +110,7 @@ func (t *turn) resumer(i uint16, p *Partition) (ID, bool) {
 	}
 	// Each certain one holds all that was acknowledged, whatever its position of
 	// long ago says. Uncertain ones are compared only with each other.
-	certain := filter(up, func(id ID) bool { return !t.uncertain(p, id) })
+	certain := filter(up, func(id ID) bool { return !t.uncertain(i, p, id) })
 	switch {
 	case len(certain) > 0:
 		return t.mostAdvanced(i, p, certain), true

@@ -243,8 +243,8 @@ func (s *sim) check(old, n *clustermap.Map) {
 	}
 	for i := range n.Partitions {
 		p := &n.Partitions[i]
-		if len(p.Replicas) == 0 && (n.Recovered == 0 || len(p.LastKnown) == 0) {
-			s.t.Fatalf("at %d partition %d has no replica", s.now, i)
+		if len(p.Replicas) == 0 && len(p.LastKnown) == 0 {
+			s.t.Fatalf("at %d partition %d is nobody's", s.now, i)
 		}
 		if len(old.Partitions) == 0 {
 			continue

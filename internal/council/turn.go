@@ -64,7 +64,7 @@ func (c *Council) newTurn(now int64) *turn {
 		p := &c.m.Partitions[i]
 		if len(p.Replicas) > 0 {
 			t.primaries[p.Replicas[0]]++
-			if !p.Active {
+			if !p.Active && t.live(p.Replicas[0]) {
 				t.moving--
 			}
 		}

@@ -234,15 +234,15 @@ func (n *node) openStore() error {
 
 // newMember makes the link to the managers. Its callbacks are on its own goroutine.
 func (n *node) newMember(addr, streamAddr string) (*control.Member, <-chan *clustermap.Map) {
-	found := n.store.Identity()
 	maps := make(chan *clustermap.Map, 1)
 	var member *control.Member
 	cfg := control.MemberConfig{
 		Managers: n.cfg.Managers,
 		Logger:   n.log,
 		Hello: func() control.Hello {
+			found := n.store.Identity() // as it is now: it becomes certain again
 			h := control.Hello{
-				Role: control.RoleServer, Version: cli.Version, ClusterID: n.store.Identity().ClusterID,
+				Role: control.RoleServer, Version: cli.Version, ClusterID: found.ClusterID,
 				ID: n.self, Addr: addr, StreamAddr: streamAddr, Zone: n.cfg.Zone,
 				Incarnation: n.incarnation, RunID: n.runID, Uncertain: found.UncertainTail,
 				Witness: n.witness.id(),
