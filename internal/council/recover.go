@@ -144,9 +144,13 @@ func (c *Council) rebuild(q *command) (*clustermap.Delta, error) {
 			return nil, fmt.Errorf("partition %d cannot be recovered, its epoch is %d: %w; "+
 				"merge the stores with kumomergedb and start a new cluster with the result", i, p.Epoch, clustermap.ErrEpochExhausted)
 		}
-		var unknown []ID
+		var unknown []ID // the stores that are furthest beyond p
+		newest := p.Epoch
 		for _, f := range q.found {
-			if epochAt(&f, uint16(i)) > p.Epoch {
+			switch e := epochAt(&f, uint16(i)); {
+			case e > newest:
+				unknown, newest = []ID{f.ID}, e
+			case e == newest && e > p.Epoch:
 				unknown = append(unknown, f.ID)
 			}
 		}
@@ -184,14 +188,14 @@ func epochAt(f *Found, i uint16) uint32 {
 // takenOver is the newest known configuration p as the rebuilt map has it: with
 // its replicas, to be activated anew, or without roles while some of its members
 // were not heard. The stores of unknown hold operations of a later epoch, whose
-// configuration nobody knows: then every server must be heard, and R9 finds the
-// most advanced.
+// configuration nobody knows: then every server must be heard, and the partition is
+// theirs, for the members of p may lack what was acknowledged in it.
 func takenOver(p Partition, servers []clustermap.Server, unknown []ID, heard func(ID) bool) Partition {
 	members := union(union(p.LastKnown, p.Replicas), p.Joining)
 	p.Epoch += recoverEpochs
 	p.Active, p.Joining = false, nil
 	if len(unknown) > 0 {
-		p.LastKnown = union(p.LastKnown, unknown)
+		p.LastKnown = unknown
 		p.Replicas = nil
 		for i := range servers {
 			members = union(members, []ID{servers[i].ID})

@@ -232,10 +232,31 @@ func TestRecoverAwaitsJoinersAndUnknownEpochs(t *testing.T) {
 	s = blank(t, 4, 0, nil)
 	at := func(e uint64) control.StorePosition { return control.StorePosition{Version: e << clustermap.SeqBits} }
 	s.recover(stranger(1, known(10, active(1, 2)), at(5)), stranger(2, known(10, active(1, 2)), at(5)), stranger(3, nil, at(7)))
-	if p := s.m.Partitions[0]; !slices.Equal(p.Awaited, []ID{4}) || !slices.Equal(p.LastKnown, []ID{1, 2, 3}) || len(p.Replicas) > 0 {
+	if p := s.m.Partitions[0]; !slices.Equal(p.Awaited, []ID{4}) || !slices.Equal(p.LastKnown, []ID{3}) || len(p.Replicas) > 0 {
 		t.Errorf("%+v", p)
 	}
 	if p := s.m.Partitions[1]; len(p.Awaited) > 0 || !slices.Equal(p.Replicas, []ID{1, 2}) {
+		t.Errorf("%+v", p)
+	}
+}
+
+// What was acknowledged in an epoch that no map knows is in the stores that reached
+// it: those that did not may not resume the partition while these are away.
+func TestRecoverDoesNotGoBackBehindAnUnknownEpoch(t *testing.T) {
+	s := blank(t, 4, 0, nil)
+	at := func(e uint64) control.StorePosition { return control.StorePosition{Version: e << clustermap.SeqBits} }
+	found := map[ID]Found{1: stranger(1, known(10, active(1, 2)), at(5)), 2: stranger(2, known(10, active(1, 2)), at(6)), 3: stranger(3, nil, at(7)), 4: stranger(4, nil)}
+	s.recover(found[1], found[2], found[3], found[4])
+	for _, id := range []ID{1, 2, 4} {
+		s.comes(found[id])
+	}
+	s.keepAlive(5000, 1, 2, 4)
+	if p := s.m.Partitions[0]; len(p.Replicas) > 0 {
+		t.Fatalf("resumed without the store that is furthest: %+v", p)
+	}
+	s.comes(found[3])
+	s.keepAlive(1000, 1, 2, 3, 4)
+	if p := s.m.Partitions[0]; !slices.Equal(p.Replicas, []ID{3}) {
 		t.Errorf("%+v", p)
 	}
 }
