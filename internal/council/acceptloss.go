@@ -83,11 +83,11 @@ func (c *Council) whyStuck(t *turn, i uint16) string {
 		return ""
 	}
 	there := t.candidates(i, p)
-	away := filter(p.LastKnown, func(id ID) bool { return !slices.Contains(there, id) })
-	if unfinished := filter(away, func(id ID) bool { return t.about[id] != nil && t.about[id].alive }); len(unfinished) > 0 && len(unfinished) == len(away) {
-		return fmt.Sprintf("have nobody who holds the whole of them: the copy on %s was not finished", c.names(c.m, unfinished))
-	}
-	if len(there) == 0 {
+	away := filter(p.LastKnown, func(id ID) bool { return t.about[id] == nil || !t.about[id].alive })
+	switch {
+	case len(there) == 0 && len(away) == 0:
+		return fmt.Sprintf("have nobody who holds the whole of them: the copies on %s were not finished", c.names(c.m, p.LastKnown))
+	case len(there) == 0:
 		return fmt.Sprintf("have no server: all that held them last are away: %s", c.names(c.m, away))
 	}
 	return fmt.Sprintf("wait for %s: the machine of %s lost power without --fsync, so that the last writes may be missing there", c.names(c.m, away), c.names(c.m, there))
@@ -111,7 +111,7 @@ func (c *Council) troubles(now int64) (out []control.Trouble) {
 	if !c.leading {
 		return nil
 	}
-	if c.outdated != "" {
+	if c.outdated != "" && !c.followed() {
 		out = append(out, control.Trouble{Text: c.outdated + "; it decides nothing any more",
 			Do: "start the manager that the other servers follow; where there is none, rebuild the managers with empty state directories: kumoctl ADDR recover"})
 	}

@@ -17,7 +17,7 @@ func (c *Council) attachable(now int64) []ID {
 			continue
 		}
 		s := c.members[id]
-		if srv := c.m.Server(id); srv != nil && srv.State == clustermap.Active {
+		if srv := c.m.Server(id); srv != nil && srv.State == clustermap.Active || c.foreign(id) {
 			continue
 		}
 		if other, ok := at[s.reg.Addr]; !ok || c.members[other].arrived < s.arrived {
@@ -46,6 +46,11 @@ func (c *Council) attach(now int64, q *command, replan bool) (*clustermap.Delta,
 			return nil, true, nil
 		}
 	}
+	for _, id := range c.ids() {
+		if c.alive(now, id) && c.foreign(id) {
+			q.say("%s is not attached: %s", c.members[id].reg.Addr, foreignNote)
+		}
+	}
 	if len(nodes) == 0 {
 		if len(c.refused) > 0 {
 			q.nothing("there is no server to attach that may be taken; %d refused (see status)", len(c.refused))
@@ -61,19 +66,6 @@ func (c *Council) attach(now int64, q *command, replan bool) (*clustermap.Delta,
 		}
 		d, err := c.create(now, q, nodes)
 		return d, false, err
-	}
-	// What registered while this manager was blank, or this cluster was not there yet.
-	nodes = slices.DeleteFunc(nodes, func(id ID) bool {
-		reg := &c.members[id].reg
-		foreign := c.m.Server(id) == nil && reg.ClusterID == 0 && reg.HasData
-		if foreign {
-			q.say("%s is not attached: it holds pairs that belong to no cluster (a restored backup), which attaching it would destroy", reg.Addr)
-		}
-		return foreign
-	})
-	if len(nodes) == 0 {
-		q.nothing("there is no server to attach")
-		return nil, false, nil
 	}
 	ed := c.edit(now)
 	for _, id := range nodes {
@@ -103,6 +95,15 @@ func (c *Council) attach(now int64, q *command, replan bool) (*clustermap.Delta,
 	}
 	return ed.delta(), false, nil
 }
+
+// foreign: id holds pairs that belong to no cluster, and came before this cluster was
+// there, when it could still have become its own.
+func (c *Council) foreign(id ID) bool {
+	reg := &c.members[id].reg
+	return c.m.ClusterID != 0 && c.m.Server(id) == nil && reg.ClusterID == 0 && reg.HasData
+}
+
+const foreignNote = "it holds pairs that belong to no cluster (a restored backup), which attaching it would destroy"
 
 // ofACluster is a server that was refused lately because it belongs to a
 // cluster and this manager is blank; nil: there is none.

@@ -227,10 +227,17 @@ func (c *Council) recorded(m *clustermap.Map) {
 		if !p.Active || i < len(c.m.Partitions) && c.m.Partitions[i].Epoch == p.Epoch && c.m.Partitions[i].Active {
 			continue
 		}
-		for _, id := range p.LastKnown {
-			if s, srv := c.members[id], m.Server(id); s != nil && srv != nil && s.reg.Incarnation == srv.Incarnation {
+		for id, s := range c.members {
+			if srv := m.Server(id); srv != nil && s.reg.Incarnation == srv.Incarnation && clustermap.Contains(p.LastKnown, id) {
 				s.whole[uint16(i)] = true
+			} else {
+				delete(s.whole, uint16(i))
 			}
+		}
+	}
+	for i := range m.Servers {
+		if s := c.members[m.Servers[i].ID]; s != nil {
+			s.reg.ClusterID = m.ClusterID // from now on
 		}
 	}
 }
@@ -239,6 +246,7 @@ func (c *Council) recorded(m *clustermap.Map) {
 func (c *Council) Refused(now int64, m *clustermap.Map, reason string) {
 	c.inflight = false
 	if m != nil {
+		c.recorded(m)
 		c.m = m
 	}
 	if q := c.proposed; q != nil {

@@ -229,7 +229,7 @@ func TestUncertainStoreDoesNotStandIn(t *testing.T) {
 			t.Fatalf("the store that lost its tail leads: %+v", q)
 		}
 	}
-	if q := s.m.Partitions[3]; q.Replicas[0] != 2 || q.Epoch == 5 {
+	if q := s.m.Partitions[3]; q.Primary() != 2 || q.Epoch == 5 {
 		t.Errorf("%+v", q)
 	}
 }
@@ -257,7 +257,7 @@ func TestUnfinishedCopyHoldsNothingElseUp(t *testing.T) {
 	if q := s.m.Partitions[0]; len(q.Replicas) != 0 {
 		t.Fatalf("%+v", q)
 	}
-	if st := s.c.Status(s.now); len(st.Troubles) != 1 || !strings.Contains(st.Troubles[0].Text, "was not finished") {
+	if st := s.c.Status(s.now); len(st.Troubles) != 1 || !strings.Contains(st.Troubles[0].Text, "not finished") {
 		t.Errorf("%+v", st.Troubles)
 	}
 	s.c.Command(s.now, 5, control.CommandRequest{Command: "recover", AcceptLoss: s.m.ClusterID.String(), Args: []string{"0"}})
@@ -297,11 +297,11 @@ func TestFinishedSinceItRegistered(t *testing.T) {
 		Incarnation: 2, RunID: 2, ClusterID: 7, Uncertain: true}})
 	for range 8 {
 		s.pass(500)
-		if q := s.next(); q.Epoch > 7 && q.Replicas[0] == 1 {
+		if q := s.next(); q.Epoch > 7 && q.Primary() == 1 {
 			t.Fatalf("the store that lost its tail leads: %+v", q)
 		}
 	}
-	if q := s.m.Partitions[0]; !slices.Equal(q.Replicas[:1], []ID{2}) {
+	if q := s.m.Partitions[0]; q.Primary() != 2 {
 		t.Errorf("%+v", q)
 	}
 }
@@ -334,6 +334,9 @@ func TestStrayServerStopsNobody(t *testing.T) {
 	s.c.Broken(s.now, 1)
 	if q := s.next(); q.Epoch == 5 || slices.Contains(q.Replicas, 1) {
 		t.Errorf("%+v", q)
+	}
+	if st := s.c.Status(s.now); len(st.Troubles) != 0 {
+		t.Errorf("%+v", st.Troubles)
 	}
 }
 
@@ -387,13 +390,14 @@ func TestMendedStoreIsCertain(t *testing.T) {
 		t.Fatalf("%+v", p)
 	}
 	s.c.Report(s.now, 1, control.Report{Incarnation: 1})
+	s.returns(1, 1, 10, true) // its link broke, no more
 	s.returns(2, 2, 15, true)
-	s.returns(3, 2, 14, true)
+	s.c.Broken(s.now, 3)
 	for range 8 {
 		s.next()
-		s.pass(500)
+		s.pass(500, 3)
 	}
-	if p := s.m.Partitions[0]; len(p.Replicas) == 0 || p.Replicas[0] != 1 {
+	if p := s.m.Partitions[0]; p.Primary() != 1 {
 		t.Errorf("%+v", p)
 	}
 }
@@ -423,6 +427,19 @@ func TestRestoredBackupThatCameEarly(t *testing.T) {
 	if r := s.answer(k); s.m.Server(3) != nil || len(r.Response.Lines) == 0 || !strings.Contains(r.Response.Lines[0], "restored backup") {
 		t.Errorf("%+v", r)
 	}
+	// It keeps auto-replace from nothing else.
+	s.command("enable-auto-replace")
+	s.join(4, nil)
+	s.keepAlive(6000, 1, 2, 3, 4)
+	if s.m.Server(4) == nil || s.m.Server(3) != nil {
+		t.Errorf("%+v", s.m.Servers)
+	}
+	s.serve()
+	s.c.Broken(s.now, 4)
+	s.keepAlive(10_000, 1, 2, 3)
+	if s.m.Server(4) != nil {
+		t.Errorf("a fault server was not replaced: %+v", s.m.Servers)
+	}
 }
 
 // accept-loss waits for who has just come back, fault or not.
@@ -446,7 +463,7 @@ func TestAcceptLossWaitsForWhoIsThere(t *testing.T) {
 			s.pass(500, 1)
 		}
 	}
-	if p := s.m.Partitions[0]; len(p.Replicas) == 0 || p.Replicas[0] != 2 || !slices.Equal(s.m.Banned, []ID{1}) {
+	if p := s.m.Partitions[0]; p.Primary() != 2 || !slices.Equal(s.m.Banned, []ID{1}) {
 		t.Errorf("%+v, banned %v", p, s.m.Banned)
 	}
 }

@@ -93,6 +93,13 @@ func (c *Council) Registered(now int64, r Registration) Verdict {
 		if old.reg.Incarnation == r.Incarnation && c.alive(now, r.ID) {
 			s.arrived = old.arrived
 		}
+		if old.reg.Incarnation == r.Incarnation && old.reg.RunID == r.RunID {
+			for i := range old.whole {
+				if !s.positions[i].Unfinished {
+					s.whole[i] = true
+				}
+			}
+		}
 	}
 	if old == nil && c.m.Server(r.ID) == nil || old != nil && old.lost {
 		c.event("new node", r.Addr, r.ID, "")

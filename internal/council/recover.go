@@ -140,19 +140,22 @@ func (c *Council) rebuild(q *command) (*clustermap.Delta, error) {
 	waits := 0
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
+		var unknown []ID // the stores that are furthest beyond p
+		var most uint64
+		for _, f := range q.found {
+			switch v := versionAt(&f, uint16(i)); {
+			case v>>clustermap.SeqBits <= uint64(p.Epoch) || v < most:
+			case v > most:
+				unknown, most = []ID{f.ID}, v
+			default:
+				unknown = append(unknown, f.ID)
+			}
+		}
+		// What is older than that tells nothing (learn), and versions only grow.
+		p.Epoch = max(p.Epoch, uint32(most>>clustermap.SeqBits))
 		if p.Epoch+recoverEpochs >= clustermap.MaxEpoch {
 			return nil, fmt.Errorf("partition %d cannot be recovered, its epoch is %d: %w; "+
 				"merge the stores with kumomergedb and start a new cluster with the result", i, p.Epoch, clustermap.ErrEpochExhausted)
-		}
-		var unknown []ID // the stores that are furthest beyond p
-		newest := p.Epoch
-		for _, f := range q.found {
-			switch e := epochAt(&f, uint16(i)); {
-			case e > newest:
-				unknown, newest = []ID{f.ID}, e
-			case e == newest && e > p.Epoch:
-				unknown = append(unknown, f.ID)
-			}
 		}
 		*p = takenOver(*p, m.Servers, unknown, heard)
 		if len(p.Awaited) > 0 {
@@ -174,12 +177,12 @@ func (c *Council) rebuild(q *command) (*clustermap.Delta, error) {
 	return &clustermap.Delta{Recover: &m}, nil
 }
 
-// epochAt is the epoch of the last operation that a found store has in
-// partition i; 0 where it has no position.
-func epochAt(f *Found, i uint16) uint32 {
+// versionAt is the last operation that a found store has in partition i; 0 where it
+// has no position.
+func versionAt(f *Found, i uint16) uint64 {
 	for _, pos := range f.Positions {
 		if pos.Partition == i && !pos.Unfinished {
-			return uint32(pos.Version >> clustermap.SeqBits)
+			return pos.Version
 		}
 	}
 	return 0

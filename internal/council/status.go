@@ -93,6 +93,9 @@ func (c *Council) Status(now int64) control.Status {
 		if srv != nil {
 			n.State = "fault"
 		}
+		if c.foreign(id) {
+			n.State, n.Note = "refused", foreignNote
+		}
 		st.NotAttached = append(st.NotAttached, n)
 	}
 	for _, r := range c.refused {

@@ -190,7 +190,7 @@ func (n *node) clearUncertain() {
 	}
 	for i, r := range n.replicas {
 		c := &n.cmap.Partitions[i]
-		if r.Unfinished() || clustermap.Contains(c.Joining, n.self) ||
+		if len(c.Awaited) > 0 || r.Unfinished() || clustermap.Contains(c.Joining, n.self) ||
 			clustermap.Contains(c.LastKnown, n.self) && !(c.Active && clustermap.Contains(c.Replicas, n.self)) {
 			return
 		}

@@ -310,7 +310,7 @@ func (s *Server) mended() bool {
 	}
 	for i, r := range s.replicas {
 		p := &s.cmap.Partitions[i]
-		if r.Unfinished() || clustermap.Contains(p.Joining, s.id) ||
+		if len(p.Awaited) > 0 || r.Unfinished() || clustermap.Contains(p.Joining, s.id) ||
 			clustermap.Contains(p.LastKnown, s.id) && !(p.Active && clustermap.Contains(p.Replicas, s.id)) {
 			return false
 		}
