@@ -21,7 +21,12 @@ func (h *history) checkLast() {
 			continue // it may have expired, or been flushed
 		}
 		ops := h.keys[k]
-		last := ops[len(ops)-1] // the probe's
+		// The probe's: an answer to another may come later still, and tell of before.
+		n := len(ops) - 1
+		for n > 0 && ops[n].ClientId != prober {
+			n--
+		}
+		last := ops[n]
 		in, out := last.Input.(input), last.Output.(output)
 		if in.req.Op != item.OpGet || out.unknown {
 			continue

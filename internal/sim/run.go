@@ -257,12 +257,15 @@ func (w *World) note(what string, v int64) {
 	w.stats["most: "+what] = max(w.stats["most: "+what], int(v))
 }
 
+// prober is the client that probes.
+const prober = 99
+
 // probe reads every key that was ever used, and writes one in every partition.
 func (w *World) probe(what string) {
 	g := w.gates[0]
 	left := 0
 	ask := func(req item.Request, by *gateway) {
-		c := by.newCall(99, req)
+		c := by.newCall(prober, req)
 		began := w.now
 		left++
 		c.done = func() {
