@@ -32,7 +32,8 @@ func (h *history) checkLast() {
 			continue
 		}
 		clear := decisive(ops)
-		if clear == nil {
+		// It must come after what is clear; the probe's own set goes before its gets.
+		if clear == nil || last.Call < clear.Call || last.Call < clear.Return && clear.ClientId != prober {
 			continue
 		}
 		w.stats["keys with a clear end"]++
