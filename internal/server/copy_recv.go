@@ -130,6 +130,7 @@ func (in *incoming) values(s *stream, until streamKind) error {
 		case kind != streamValues:
 			return fmt.Errorf("%w: frame %d", errStream, kind)
 		}
+		in.n.counters.copyReceived.Add(uint64(len(b)))
 		values, err := wire.DecodeValues(b)
 		if err != nil {
 			return err

@@ -224,7 +224,7 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 		"connections": c.connections.Load(), "cache_items": n.cacheLen(),
 		"replstat": rep.State, "primaries": rep.Primaries, "replicas": rep.Replicas, "joining": rep.Joining,
 		"partitions_short": rep.Short, "copies_left": rep.CopiesLeft, "copies_done": c.copiesDone.Load(),
-		"copy_bytes_sent": c.copyBytes.Load(), "copy_items_sent": c.copyItems.Load(),
+		"copy_bytes_sent": c.copyBytes.Load(), "copy_items_sent": c.copyItems.Load(), "copy_bytes_received": c.copyReceived.Load(),
 	} {
 		values[k] = v
 	}
@@ -291,7 +291,7 @@ func (n *node) serveMetrics(w http.ResponseWriter, req *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 	for _, g := range []string{"uptime", "cmd_get", "cmd_set", "cmd_delete", "items", "connections", "cache_items",
-		"primaries", "replicas", "joining", "partitions_short", "copies_left", "copies_done", "copy_bytes_sent",
+		"primaries", "replicas", "joining", "partitions_short", "copies_left", "copies_done", "copy_bytes_sent", "copy_bytes_received",
 		"disk_usage", "disk_avail", "write_stalls", "compactions", "clock"} {
 		if v, ok := values[g]; ok {
 			fmt.Fprintf(w, "kumofs_server_%s %v\n", g, v)

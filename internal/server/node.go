@@ -88,6 +88,7 @@ type counters struct {
 	gets, sets, deletes, others atomic.Uint64
 	hits, misses                atomic.Uint64
 	copyBytes, copyItems        atomic.Uint64
+	copyReceived                atomic.Uint64 // bytes
 	copiesDone                  atomic.Uint64
 	connections                 atomic.Int64
 	delay                       atomic.Bool

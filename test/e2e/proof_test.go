@@ -148,7 +148,6 @@ func returnOfFaultServer(t *testing.T, program string, apart int64) {
 	}
 	l := load.New(t, load.Options{Addr: c.Gateway.Addr, Keys: keys})
 	l.Fill()
-	before := map[*harness.Process]int64{}
 	p.Kill9()
 	c.WaitState(p, "fault", 10*time.Second)
 	// Change some keys and delete others; they are judged with all the rest.
@@ -169,22 +168,6 @@ func returnOfFaultServer(t *testing.T, program string, apart int64) {
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	// On a busy machine one of the others may have been too slow for the load and be
-	// on its way back: what it missed is not what is measured.
-	harness.Until(t, 60*time.Second, "the others have all their copies", func() error {
-		s := c.Status()
-		for _, o := range c.Servers[1:] {
-			if n := harness.Node(s, o); n == nil || n.CopiesLeft > 0 {
-				return fmt.Errorf("%s: %+v", o.Name, n)
-			}
-		}
-		return nil
-	})
-	for _, s := range c.Servers {
-		if s != p {
-			before[s] = c.Stats(s)["copy_bytes_sent"]
-		}
 	}
 	p.Start()
 	harness.Until(t, 10*time.Second, "the returned server is listed as not attached", func() error {
@@ -211,17 +194,14 @@ func returnOfFaultServer(t *testing.T, program string, apart int64) {
 	if want := int64(keys - changes/2); items != want {
 		t.Errorf("%d pairs, want %d", items, want)
 	}
-	var sent int64
-	for s, b := range before {
-		sent += c.Stats(s)["copy_bytes_sent"] - b
-	}
+	// Its own, since it started: beside other tests one that was too slow for the load
+	// may be on its way back too, with what it missed.
+	sent := c.Stats(p)["copy_bytes_received"]
 	const all, changed = keys * 100, changes / 2 * 100
 	t.Logf("clocks %d s apart; attach --wait took %v; sent %d bytes for %d bytes of values changed and %d deletes, of %d bytes of values in all (%.2f %%)",
 		apart, took.Round(time.Millisecond), sent, changed, changes/2, all, 100*float64(sent)/all)
-	// Beside other tests a server that is too slow for a moment joins again too, and
-	// that is counted with the rest.
-	if most := size[int64](all*3/4, all/10); sent > most {
-		t.Errorf("%d bytes were sent, more than %d", sent, most)
+	if sent > all/10 {
+		t.Errorf("%d bytes were sent, more than a tenth of everything", sent)
 	}
 	if sent < changed {
 		t.Errorf("%d bytes were sent, fewer than were changed: the counter does not count", sent)
