@@ -250,6 +250,14 @@ func (s *sim) check(old, n *clustermap.Map) {
 			continue
 		}
 		o := &old.Partitions[i]
+		if len(p.Replicas) == 0 && len(p.Awaited) == 0 && n.Recovered == old.Recovered {
+			// Roles are left to nobody only where those of all were ended by a restart.
+			for _, id := range o.Replicas {
+				if was, is := old.Server(id), n.Server(id); was != nil && is != nil && is.Incarnation == was.Incarnation {
+					s.t.Fatalf("at %d partition %d lost its replicas %v for nobody", s.now, i, o.Replicas)
+				}
+			}
+		}
 		if o.Epoch == p.Epoch && o.Active == p.Active {
 			continue
 		}
