@@ -115,11 +115,7 @@ func (cl *client) keep(n int) {
 
 // refuse ends a connection on which nothing sensible can follow.
 func (cl *client) refuse(err error) {
-	if errors.Is(err, memproto.ErrBinary) {
-		cl.f.log.Debug("client closed: the binary protocol is not served by this build", "addr", cl.conn.RemoteAddr())
-	} else {
-		cl.f.log.Debug("client closed", "addr", cl.conn.RemoteAddr(), "reason", err)
-	}
+	cl.f.log.Debug("client closed", "addr", cl.conn.RemoteAddr(), "reason", err)
 	cl.closing = true
 }
 
@@ -307,9 +303,12 @@ func (cl *client) popDone() {
 }
 
 // say answers b at the end of the queue.
-func (cl *client) say(b string) {
+func (cl *client) say(b []byte) {
+	if len(b) == 0 {
+		return
+	}
 	if cl.head == nil {
-		cl.f.write(cl, []byte(b))
+		cl.f.write(cl, b)
 		return
 	}
 	s := cl.f.newSlot(cl, text)

@@ -12,44 +12,82 @@ func (cl *client) begin(cmd *memproto.Command) bool {
 	case memproto.KindRetrieve:
 		return cl.beginRetrieval(cmd)
 	case memproto.KindRequest:
-		f.counters.begin(cmd.Request.Op)
-		cl.beginRequest(cmd, request)
+		cl.beginRequest(cmd)
 	case memproto.KindTooLarge:
 		f.counters.begin(item.OpSet)
 		f.counters.StoreTooLarge++
-		cl.beginRequest(cmd, tooLarge)
+		cl.beginDrop(cmd)
 	case memproto.KindFlushAll:
 		return cl.beginFlush(cmd)
+	case memproto.KindNoop:
+		cl.say(memproto.AppendNoop(nil, &cmd.Form))
 	case memproto.KindVersion:
-		cl.say("VERSION " + MemcachedVersion + "\r\n")
+		cl.say(memproto.AppendVersion(nil, &cmd.Form, MemcachedVersion))
 	case memproto.KindVerbosity, memproto.KindCacheMemlimit:
-		if !cmd.NoReply {
-			cl.say(memproto.ReplyOK)
-		}
+		cl.sayLine(cmd, memproto.ReplyOK)
 	case memproto.KindStats:
 		if cl.head != nil { // the commands before it are to be in it
 			cl.waitAlone()
 			return false
 		}
-		cl.say(string(f.appendStats(nil, cmd.Keys)))
+		cl.say(f.appendStats(nil, &cmd.Form, cmd.Keys))
 	case memproto.KindShutdown:
-		cl.say(memproto.ReplyShutdownNotEnabled)
+		cl.say([]byte(memproto.ReplyShutdownNotEnabled))
+	case memproto.KindAuthList, memproto.KindAuth:
+		cl.sayLine(cmd, memproto.ReplyError) // nobody need be let in
 	case memproto.KindQuit:
+		cl.say(memproto.AppendQuit(nil, &cmd.Form))
 		cl.closing = true
 	case memproto.KindError:
-		if !cmd.NoReply {
-			cl.say(cmd.Error)
+		if !cmd.Quiet {
+			cl.say([]byte(cmd.Error))
 		}
+		cl.closing = cl.closing || cmd.Closes
 	}
 	return true
 }
 
-func (cl *client) beginRequest(cmd *memproto.Command, kind slotKind) {
-	s := cl.f.newSlot(cl, kind)
-	s.op, s.noReply = cmd.Request.Op, cmd.NoReply
-	s.cost = len(cmd.Request.Value)
+// sayLine answers one of the lines of memproto, unless cmd wants no answer.
+func (cl *client) sayLine(cmd *memproto.Command, line string) {
+	if cmd.Proto != memproto.Text || !cmd.Quiet {
+		cl.say(memproto.Say(nil, &cmd.Form, line))
+	}
+}
+
+func (cl *client) beginRequest(cmd *memproto.Command) {
+	f := cl.f
+	req := &cmd.Request
+	f.counters.begin(req.Op)
+	if cmd.Proto == memproto.Meta {
+		f.counters.CmdMeta++
+	}
+	s := f.newSlot(cl, request)
+	s.cost = len(req.Value)
+	if req.Op.Retrieves() && !req.Has(item.NoValue) {
+		s.kind, s.alone, s.last = value, true, true
+		s.cost = cl.valueCost(req.Op)
+	}
+	s.op, s.form = req.Op, cmd.Form
+	s.remember(cmd.Shown, cmd.Flags)
+	cl.push(s)
+	cl.do(req, s)
+}
+
+// beginDrop removes what a set that was refused was to replace.
+func (cl *client) beginDrop(cmd *memproto.Command) {
+	s := cl.f.newSlot(cl, tooLarge)
+	s.op, s.form = cmd.Request.Op, cmd.Form
 	cl.push(s)
 	cl.do(&cmd.Request, s)
+}
+
+// valueCost is what is set aside for a value that op reads.
+func (cl *client) valueCost(op item.Op) int {
+	if op == item.OpGet {
+		return cl.valueSize
+	}
+	// Its value cannot be declined, for it was done: it may be of any size.
+	return max(cl.valueSize, min(cl.f.opt.MaxItemSize, maxHeldBytes))
 }
 
 // do routes req, with the prefix before its key.
@@ -75,14 +113,10 @@ func (cl *client) beginRetrieval(cmd *memproto.Command) bool {
 		}
 		key := cmd.Keys[i]
 		s := f.newSlot(cl, value)
-		s.op, s.withCAS = cmd.Request.Op, cmd.WithCAS
+		s.op, s.form = cmd.Request.Op, cmd.Form
 		s.alone, s.last = alone, i == len(cmd.Keys)-1
-		s.key = append(s.key[:0], key...)
-		s.cost = cl.valueSize
-		if s.op == item.OpGetAndTouch {
-			// Its value cannot be declined, for it was done: it may be of any size.
-			s.cost = max(s.cost, min(f.opt.MaxItemSize, maxHeldBytes))
-		}
+		s.remember(key, nil)
+		s.cost = cl.valueCost(s.op)
 		cl.push(s)
 		f.counters.begin(s.op)
 		cmd.Request.Key = key
@@ -103,9 +137,7 @@ func (cl *client) waitAlone() {
 func (cl *client) beginFlush(cmd *memproto.Command) bool {
 	f := cl.f
 	if !f.opt.AllowFlushAll {
-		if !cmd.NoReply {
-			cl.say(memproto.ReplyFlushNotAllowed)
-		}
+		cl.sayLine(cmd, memproto.ReplyFlushNotAllowed)
 		return true
 	}
 	if cl.head != nil {
@@ -114,7 +146,7 @@ func (cl *client) beginFlush(cmd *memproto.Command) bool {
 	}
 	f.counters.CmdFlush++
 	s := f.newSlot(cl, request)
-	s.op, s.noReply = item.OpFlush, cmd.NoReply
+	s.op, s.form = item.OpFlush, cmd.Form
 	cl.push(s)
 	f.router.FlushAll(cmd.Request.Exptime, s)
 	if cl.head != nil {

@@ -223,12 +223,12 @@ type Counters struct {
 // count counts a command that has ended.
 func (n *Counters) count(op item.Op, res *item.Result) {
 	hit := res.Status == item.OK
-	if res.Status >= item.Failed {
+	if res.Status.Unsure() {
 		n.Errors++
 		return
 	}
 	switch op {
-	case item.OpGet:
+	case item.OpGet, item.OpMetaGet:
 		which(hit, &n.GetHits, &n.GetMisses)
 	case item.OpTouch, item.OpGetAndTouch:
 		which(hit, &n.TouchHits, &n.TouchMisses)
@@ -261,7 +261,7 @@ func which(hit bool, hits, misses *uint64) {
 // begin counts a command that was asked for.
 func (n *Counters) begin(op item.Op) {
 	switch op {
-	case item.OpGet:
+	case item.OpGet, item.OpMetaGet:
 		n.CmdGet++
 	case item.OpGetAndTouch:
 		n.CmdGet++

@@ -25,8 +25,7 @@ type slot struct {
 
 	kind    slotKind
 	op      item.Op
-	noReply bool
-	withCAS bool
+	form    memproto.Form
 	alone   bool // value: the only key
 	last    bool // value: of the last key
 	done    bool
@@ -36,7 +35,9 @@ type slot struct {
 	get      router.Declined
 
 	cost int    // in client.held
-	key  []byte // value: as the client wrote it
+	key  []byte // what the answer repeats: the key, and behind shown bytes the flags
+	// shown is the length of the key in key.
+	shown int
 	buf  []byte // the answer, once done; empty when it went straight out
 }
 
@@ -103,24 +104,31 @@ func (s *slot) Done(res *item.Result) {
 	cl.popDone()
 }
 
+// remember keeps what the answer will repeat.
+func (s *slot) remember(key, flags []byte) {
+	s.key = append(append(s.key[:0], key...), flags...)
+	s.shown = len(key)
+}
+
 // append appends the answer res; a nil res stands for the one kept in buf.
 func (s *slot) append(dst []byte, res *item.Result) []byte {
 	switch {
 	case res == nil:
 		return append(dst, s.buf...)
-	case s.noReply:
-		return dst
 	case s.kind == tooLarge:
-		return append(dst, memproto.ReplyTooLarge...)
-	case s.kind == request || s.failed:
-		return memproto.AppendResult(dst, s.op, res)
+		if s.form.Proto == memproto.Text && s.form.Quiet {
+			return dst
+		}
+		return memproto.Say(dst, &s.form, memproto.ReplyTooLarge)
+	case s.kind == request || s.failed || s.form.Proto != memproto.Text:
+		return memproto.AppendAnswer(dst, &s.form, s.key[:s.shown], s.key[s.shown:], s.op, res)
 	}
 	if res.Status == item.OK {
 		it := &res.Item
-		dst = memproto.AppendValue(dst, s.key, it.Flags, it.Value, s.withCAS, it.CAS())
+		dst = memproto.AppendValue(dst, s.key, it.Flags, it.Value, s.form.WithCAS, it.CAS())
 	}
 	if s.alone {
-		dst = memproto.AppendEnd(dst)
+		dst = memproto.AppendEnd(dst, &s.form)
 	}
 	return dst
 }
@@ -163,7 +171,7 @@ func (cl *client) emit(s *slot, res *item.Result) {
 		cl.emitPart(s, res)
 		return
 	}
-	if s.noReply || (res == nil && len(s.buf) == 0) {
+	if res == nil && len(s.buf) == 0 || s.form.Quiet && s.form.Proto == memproto.Text {
 		return
 	}
 	cl.out(s, res)
@@ -201,7 +209,7 @@ func (cl *client) emitPart(s *slot, res *item.Result) {
 		return
 	}
 	if !g.failed {
-		g.buf = memproto.AppendEnd(g.buf)
+		g.buf = memproto.AppendEnd(g.buf, &s.form)
 	}
 	f.write(cl, g.buf)
 	cl.group = nil

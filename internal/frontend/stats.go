@@ -10,31 +10,34 @@ import (
 
 // appendStats appends the answer to stats. Everything that memcached_exporter
 // asks for is there, 0 where it means nothing here.
-func (f *Frontend) appendStats(dst []byte, args [][]byte) []byte {
+func (f *Frontend) appendStats(dst []byte, form *memproto.Form, args [][]byte) []byte {
 	if len(args) == 0 {
-		return memproto.AppendEnd(f.appendGeneral(dst))
+		return memproto.AppendEnd(f.appendGeneral(dst, form), form)
 	}
 	switch string(args[0]) {
 	case "settings":
-		dst = f.appendSettings(dst)
+		dst = f.appendSettings(dst, form)
 	case "items", "cachedump":
 		// There are no slabs, so none has items.
 	case "slabs":
-		dst = memproto.AppendStatUint(dst, "active_slabs", 0)
-		dst = memproto.AppendStatUint(dst, "total_malloced", 0)
+		dst = memproto.AppendStatUint(dst, form, "active_slabs", 0)
+		dst = memproto.AppendStatUint(dst, form, "total_malloced", 0)
 	case "sizes":
-		dst = memproto.AppendStat(dst, "sizes_status", "disabled")
+		dst = memproto.AppendStat(dst, form, "sizes_status", "disabled")
 	case "conns":
-		f.eachClient(func(cl *client) { dst = cl.appendConn(dst) })
+		f.eachClient(func(cl *client) { dst = cl.appendConn(dst, form) })
 	case "detail":
-		return append(dst, detail(args[1:])...)
+		return memproto.Say(dst, form, detail(args[1:]))
 	case "reset":
 		f.reset()
-		return append(dst, memproto.ReplyReset...)
+		return memproto.Say(dst, form, memproto.ReplyReset)
 	default:
-		return append(dst, memproto.ReplyError...)
+		if form.Proto == memproto.Binary {
+			return memproto.Say(dst, form, memproto.ReplyNotFound)
+		}
+		return memproto.Say(dst, form, memproto.ReplyError)
 	}
-	return memproto.AppendEnd(dst)
+	return memproto.AppendEnd(dst, form)
 }
 
 // detail is about statistics by key prefix, which are never collected.
@@ -55,16 +58,16 @@ func (f *Frontend) reset() {
 	f.counters = Counters{CurrConnections: f.counters.CurrConnections}
 }
 
-func (cl *client) appendConn(dst []byte) []byte {
+func (cl *client) appendConn(dst []byte, form *memproto.Form) []byte {
 	id := strconv.FormatUint(uint64(cl.stream), 10)
 	state := "conn_read"
 	if cl.outstanding > 0 {
 		state = "conn_waiting"
 	}
-	dst = memproto.AppendStat(dst, id+":addr", "tcp:"+cl.conn.RemoteAddr())
-	dst = memproto.AppendStat(dst, id+":listen_addr", "tcp:"+cl.conn.LocalAddr())
-	dst = memproto.AppendStat(dst, id+":state", state)
-	return memproto.AppendStatUint(dst, id+":outstanding", uint64(cl.outstanding))
+	dst = memproto.AppendStat(dst, form, id+":addr", "tcp:"+cl.conn.RemoteAddr())
+	dst = memproto.AppendStat(dst, form, id+":listen_addr", "tcp:"+cl.conn.LocalAddr())
+	dst = memproto.AppendStat(dst, form, id+":state", state)
+	return memproto.AppendStatUint(dst, form, id+":outstanding", uint64(cl.outstanding))
 }
 
 type stat struct {
@@ -72,7 +75,7 @@ type stat struct {
 	value uint64
 }
 
-func (f *Frontend) appendGeneral(dst []byte) []byte {
+func (f *Frontend) appendGeneral(dst []byte, form *memproto.Form) []byte {
 	now := time.Now()
 	user, system := cpuMicros()
 	n := &f.counters
@@ -81,14 +84,14 @@ func (f *Frontend) appendGeneral(dst []byte) []byte {
 		use = f.opt.Usage()
 	}
 	rs := f.router.Stats()
-	dst = memproto.AppendStatUint(dst, "pid", uint64(os.Getpid()))
-	dst = memproto.AppendStatUint(dst, "uptime", uint64(now.Sub(f.started).Seconds()))
-	dst = memproto.AppendStatUint(dst, "time", uint64(now.Unix()))
-	dst = memproto.AppendStat(dst, "version", MemcachedVersion)
-	dst = memproto.AppendStat(dst, "kumofs_version", f.opt.Version)
-	dst = memproto.AppendStatUint(dst, "pointer_size", strconv.IntSize)
-	dst = memproto.AppendStatSeconds(dst, "rusage_user", user)
-	dst = memproto.AppendStatSeconds(dst, "rusage_system", system)
+	dst = memproto.AppendStatUint(dst, form, "pid", uint64(os.Getpid()))
+	dst = memproto.AppendStatUint(dst, form, "uptime", uint64(now.Sub(f.started).Seconds()))
+	dst = memproto.AppendStatUint(dst, form, "time", uint64(now.Unix()))
+	dst = memproto.AppendStat(dst, form, "version", MemcachedVersion)
+	dst = memproto.AppendStat(dst, form, "kumofs_version", f.opt.Version)
+	dst = memproto.AppendStatUint(dst, form, "pointer_size", strconv.IntSize)
+	dst = memproto.AppendStatSeconds(dst, form, "rusage_user", user)
+	dst = memproto.AppendStatSeconds(dst, form, "rusage_system", system)
 	for _, s := range []stat{
 		{"max_connections", uint64(f.opt.MaxConnections)},
 		{"curr_connections", n.CurrConnections},
@@ -124,13 +127,13 @@ func (f *Frontend) appendGeneral(dst []byte) []byte {
 		{"kumofs_map_version", rs.MapVersion}, {"kumofs_outstanding", uint64(rs.Outstanding)}, {"kumofs_outstanding_bytes", uint64(rs.Bytes)},
 		{"kumofs_refused", rs.Refused}, {"kumofs_failed", rs.Failed}, {"kumofs_fate_unknown", rs.Unknown}, {"kumofs_timeouts", rs.Timeouts},
 	} {
-		dst = memproto.AppendStatUint(dst, s.name, s.value)
+		dst = memproto.AppendStatUint(dst, form, s.name, s.value)
 	}
 	return dst
 }
 
 // appendSettings shows what a stock memcached shows, with our own where we have it.
-func (f *Frontend) appendSettings(dst []byte) []byte {
+func (f *Frontend) appendSettings(dst []byte, form *memproto.Form) []byte {
 	flush := "no"
 	if f.opt.AllowFlushAll {
 		flush = "yes"
@@ -154,7 +157,7 @@ func (f *Frontend) appendSettings(dst []byte) []byte {
 		{"resp_obj_mem_limit", "0"}, {"read_buf_mem_limit", "0"}, {"track_sizes", "no"}, {"inline_ascii_response", "no"},
 		{"key_prefix", f.opt.KeyPrefix},
 	} {
-		dst = memproto.AppendStat(dst, s[0], s[1])
+		dst = memproto.AppendStat(dst, form, s[0], s[1])
 	}
 	return dst
 }

@@ -7,9 +7,20 @@ import "strconv"
 //
 // The stored number never gets shorter than the value it replaces: it is padded
 // with spaces (decr of 10 stores "9 "), as memcached does. The answer is not.
-func arithmetic(req *Request, cur *Item, version uint64) Outcome {
+//
+// In memcached a number that fits is changed in place: so the marks of the item
+// stay as long as it does not grow.
+func arithmetic(req *Request, cur *Item, now int64, version uint64) Outcome {
 	if cur == nil {
-		return refuse(NotFound)
+		if !req.Has(Vivify) {
+			return refuse(NotFound)
+		}
+		out := vivified(req, Item{Value: formatNumber(req.Initial, 0)}, now, version)
+		out.Result.Number, out.Result.Size = req.Initial, 0
+		return out
+	}
+	if req.Has(Compare) && len(cur.Value) > 0 && cur.CAS() != req.CAS {
+		return refuse(Exists)
 	}
 	n, ok := parseNumber(cur.Value)
 	if !ok {
@@ -23,8 +34,21 @@ func arithmetic(req *Request, cur *Item, version uint64) Outcome {
 	default:
 		n -= req.Delta
 	}
-	out := store(Item{Version: version, Flags: cur.Flags, Exptime: cur.Exptime, Value: formatNumber(n, len(cur.Value))})
-	out.Result.Number = n
+	it := *cur
+	it.Version, it.Unique = version, explicit(req)
+	it.Value = formatNumber(n, len(cur.Value))
+	if len(it.Value) > len(cur.Value) {
+		it.Stale, it.TokenSent, it.Fetched = false, false, false
+		it.Accessed = uint32(now)
+	}
+	if req.Has(Touch) {
+		it.Exptime = ResolveExptime(req.Exptime, now)
+	}
+	out := store(it)
+	out.Result.Number, out.Result.Size, out.Result.Now = n, 0, now
+	if req.Has(TTLBefore) {
+		out.Result.Item.Exptime = cur.Exptime
+	}
 	return out
 }
 

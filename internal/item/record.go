@@ -10,7 +10,7 @@ import (
 // big endian:
 //
 //	byte  0      layout, 1
-//	byte  1      bits: recordHasUnique
+//	byte  1      bits: recordHasUnique, recordStale, recordTokenSent
 //	bytes 2-9    version
 //	bytes 10-13  flags
 //	bytes 14-21  exptime, Unix seconds, 0 is never
@@ -19,6 +19,9 @@ import (
 const (
 	recordLayout    = 1
 	recordHasUnique = 1 << 0
+	recordStale     = 1 << 1
+	recordTokenSent = 1 << 2
+	recordBits      = recordHasUnique | recordStale | recordTokenSent
 	recordHeader    = 22 // without unique
 
 	// MaxRecordHeader is the most that a record is longer than its value, in bytes.
@@ -34,6 +37,12 @@ func AppendRecord(dst []byte, it *Item) []byte {
 	bits := byte(0)
 	if it.Unique != 0 {
 		bits |= recordHasUnique
+	}
+	if it.Stale {
+		bits |= recordStale
+	}
+	if it.TokenSent {
+		bits |= recordTokenSent
 	}
 	dst = append(dst, recordLayout, bits)
 	dst = binary.BigEndian.AppendUint64(dst, it.Version)
@@ -52,9 +61,11 @@ func ParseRecord(b []byte) (Item, error) {
 		return Item{}, err
 	}
 	it := Item{
-		Version: binary.BigEndian.Uint64(b[2:]),
-		Flags:   binary.BigEndian.Uint32(b[10:]),
-		Exptime: int64(binary.BigEndian.Uint64(b[14:])),
+		Version:   binary.BigEndian.Uint64(b[2:]),
+		Flags:     binary.BigEndian.Uint32(b[10:]),
+		Exptime:   int64(binary.BigEndian.Uint64(b[14:])),
+		Stale:     b[1]&recordStale != 0,
+		TokenSent: b[1]&recordTokenSent != 0,
 	}
 	rest := b[recordHeader:]
 	if b[1]&recordHasUnique != 0 {
@@ -89,8 +100,8 @@ func checkRecord(b []byte) error {
 		return fmt.Errorf("item record has layout %d, this program knows %d", b[0], recordLayout)
 	case len(b) < recordHeader:
 		return fmt.Errorf("%w: %d bytes, its header has %d", ErrRecordShort, len(b), recordHeader)
-	case b[1]&^recordHasUnique != 0:
-		return fmt.Errorf("item record has bits %#02x, this program knows %#02x", b[1], recordHasUnique)
+	case b[1]&^recordBits != 0:
+		return fmt.Errorf("item record has bits %#02x, this program knows %#02x", b[1], recordBits)
 	}
 	return nil
 }

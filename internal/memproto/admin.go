@@ -48,9 +48,9 @@ func parseFlushAll(args []byte, cmd *Command) {
 		cmd.fail(ReplyError)
 		return
 	}
-	cmd.NoReply = t.noReply()
+	cmd.Quiet = t.noReply()
 	delay := int64(0)
-	if t.n == 2 || t.n == 1 && !cmd.NoReply {
+	if t.n == 2 || t.n == 1 && !cmd.Quiet {
 		var ok bool
 		if delay, ok = parseInt(t.word[0]); !ok {
 			cmd.fail(ReplyBadExptime)
@@ -70,7 +70,7 @@ func parseVerbosity(args []byte, cmd *Command) {
 		cmd.fail(ReplyError)
 		return
 	}
-	cmd.NoReply = t.noReply()
+	cmd.Quiet = t.noReply()
 	level, ok := parseUint(t.word[0])
 	if !ok {
 		cmd.fail(ReplyBadFormat)
@@ -88,7 +88,7 @@ func parseMemlimit(args []byte, cmd *Command) {
 		cmd.fail(ReplyError)
 		return
 	}
-	cmd.NoReply = t.noReply()
+	cmd.Quiet = t.noReply()
 	mib, ok := parseUint(t.word[0])
 	switch {
 	case !ok:

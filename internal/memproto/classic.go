@@ -7,7 +7,7 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 )
 
-// parseLine makes a command of a line of the classic protocol. body is how many
+// parseLine makes a command of a line of text. body is how many
 // bytes after the line belong to the command; ok is false if rest, which is what
 // there is after the line, does not yet hold them all.
 //
@@ -47,6 +47,8 @@ func (p *Parser) parseLine(line, rest []byte, cmd *Command) (body int, ok bool) 
 		parseTouch(args, cmd)
 	case "delete":
 		parseDelete(args, cmd)
+	case "mg", "ms", "md", "ma", "me", "mn":
+		return p.parseMeta(word[1], args, rest, cmd)
 	default:
 		p.parseAdmin(word, args, cmd)
 	}
@@ -104,7 +106,7 @@ func parseArithmetic(op item.Op, args []byte, cmd *Command) {
 		cmd.fail(ReplyError)
 		return
 	}
-	cmd.NoReply = t.noReply()
+	cmd.Quiet = t.noReply()
 	if !validKey(t.word[0]) {
 		cmd.fail(ReplyBadFormat)
 		return
@@ -126,7 +128,7 @@ func parseTouch(args []byte, cmd *Command) {
 		cmd.fail(ReplyError)
 		return
 	}
-	cmd.NoReply = t.noReply()
+	cmd.Quiet = t.noReply()
 	if !validKey(t.word[0]) {
 		cmd.fail(ReplyBadFormat)
 		return
@@ -150,9 +152,9 @@ func parseDelete(args []byte, cmd *Command) {
 		return
 	}
 	if t.n > 1 {
-		cmd.NoReply = t.noReply()
+		cmd.Quiet = t.noReply()
 		zero := string(t.word[1]) == "0"
-		if t.n == 2 && !zero && !cmd.NoReply || t.n == 3 && !(zero && cmd.NoReply) {
+		if t.n == 2 && !zero && !cmd.Quiet || t.n == 3 && !(zero && cmd.Quiet) {
 			cmd.fail(ReplyDeleteUsage)
 			return
 		}
@@ -189,7 +191,7 @@ func (p *Parser) parseStorage(op item.Op, args, rest []byte, cmd *Command) (body
 		return 0, true
 	}
 	size := int(length)
-	cmd.NoReply = t.noReply()
+	cmd.Quiet = t.noReply()
 	flags, flagsOK := parseUint(t.word[1])
 	exptime, exptimeOK := parseInt(t.word[2])
 	unique, uniqueOK := uint64(0), true
@@ -202,8 +204,20 @@ func (p *Parser) parseStorage(op item.Op, args, rest []byte, cmd *Command) (body
 		p.refuseBody(size)
 		return 0, true
 	}
+	body, ok = p.takeBody(op, t.word[0], size, rest, cmd)
+	if ok && cmd.Kind == KindRequest {
+		cmd.Request.Flags = uint32(flags)
+		cmd.Request.Exptime = exptime
+		cmd.Request.CAS = unique
+	}
+	return body, ok
+}
+
+// takeBody makes cmd the request op of key with the data block of size bytes at
+// the start of rest, or refuses the block. The results are parseLine's.
+func (p *Parser) takeBody(op item.Op, key []byte, size int, rest []byte, cmd *Command) (body int, ok bool) {
 	if size > p.maxItemSize() {
-		tooLarge(op, t.word[0], cmd)
+		tooLarge(op, key, cmd)
 		p.refuseBody(size)
 		return 0, true
 	}
@@ -222,11 +236,8 @@ func (p *Parser) parseStorage(op item.Op, args, rest []byte, cmd *Command) (body
 		cmd.fail(ReplyBadDataChunk)
 		return size + 2, true
 	}
-	request(cmd, op, t.word[0])
+	request(cmd, op, key)
 	cmd.Request.Value = rest[:size:size]
-	cmd.Request.Flags = uint32(flags)
-	cmd.Request.Exptime = exptime
-	cmd.Request.CAS = unique
 	return size + 2, true
 }
 

@@ -41,6 +41,8 @@ const (
 	// seconds or the Unix time, as a request's, 0 for now. The answer is ReplyOK or
 	// ReplyFlushNotAllowed.
 	KindFlushAll
+	// KindNoop: the answer is AppendNoop, after all before it.
+	KindNoop
 	// KindVersion: the answer is AppendVersion.
 	KindVersion
 	// KindVerbosity: the answer is ReplyOK. The level is in Request.Delta.
@@ -54,33 +56,72 @@ const (
 	// ReplyShutdownNotEnabled, or ReplyShutdownMode if there is an argument that is
 	// not one "graceful"; otherwise there is none, and the process ends.
 	KindShutdown
-	// KindQuit: answer what came before, then close.
+	// KindQuit: answer what came before, then AppendQuit, then close.
 	KindQuit
-	// KindError: the answer is Error. NoReply is set if the line was understood so
-	// far as to be quiet about it: a bad argument or data block in a noreply command
-	// is not answered, a line of the wrong shape is.
+	// KindAuthList asks for the SASL mechanisms: the answer is AppendMechanisms.
+	KindAuthList
+	// KindAuth is a SASL request (RFC 4422): Request.Key is the mechanism, Request.Value
+	// what it has been sent with. The answer is AppendAuthenticated, or Say of
+	// ReplyAuthFailure. A second step never comes to anything: PLAIN has one.
+	KindAuth
+	// KindError: the answer is Error, and then, with Closes, the end of the
+	// connection. Quiet is set if a line of text was understood so far as to be
+	// quiet about it: a bad argument or data block in a noreply command is not
+	// answered, a line of the wrong shape is.
 	KindError
-	// KindBinary: the first byte of the connection is 0x80, the binary protocol.
-	// Nothing more is parsed, the next Next says ErrBinary: close.
-	KindBinary
 )
 
+// Proto is one of the protocols on a memcached port.
+type Proto uint8
+
+// The protocols. Text is the zero Proto.
+const (
+	Text Proto = iota
+	Meta
+	Binary
+)
+
+// Form is how a command is to be answered: its protocol and what the answer
+// repeats of it. It is what must be kept of a command until its result is there,
+// together with its Shown and Flags.
+type Form struct {
+	Proto Proto
+	// Code is the letter of a meta command, or the opcode of a binary one as it came.
+	Code byte
+	// Quiet: Text says nothing, the others say nothing of the result that is expected.
+	Quiet bool
+	// WithCAS says that a retrieval of Text shows the unique of each item (gets, gats).
+	WithCAS bool
+	// WithValue says that a Meta answer shows the value or the number (v).
+	WithValue bool
+	// Base64 says that the key of a Meta command is encoded (b).
+	Base64 bool
+	// Opaque is the token of a Binary request, as it came.
+	Opaque uint32
+	// Size is the length of a value that was sent, in bytes.
+	Size uint32
+}
+
 // Command is one command of a client. Its slices share memory with the buffer
-// that was parsed and are good as long as that is. A Command is made to be used
-// again for the next Next.
+// that was parsed, or with the Command, and are good until the next Next. A
+// Command is made to be used again for that.
 type Command struct {
+	Form
 	Kind Kind
+	// Closes: the connection ends with this KindError.
+	Closes bool
 	// Request is the command on a key. MaxItemSize is always filled in.
 	Request item.Request
 	// Keys are the keys of a retrieval or the arguments of a command that has any
 	// number. The slice itself belongs to the Command.
 	Keys [][]byte
-	// WithCAS says that a retrieval shows the unique of each item (gets, gats).
-	WithCAS bool
-	// NoReply says that nothing must be answered, whatever the Kind and the result.
-	NoReply bool
-	// Error is the answer of KindError: a line with its CR LF. Of KindTooLarge too.
+	// Shown is the key as an answer of Meta or Binary may repeat it, Flags are the
+	// flags of a Meta command.
+	Shown, Flags []byte
+	// Error is the answer of KindError, ready to be sent.
 	Error string
+
+	decoded []byte // the key of a Meta command with b
 }
 
 // keptKeys is how many keys a Command keeps room for from one use to the next.
@@ -92,7 +133,7 @@ func (c *Command) reset() {
 	if cap(keys) > keptKeys {
 		keys = nil
 	}
-	*c = Command{Keys: keys}
+	*c = Command{Keys: keys, decoded: c.decoded}
 }
 
 // fail makes c a KindError.

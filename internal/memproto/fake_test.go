@@ -36,11 +36,14 @@ func (f *fake) feed(in []byte) (out []byte, closed bool) {
 			return out, false
 		}
 		in = in[n:]
-		if cmd.Kind == KindQuit || cmd.Kind == KindBinary {
-			return out, true
+		if cmd.Kind == KindQuit {
+			return AppendQuit(out, &cmd.Form), true
 		}
-		if reply := f.run(&cmd); !cmd.NoReply {
+		if reply := f.run(&cmd); !cmd.Quiet || cmd.Proto != Text {
 			out = append(out, reply...)
+		}
+		if cmd.Closes {
+			return out, true
 		}
 	}
 }
@@ -56,24 +59,36 @@ func (f *fake) run(cmd *Command) (out []byte) {
 				out = AppendValue(out, key, res.Item.Flags, res.Item.Value, cmd.WithCAS, res.Item.CAS())
 			}
 		}
-		return AppendEnd(out)
+		return AppendEnd(out, &cmd.Form)
 	case KindRequest:
+		op := cmd.Request.Op
 		res := f.execute(&cmd.Request)
-		return AppendResult(nil, cmd.Request.Op, &res)
+		if res.Status == item.MustWrite {
+			cmd.Request.Op = item.OpMetaGet
+			res = f.execute(&cmd.Request)
+		}
+		if cmd.Proto == Text && op.Retrieves() {
+			panic("a retrieval of text is KindRetrieve")
+		}
+		return AppendAnswer(nil, &cmd.Form, cmd.Shown, cmd.Flags, op, &res)
 	case KindTooLarge:
 		f.execute(&cmd.Request)
-		return []byte(ReplyTooLarge)
+		return Say(nil, &cmd.Form, ReplyTooLarge)
+	case KindNoop:
+		return AppendNoop(nil, &cmd.Form)
+	case KindAuthList, KindAuth:
+		return Say(nil, &cmd.Form, ReplyError)
 	case KindFlushAll:
 		if cmd.Request.Exptime == 0 {
 			clear(f.items)
 		}
-		return []byte(ReplyOK)
+		return Say(nil, &cmd.Form, ReplyOK)
 	case KindVersion:
-		return AppendVersion(nil, f.name)
+		return AppendVersion(nil, &cmd.Form, f.name)
 	case KindVerbosity, KindCacheMemlimit:
-		return []byte(ReplyOK)
+		return Say(nil, &cmd.Form, ReplyOK)
 	case KindStats:
-		return []byte(ReplyError)
+		return Say(nil, &cmd.Form, ReplyError)
 	case KindShutdown:
 		return []byte(ReplyShutdownNotEnabled)
 	case KindError:
@@ -89,10 +104,15 @@ func (f *fake) execute(req *item.Request) item.Result {
 	}
 	f.version++
 	out := item.Execute(req, cur, f.now, f.version)
+	if out.Effect == item.None && out.Result.Status == item.OK && !req.Has(item.NoBump) {
+		it := *cur
+		it.Bump(f.now)
+		f.items[string(req.Key)] = it
+	}
 	switch out.Effect {
 	case item.Put:
 		it := out.New
-		it.Value = append([]byte(nil), it.Value...)
+		it.Value = append([]byte{}, it.Value...)
 		f.items[string(req.Key)] = it
 	case item.Remove:
 		delete(f.items, string(req.Key))

@@ -7,17 +7,14 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 )
 
-// binaryMagic is the first byte of every request of the binary protocol.
-const binaryMagic = 0x80
-
 // Reasons to close a connection. memcached says nothing to the client either.
 var (
 	// ErrLineTooLong: no newline where there should have been one long ago.
 	ErrLineTooLong = errors.New("memcached command line is too long")
 	// ErrHTTP: a web browser, or someone who makes one talk to us.
 	ErrHTTP = errors.New("HTTP request on a memcached port")
-	// ErrBinary: the binary protocol, which this parser only knows by its first byte.
-	ErrBinary = errors.New("memcached binary protocol is not spoken here")
+	// ErrNotBinary: no request of the binary protocol, where one had to begin.
+	ErrNotBinary = errors.New("not a request of the memcached binary protocol")
 )
 
 // Parser cuts the bytes of one connection into commands. The zero Parser is
@@ -25,8 +22,11 @@ var (
 type Parser struct {
 	// MaxItemSize bounds a value, in bytes, at most 2^31-3; 0 is DefaultMaxItemSize.
 	MaxItemSize int
+	// BinaryOnly: a connection that does not begin with a binary request is refused.
+	BinaryOnly bool
 
 	started bool
+	binary  bool // by the first byte of the connection
 	err     error
 	swallow int // bytes of an unwanted body that are still to come
 	scanned int // bytes at the start of buf that are known to hold no newline
@@ -58,13 +58,14 @@ func (p *Parser) Next(buf []byte, cmd *Command) (n int, err error) {
 	if len(buf) == 0 || len(buf) < p.need {
 		return 0, nil
 	}
-	if !p.started && buf[0] == binaryMagic {
-		cmd.Kind = KindBinary
-		p.err = ErrBinary
-		return 1, nil
+	if !p.started {
+		p.started = true
+		p.binary = buf[0] == magicRequest || p.BinaryOnly
 	}
-	p.started = true
-
+	cmd.Request.MaxItemSize = uint32(p.maxItemSize())
+	if p.binary {
+		return p.nextBinary(buf, cmd)
+	}
 	eol := p.endOfLine(buf)
 	if p.err != nil {
 		return 0, p.err
@@ -80,7 +81,6 @@ func (p *Parser) Next(buf []byte, cmd *Command) (n int, err error) {
 	if len(line) > 1 && line[len(line)-1] == '\r' {
 		line = line[:len(line)-1]
 	}
-	cmd.Request.MaxItemSize = uint32(p.maxItemSize())
 	body, ok := p.parseLine(line, buf[eol+1:], cmd)
 	if !ok {
 		cmd.reset()

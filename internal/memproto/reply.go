@@ -29,6 +29,21 @@ const (
 	ReplyFlushNotAllowed    = "CLIENT_ERROR flush_all not allowed\r\n"
 	ReplyShutdownMode       = "CLIENT_ERROR invalid shutdown mode\r\n"
 	ReplyShutdownNotEnabled = "ERROR: shutdown not enabled\r\n"
+	ReplyUnauthenticated    = "CLIENT_ERROR unauthenticated\r\n"
+	ReplyAuthFormat         = "CLIENT_ERROR bad authentication token format\r\n"
+	ReplyAuthFailure        = "CLIENT_ERROR authentication failure\r\n"
+	ReplyInvalidFlag        = "CLIENT_ERROR invalid flag\r\n"
+	ReplyDuplicateFlag      = "CLIENT_ERROR duplicate flag\r\n"
+	ReplyMetaFlags          = "CLIENT_ERROR invalid or duplicate flag\r\n"
+	ReplyTooManyFlags       = "CLIENT_ERROR options flags are too long\r\n"
+	ReplyBadToken           = "CLIENT_ERROR bad token in command line format\r\n"
+	ReplyBadBase64          = "CLIENT_ERROR error decoding key\r\n"
+	ReplyOpaqueTooLong      = "CLIENT_ERROR opaque token too long\r\n"
+	ReplyBadModeLength      = "CLIENT_ERROR incorrect length for M token\r\n"
+	ReplyBadSetMode         = "CLIENT_ERROR invalid mode for ms M token\r\n"
+	ReplyBadArithmeticMode  = "CLIENT_ERROR invalid mode for ma M token\r\n"
+	ReplyBadInitial         = "CLIENT_ERROR invalid numeric initial value\r\n"
+	ReplyBadMetaDelta       = "CLIENT_ERROR invalid numeric delta value\r\n"
 	ReplyMemlimitTooSmall   = "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n"
 	ReplyMemlimitNotBytes   = "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"
 
@@ -61,16 +76,6 @@ func AppendValue(dst, key []byte, flags uint32, value []byte, withCAS bool, cas 
 	return append(dst, "\r\n"...)
 }
 
-// AppendEnd appends the end of a retrieval or of stats.
-func AppendEnd(dst []byte) []byte { return append(dst, ReplyEnd...) }
-
-// AppendVersion appends the answer to version; version is one like "1.6.45".
-func AppendVersion(dst []byte, version string) []byte {
-	dst = append(dst, "VERSION "...)
-	dst = appendText(dst, version)
-	return append(dst, "\r\n"...)
-}
-
 // AppendServerError appends a SERVER_ERROR line with a message for a person. The
 // message may be anything: what would break the line is replaced.
 func AppendServerError(dst []byte, message string) []byte {
@@ -84,14 +89,14 @@ func AppendServerError(dst []byte, message string) []byte {
 
 // AppendResult appends the line that answers op with res.
 //
-// Of a retrieval (OpGet, OpGetAndTouch) only failures have a line: a hit is
+// Of a retrieval only failures have a line: a hit is
 // AppendValue's, a miss is silence.
 func AppendResult(dst []byte, op item.Op, res *item.Result) []byte {
 	switch res.Status {
 	case item.OK:
 		return appendOK(dst, op, res)
 	case item.NotFound:
-		if op == item.OpGet || op == item.OpGetAndTouch {
+		if op.Retrieves() {
 			return dst
 		}
 		return append(dst, ReplyNotFound...)
@@ -99,19 +104,13 @@ func AppendResult(dst []byte, op item.Op, res *item.Result) []byte {
 		return append(dst, ReplyNotStored...)
 	case item.Exists:
 		return append(dst, ReplyExists...)
-	case item.NonNumeric:
-		return append(dst, ReplyNonNumeric...)
-	case item.TooLarge:
-		return append(dst, ReplyTooLarge...)
-	case item.FateUnknown:
-		return append(dst, ReplyFateUnknown...)
 	}
-	return AppendServerError(dst, res.Message)
+	return appendFailure(dst, res)
 }
 
 func appendOK(dst []byte, op item.Op, res *item.Result) []byte {
 	switch op {
-	case item.OpGet, item.OpGetAndTouch:
+	case item.OpGet, item.OpGetAndTouch, item.OpMetaGet:
 		return dst
 	case item.OpSet, item.OpAdd, item.OpReplace, item.OpAppend, item.OpPrepend, item.OpCAS:
 		return append(dst, ReplyStored...)

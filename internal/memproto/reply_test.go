@@ -16,6 +16,7 @@ func TestAppendResult(t *testing.T) {
 		item.OpIncr: "18446744073709551615\r\n", item.OpDecr: "18446744073709551615\r\n",
 		item.OpTouch: ReplyTouched, item.OpDelete: ReplyDeleted,
 		item.OpFlush: ReplyOK, item.OpOpenSession: ReplyOK,
+		item.OpMetaGet: "",
 	}
 	lines := map[item.Status]string{
 		item.NotFound: ReplyNotFound, item.NotStored: ReplyNotStored, item.Exists: ReplyExists, item.NonNumeric: ReplyNonNumeric,
@@ -32,7 +33,7 @@ func TestAppendResult(t *testing.T) {
 			t.Errorf("operation %d, OK: %q, want %q", op, got, want)
 		}
 		for status, want := range lines {
-			if status == item.NotFound && (op == item.OpGet || op == item.OpGetAndTouch) {
+			if status == item.NotFound && op.Retrieves() {
 				want = ""
 			}
 			res.Status = status
@@ -54,7 +55,7 @@ func TestMessagesStayOnTheirLine(t *testing.T) {
 			t.Errorf("AppendServerError(%.40q) = %q, want %q", c.message, got, c.want)
 		}
 	}
-	if got := string(AppendVersion(nil, "1.6\r\nx")); !isLine(got) {
+	if got := string(AppendVersion(nil, &Form{}, "1.6\r\nx")); !isLine(got) {
 		t.Errorf("AppendVersion = %q", got)
 	}
 }
@@ -69,7 +70,8 @@ func TestAppendValue(t *testing.T) {
 }
 
 func TestAppendStat(t *testing.T) {
-	got := string(AppendStatSeconds(AppendStatUint(AppendStat(AppendStat(nil, "version", "1.6.45"), "domain\r\nsocket", "a\nb"), "pid", 42), "rusage_user", 12_000_345))
+	f := &Form{}
+	got := string(AppendStatSeconds(AppendStatUint(AppendStat(AppendStat(nil, f, "version", "1.6.45"), f, "domain\r\nsocket", "a\nb"), f, "pid", 42), f, "rusage_user", 12_000_345))
 	want := "STAT version 1.6.45\r\nSTAT domain  socket a b\r\nSTAT pid 42\r\nSTAT rusage_user 12.000345\r\n"
 	if got != want {
 		t.Errorf("%q, want %q", got, want)

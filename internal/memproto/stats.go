@@ -1,36 +1,30 @@
 package memproto
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+)
 
-// AppendStat appends a line of stats: STAT name value. Control characters
-// become spaces.
-func AppendStat(dst []byte, name, value string) []byte {
-	dst = appendStatName(dst, name)
+// AppendStat appends one of stats: STAT name value, or a packet. Control
+// characters become spaces. f is the command's.
+func AppendStat(dst []byte, f *Form, name, value string) []byte {
+	if f.Proto == Binary {
+		return append(appendPacket(dst, f, binOK, 0, nil, []byte(name), len(value)), value...)
+	}
+	dst = append(dst, "STAT "...)
+	dst = appendText(dst, name)
+	dst = append(dst, ' ')
 	dst = appendText(dst, value)
 	return append(dst, "\r\n"...)
 }
 
-// AppendStatUint appends a line of stats with a number.
-func AppendStatUint(dst []byte, name string, value uint64) []byte {
-	dst = appendStatName(dst, name)
-	dst = strconv.AppendUint(dst, value, 10)
-	return append(dst, "\r\n"...)
+// AppendStatUint appends one of stats that is a number.
+func AppendStatUint(dst []byte, f *Form, name string, value uint64) []byte {
+	return AppendStat(dst, f, name, strconv.FormatUint(value, 10))
 }
 
-// AppendStatSeconds appends a line of stats with a time, as rusage_user is
+// AppendStatSeconds appends one of stats that is a time, as rusage_user is
 // shown. micros is in microseconds.
-func AppendStatSeconds(dst []byte, name string, micros uint64) []byte {
-	dst = appendStatName(dst, name)
-	dst = strconv.AppendUint(dst, micros/1e6, 10)
-	dst = append(dst, '.')
-	for unit := uint64(1e5); unit > 0; unit /= 10 {
-		dst = append(dst, '0'+byte(micros/unit%10))
-	}
-	return append(dst, "\r\n"...)
-}
-
-func appendStatName(dst []byte, name string) []byte {
-	dst = append(dst, "STAT "...)
-	dst = appendText(dst, name)
-	return append(dst, ' ')
+func AppendStatSeconds(dst []byte, f *Form, name string, micros uint64) []byte {
+	return AppendStat(dst, f, name, fmt.Sprintf("%d.%06d", micros/1e6, micros%1e6))
 }

@@ -38,7 +38,7 @@ func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effe
 	}
 	e := entry{
 		version: m.Version, prev: m.Prev, key: m.Key, effect: m.Effect,
-		status: m.Status, session: m.Session, number: m.Number, lowest: m.Lowest, answer: m.Answer, item: m.Item,
+		status: m.Status, won: m.Won, session: m.Session, number: m.Number, lowest: m.Lowest, answer: m.Answer, item: m.Item,
 	}
 	r.sessions.take(&e, r.node.Now)
 	e.item = nil // only a primary keeps it

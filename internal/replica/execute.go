@@ -107,11 +107,10 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 	switch {
 	case out.Effect == item.Put:
 		it := out.New
-		it.Value = bytes.Clone(it.Value)
-		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, &out.Result, fx)
-		if req.Op == item.OpGetAndTouch {
-			out.Result.Item.Value = it.Value
+		if borrowed(it.Value, req.Value) {
+			it.Value = append([]byte{}, it.Value...)
 		}
+		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
 	case out.Effect == item.Remove:
 		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
@@ -125,8 +124,16 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 		r.order(entry{version: version}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
 	default:
+		if out.Result.Status == item.OK && req.Op.Retrieves() && !req.Has(item.NoBump) {
+			cur.Bump(r.node.Unix)
+		}
 		r.answer(t, out.Result, depends, true, fx)
 	}
+}
+
+// borrowed tells whether value is the request's, which is only lent.
+func borrowed(value, request []byte) bool {
+	return len(value) == 0 || len(request) > 0 && &value[0] == &request[0]
 }
 
 // current is the key's newest item, committed or not; depends is the version of

@@ -46,11 +46,14 @@ func (g *gateway) try(number uint32, retry bool) uint32 {
 	return h.nextID
 }
 
-// answer runs until a request is answered.
+// answer runs until a request is answered. What it clears tells of the moment of
+// the answer: a retry's may differ.
 func (g *gateway) answer(id uint32) item.Result {
 	g.r.t.Helper()
 	g.r.run()
-	return g.r.answered(g.at, id)
+	res := g.r.answered(g.at, id)
+	res.Now, res.Item.Fetched, res.Item.Accessed = 0, false, 0
+	return res
 }
 
 func (g *gateway) do(q item.Request) (number uint32, res item.Result) {

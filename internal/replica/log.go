@@ -20,6 +20,7 @@ type entry struct {
 	key     string
 	effect  wire.Effect
 	status  item.Status
+	won     bool
 	session uint64 // whose result this is, or that it opens or ends (R8)
 	number  uint32
 	lowest  uint32

@@ -42,18 +42,18 @@ func (r *Replica) onceMore(req *wire.Request, t Token, found, cur *item.Item, de
 	if done == nil || planted.Is(planted.RetryExecutedAgain) {
 		return false
 	}
-	res := resultOf(req.Op, done)
-	if req.Op != item.OpGetAndTouch || res.Status != item.OK {
+	res := resultOf(&req.Request, done, r.node.Unix)
+	if !req.Op.Retrieves() || res.Status != item.OK {
 		r.answer(t, res, done.Version, false, fx)
 		return true
 	}
 	// Its value is read anew; as long as the item is the one that it left, it is the same value.
 	switch {
 	case found != nil && found.Version == done.Version:
-		res.Item = *found
+		show(&res, found, req)
 		r.answer(t, res, done.Version, false, fx)
 	case cur != nil:
-		res.Item = *cur
+		show(&res, cur, req)
 		r.answer(t, res, r.later(done.Version, depends), true, fx)
 	case found != nil && r.deleteGone(req.Key, fx):
 		r.answer(t, item.Result{Status: item.NotFound}, r.last, false, fx)
@@ -61,6 +61,14 @@ func (r *Replica) onceMore(req *wire.Request, t Token, found, cur *item.Item, de
 		r.answer(t, item.Result{Status: item.NotFound}, r.later(done.Version, depends), true, fx)
 	}
 	return true
+}
+
+// show makes it what a retrieval found.
+func show(res *item.Result, it *item.Item, req *wire.Request) {
+	res.Item, res.Size = *it, uint32(len(it.Value))
+	if req.Has(item.NoValue) {
+		res.Item.Value = nil
+	}
 }
 
 func (r *Replica) later(a, b uint64) uint64 {

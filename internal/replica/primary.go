@@ -167,7 +167,7 @@ func (r *Replica) order(e entry, req *wire.Request, res *item.Result, fx *Effect
 	e.prev = r.last
 	if req != nil && req.Session != 0 {
 		e.session, e.number, e.lowest = req.Session, req.Number, req.Lowest
-		e.status, e.answer = res.Status, answerOf(req.Op, res)
+		e.status, e.won, e.answer = res.Status, res.Won, answerOf(req.Op, res)
 	}
 	r.last = e.version
 	r.sessions.take(&e, r.node.Now)
@@ -200,7 +200,7 @@ func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {
 	fx.send(p.id, wire.Message{
 		Kind: wire.KindAppend, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id,
 		Version: e.version, Prev: e.prev, Committed: r.log.committed,
-		Effect: e.effect, Status: e.status, Session: e.session, Number: e.number, Lowest: e.lowest, Answer: e.answer,
+		Effect: e.effect, Status: e.status, Won: e.won, Session: e.session, Number: e.number, Lowest: e.lowest, Answer: e.answer,
 		Key: e.key, Item: e.item, Flush: e.flush,
 	})
 }

@@ -75,7 +75,7 @@ func (t *sessions) take(e *entry, now int64) {
 	if s == nil {
 		return
 	}
-	res := wire.SessionResult{Version: e.version, Answer: e.answer, Number: e.number, Status: e.status}
+	res := wire.SessionResult{Version: e.version, Answer: e.answer, Number: e.number, Status: e.status, Won: e.won}
 	if e.item != nil {
 		res.Flags, res.Exptime = e.item.Flags, e.item.Exptime
 	}
@@ -176,23 +176,34 @@ func (t *sessions) replace(list []wire.Session) {
 
 // answerOf is what a session keeps of a result as its Answer.
 func answerOf(op item.Op, res *item.Result) uint64 {
-	if op == item.OpIncr || op == item.OpDecr {
+	switch op {
+	case item.OpIncr, item.OpDecr:
 		return res.Number
+	case item.OpAppend, item.OpPrepend:
+		return uint64(res.Size)
 	}
 	return res.Item.Unique
 }
 
-// resultOf makes the result of a write again.
-func resultOf(op item.Op, r *wire.SessionResult) item.Result {
+// resultOf makes the result of a write again. now is the primary's clock in Unix seconds.
+func resultOf(req *item.Request, r *wire.SessionResult, now int64) item.Result {
 	res := item.Result{Status: r.Status}
 	if r.Status != item.OK {
 		return res
 	}
 	res.Item = item.Item{Version: r.Version, Flags: r.Flags, Exptime: r.Exptime}
-	if op == item.OpIncr || op == item.OpDecr {
+	res.Won, res.Now = r.Won, now
+	if req.Has(item.Explicit) {
+		res.Item.Unique = req.Unique
+	}
+	switch req.Op {
+	case item.OpIncr, item.OpDecr:
 		res.Number = r.Answer
-	} else {
+	case item.OpAppend, item.OpPrepend:
+		res.Size = uint32(r.Answer)
+	default:
 		res.Item.Unique = r.Answer
+		res.Size = uint32(len(req.Value)) // what was stored, by those that store a value
 	}
 	return res
 }

@@ -16,6 +16,12 @@ func (r *Router) answered(c *call, res *item.Result) {
 		r.park(c)
 		return
 	}
+	if res.Status == item.MustWrite && c.req.Op == item.OpGet {
+		c.req.Op = item.OpMetaGet // from here on a write: with a number, done once
+		c.place.unlink()
+		r.dispatch(c)
+		return
+	}
 	if c.req.Op == item.OpGet && len(res.Item.Value) > 0 && r.decline(c, res) {
 		return
 	}

@@ -101,7 +101,12 @@ func (c *call) size() int { return len(c.req.Key) + len(c.req.Value) + callOverh
 
 const callOverhead = 64
 
-func (c *call) isRead() bool { return c.req.Op == item.OpGet }
+// isRead tells whether c may go beside others of its stream that read the same
+// key. One that may make the item may not: those after it are to see it. An
+// OpMetaGet with neither option began as OpGet, and what it writes no read shows.
+func (c *call) isRead() bool {
+	return c.req.Op == item.OpGet && !c.req.Has(item.Vivify) || c.req.Op == item.OpMetaGet && !c.req.Has(item.Vivify|item.Touch)
+}
 
 // isWrite tells whether c must take effect once: everything but a read and the
 // opening of a session, which do no harm twice.

@@ -192,7 +192,7 @@ func (r *Router) finish(c *call, res *item.Result) {
 	if r.over {
 		r.checkLoad()
 	}
-	if res.Status >= item.Failed && c.req.Op != item.OpOpenSession {
+	if res.Status.Unsure() && c.req.Op != item.OpOpenSession {
 		r.stats.Failed++
 		if res.Status == item.FateUnknown {
 			r.stats.Unknown++

@@ -254,7 +254,7 @@ func (n *node) request(req *wire.Request, to sink) {
 		return
 	}
 	switch req.Op {
-	case item.OpGet, item.OpGetAndTouch:
+	case item.OpGet, item.OpGetAndTouch, item.OpMetaGet:
 		n.counters.gets.Add(1)
 	case item.OpDelete:
 		n.counters.deletes.Add(1)

@@ -139,7 +139,7 @@ func (s *sweeper) remove(job *sweepJob, keys []string, more bool) {
 	}
 	n.touchClock()
 	for _, key := range keys {
-		req := wire.Request{Partition: job.part, Epoch: r.Config().Epoch, Request: item.Request{Op: item.OpGet, Key: []byte(key)}}
+		req := wire.Request{Partition: job.part, Epoch: r.Config().Epoch, Request: item.Request{Op: item.OpGet, Options: item.NoBump | item.NoValue, Key: []byte(key)}}
 		r.Request(&req, replica.Token{Owner: nobody{}}, &n.fx)
 	}
 }

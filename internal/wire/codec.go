@@ -62,7 +62,9 @@ func end(dst []byte, at int) []byte {
 	return dst
 }
 
-const requestFixed = 4 + 2 + 4 + 1 + 1 + 2 + 4 + 8 + 8 + 4 + 8 + 4 + 4
+const requestFixed = 4 + 2 + 4 + 1 + 1 + 2 + 4 + 8 + 8 + 4 + 8 + 4 + 4 + 2
+
+func arithmetic(op item.Op) bool { return op == item.OpIncr || op == item.OpDecr }
 
 // AppendRequest appends r as a frame.
 func AppendRequest(dst []byte, r *Request) []byte {
@@ -75,7 +77,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	dst = le.AppendUint32(dst, r.Flags)
 	dst = le.AppendUint64(dst, uint64(r.Exptime))
 	arg := r.CAS
-	if r.Op == item.OpIncr || r.Op == item.OpDecr {
+	if arithmetic(r.Op) {
 		arg = r.Delta
 	}
 	dst = le.AppendUint64(dst, arg)
@@ -83,9 +85,47 @@ func AppendRequest(dst []byte, r *Request) []byte {
 	dst = le.AppendUint64(dst, r.Session)
 	dst = le.AppendUint32(dst, r.Number)
 	dst = le.AppendUint32(dst, r.Lowest)
+	dst = le.AppendUint16(dst, uint16(r.Options))
+	if r.Options != 0 {
+		dst = appendOptions(dst, &r.Request)
+	}
 	dst = append(dst, r.Key...)
 	dst = append(dst, r.Value...)
 	return end(dst, at)
+}
+
+// appendOptions appends the fields that only options give a meaning to.
+func appendOptions(dst []byte, r *item.Request) []byte {
+	if r.Has(item.Explicit) {
+		dst = le.AppendUint64(dst, r.Unique)
+	}
+	if r.Has(item.Compare) && arithmetic(r.Op) {
+		dst = le.AppendUint64(dst, r.CAS)
+	}
+	if r.Has(item.Vivify) {
+		dst = le.AppendUint64(dst, uint64(r.VivifyExptime))
+		dst = le.AppendUint64(dst, r.Initial)
+	}
+	if r.Has(item.Recache) {
+		dst = le.AppendUint64(dst, uint64(r.RecacheExptime))
+	}
+	return dst
+}
+
+func (d *decoder) options(r *item.Request) {
+	if r.Has(item.Explicit) {
+		r.Unique = d.u64()
+	}
+	if r.Has(item.Compare) && arithmetic(r.Op) {
+		r.CAS = d.u64()
+	}
+	if r.Has(item.Vivify) {
+		r.VivifyExptime = int64(d.u64())
+		r.Initial = d.u64()
+	}
+	if r.Has(item.Recache) {
+		r.RecacheExptime = int64(d.u64())
+	}
 }
 
 // DecodeRequest reads a frame's body. r's Key and Value alias it.
@@ -93,15 +133,10 @@ func DecodeRequest(b []byte, r *Request) error {
 	if len(b) < requestFixed {
 		return fmt.Errorf("%w: request of %d bytes", ErrCorrupt, len(b))
 	}
-	keyLen := int(le.Uint16(b[12:]))
-	if len(b) < requestFixed+keyLen {
-		return fmt.Errorf("%w: request's key is cut off", ErrCorrupt)
-	}
 	op := item.Op(b[10])
 	if !op.Valid() {
 		return fmt.Errorf("%w: operation %d", ErrCorrupt, b[10])
 	}
-	arg := le.Uint64(b[26:])
 	*r = Request{
 		ID:        le.Uint32(b),
 		Partition: le.Uint16(b[4:]),
@@ -112,38 +147,62 @@ func DecodeRequest(b []byte, r *Request) error {
 		Lowest:    le.Uint32(b[50:]),
 		Request: item.Request{
 			Op:          op,
+			Options:     item.Option(le.Uint16(b[54:])),
 			Flags:       le.Uint32(b[14:]),
 			Exptime:     int64(le.Uint64(b[18:])),
 			MaxItemSize: le.Uint32(b[34:]),
-			Key:         b[requestFixed : requestFixed+keyLen],
-			Value:       b[requestFixed+keyLen:],
 		},
 	}
-	if op == item.OpIncr || op == item.OpDecr {
+	if arg := le.Uint64(b[26:]); arithmetic(op) {
 		r.Delta = arg
 	} else {
 		r.CAS = arg
 	}
+	keyLen := int(le.Uint16(b[12:]))
+	rest := b[requestFixed:]
+	if r.Options != 0 {
+		d := decoder{b: rest}
+		if d.options(&r.Request); d.err != nil {
+			return d.err
+		}
+		rest = d.b
+	}
+	if len(rest) < keyLen {
+		return fmt.Errorf("%w: request's key is cut off", ErrCorrupt)
+	}
+	r.Key, r.Value = rest[:keyLen:keyLen], rest[keyLen:]
 	return nil
 }
 
-const replyFixed = 4 + 1 + 4 + 8 + 8 + 8 + 8
+const replyFixed = 4 + 1 + 1 + 4 + 8 + 8 + 8 + 8 + 8 + 4 + 4
+
+// Bits of a reply.
+const (
+	replyStale = 1 << iota
+	replyTokenSent
+	replyFetched
+	replyWon
+)
 
 // AppendReply appends r as a frame. The tail is the message when Status is
 // Failed, the value otherwise.
 func AppendReply(dst []byte, r *Reply) []byte {
+	it := &r.Item
 	dst, at := begin(dst, KindReply)
 	dst = le.AppendUint32(dst, r.ID)
-	dst = append(dst, byte(r.Status))
-	dst = le.AppendUint32(dst, r.Item.Flags)
-	dst = le.AppendUint64(dst, uint64(r.Item.Exptime))
-	dst = le.AppendUint64(dst, r.Item.Version)
-	dst = le.AppendUint64(dst, r.Item.Unique)
+	dst = append(dst, byte(r.Status), bit(it.Stale)*replyStale|bit(it.TokenSent)*replyTokenSent|bit(it.Fetched)*replyFetched|bit(r.Won)*replyWon)
+	dst = le.AppendUint32(dst, it.Flags)
+	dst = le.AppendUint64(dst, uint64(it.Exptime))
+	dst = le.AppendUint64(dst, it.Version)
+	dst = le.AppendUint64(dst, it.Unique)
 	dst = le.AppendUint64(dst, r.Number)
+	dst = le.AppendUint64(dst, uint64(r.Now))
+	dst = le.AppendUint32(dst, r.Size)
+	dst = le.AppendUint32(dst, it.Accessed)
 	if r.Status == item.Failed {
 		dst = append(dst, r.Message...)
 	} else {
-		dst = append(dst, r.Item.Value...)
+		dst = append(dst, it.Value...)
 	}
 	return end(dst, at)
 }
@@ -153,15 +212,23 @@ func DecodeReply(b []byte, r *Reply) error {
 	if len(b) < replyFixed {
 		return fmt.Errorf("%w: reply of %d bytes", ErrCorrupt, len(b))
 	}
+	bits := b[5]
 	*r = Reply{ID: le.Uint32(b), Result: item.Result{
 		Status: item.Status(b[4]),
 		Item: item.Item{
-			Flags:   le.Uint32(b[5:]),
-			Exptime: int64(le.Uint64(b[9:])),
-			Version: le.Uint64(b[17:]),
-			Unique:  le.Uint64(b[25:]),
+			Flags:     le.Uint32(b[6:]),
+			Exptime:   int64(le.Uint64(b[10:])),
+			Version:   le.Uint64(b[18:]),
+			Unique:    le.Uint64(b[26:]),
+			Stale:     bits&replyStale != 0,
+			TokenSent: bits&replyTokenSent != 0,
+			Fetched:   bits&replyFetched != 0,
+			Accessed:  le.Uint32(b[54:]),
 		},
-		Number: le.Uint64(b[33:]),
+		Number: le.Uint64(b[34:]),
+		Now:    int64(le.Uint64(b[42:])),
+		Size:   le.Uint32(b[50:]),
+		Won:    bits&replyWon != 0,
 	}}
 	if r.Status == item.Failed {
 		r.Message = string(b[replyFixed:])

@@ -7,6 +7,14 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 )
 
+// statusWon is the bit of a session's status that says that the token was won.
+const statusWon = 1 << 7
+
+func (d *decoder) status() (s item.Status, won bool) {
+	b := d.byte()
+	return item.Status(b &^ statusWon), b&statusWon != 0
+}
+
 // AppendMessage appends m as a frame.
 func AppendMessage(dst []byte, m *Message) []byte {
 	dst, at := begin(dst, m.Kind)
@@ -18,7 +26,7 @@ func AppendMessage(dst []byte, m *Message) []byte {
 		dst = binary.AppendUvarint(dst, m.JoinID)
 		dst = le.AppendUint64(dst, m.Prev)
 		dst = le.AppendUint64(dst, m.Committed)
-		dst = append(dst, byte(m.Effect), byte(m.Status))
+		dst = append(dst, byte(m.Effect), byte(m.Status)|bit(m.Won)*statusWon)
 		dst = binary.AppendUvarint(dst, m.Session)
 		dst = binary.AppendUvarint(dst, uint64(m.Number))
 		dst = binary.AppendUvarint(dst, uint64(m.Lowest))
@@ -67,7 +75,8 @@ func DecodeMessage(k Kind, b []byte, m *Message) error {
 	case KindAppend:
 		m.JoinID = d.uvarint()
 		m.Prev, m.Committed = d.u64(), d.u64()
-		m.Effect, m.Status = Effect(d.byte()), item.Status(d.byte())
+		m.Effect = Effect(d.byte())
+		m.Status, m.Won = d.status()
 		m.Session, m.Number, m.Lowest, m.Answer = d.uvarint(), uint32(d.uvarint()), uint32(d.uvarint()), d.uvarint()
 		m.Key = d.str()
 		switch m.Effect {

@@ -1,10 +1,6 @@
 package wire
 
-import (
-	"encoding/binary"
-
-	"github.com/kumofs/kumofs/internal/item"
-)
+import "encoding/binary"
 
 // resultBytes is a SessionResult in a frame; sessionBytes, the least that a Session takes.
 const (
@@ -27,7 +23,7 @@ func appendSessions(dst []byte, list []Session) []byte {
 			dst = le.AppendUint64(dst, uint64(r.Exptime))
 			dst = le.AppendUint32(dst, r.Flags)
 			dst = le.AppendUint32(dst, r.Number)
-			dst = append(dst, byte(r.Status))
+			dst = append(dst, byte(r.Status)|bit(r.Won)*statusWon)
 		}
 	}
 	return dst
@@ -44,10 +40,9 @@ func (d *decoder) sessions() []Session {
 		if k := d.count(resultBytes); k > 0 {
 			s.Results = make([]SessionResult, k)
 			for j := range s.Results {
-				s.Results[j] = SessionResult{
-					Version: d.u64(), Answer: d.u64(), Exptime: int64(d.u64()),
-					Flags: d.u32(), Number: d.u32(), Status: item.Status(d.byte()),
-				}
+				r := &s.Results[j]
+				*r = SessionResult{Version: d.u64(), Answer: d.u64(), Exptime: int64(d.u64()), Flags: d.u32(), Number: d.u32()}
+				r.Status, r.Won = d.status()
 			}
 		}
 		list = append(list, s)

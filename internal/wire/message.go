@@ -167,12 +167,14 @@ type Session struct {
 type SessionResult struct {
 	// Version is the operation's.
 	Version uint64
-	// Answer is the new number of incr and decr, of others the item's Unique.
+	// Answer is the new number of incr and decr, the new length of append and
+	// prepend, of others the item's Unique.
 	Answer  uint64
 	Exptime int64
 	Flags   uint32
 	Number  uint32 // of the write in its session
 	Status  item.Status
+	Won     bool // the token (item.Result)
 }
 
 // Flush is a partition's flush record (R11): items of a version below Version
@@ -215,9 +217,10 @@ type Message struct {
 	Session uint64
 	Number  uint32
 	Lowest  uint32
-	// Status and Answer are what the session table keeps of the operation's
+	// Status, Won and Answer are what the session table keeps of the operation's
 	// result besides its version and its item (R8).
 	Status item.Status
+	Won    bool
 	Answer uint64
 	Key    string
 	Item   *item.Item

@@ -1,0 +1,93 @@
+package memproto
+
+import "strings"
+
+const (
+	opaque31 = "Oxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	setA     = "ms a 2\r\nhi\r\n"
+	newer    = "new since 1.6.18"
+)
+
+// metaDialogs are the meta commands' part of dialogs.
+var metaDialogs = []dialog{
+	{name: "mn", in: "mn\r\nmn x\r\nmn\n", out: "MN\r\nMN\r\nMN\r\n"},
+	{name: "meta without key", in: "mg\r\nms\r\nmd\r\nma\r\n", out: strings.Repeat(ReplyError, 4)},
+	{name: "no meta commands", in: "mx\r\nmx a\r\nmgx a\r\nMG a\r\n", out: strings.Repeat(ReplyError, 4)},
+	{name: "mg miss", in: "mg a\r\nmg a v\r\nmg a q\r\nmg a k Oab\r\nmg a k Oab q\r\n", out: "EN\r\nEN\r\nEN ka Oab\r\n"},
+	{name: "mg hit", in: setA + "mg a\r\nmg a k\r\nmg a v\r\nmg a s v t f\r\nmg a q v\r\n",
+		out: "HD\r\nHD\r\nHD ka\r\nVA 2\r\nhi\r\nVA 2 s2 t-1 f0\r\nhi\r\nVA 2\r\nhi\r\n"},
+	{name: "mg in the order of its flags", in: "ms a 2 F7 T100\r\nhi\r\nmg a f Oxx k t s\r\n", out: "HD\r\nHD f7 Oxx ka t100 s2\r\n"},
+	{name: "mg h", in: setA + "mg a h\r\nmg a h\r\n" + setA + "mg a h u\r\nmg a h\r\nget a\r\nmg a h\r\n",
+		out: "HD\r\nHD h0\r\nHD h1\r\nHD\r\nHD h0\r\nHD h0\r\nVALUE a 0 2\r\nhi\r\nEND\r\nHD h1\r\n"},
+	{name: "mg l", in: setA + "mg a l\r\n", out: "HD\r\nHD l0\r\n"},
+	{name: "mg, many spaces", in: setA + "mg   a   v \r\n", out: "HD\r\nVA 2\r\nhi\r\n"},
+	{name: "mg of base64", in: setA + "mg YQ== b k v\r\nms /w== 1 b k\r\nx\r\nmg /w== k b v\r\n",
+		out: "HD\r\nVA 2 kYQ== b\r\nhi\r\nHD k/w== b\r\nVA 1 k/w== b\r\nx\r\n", ours: "b is repeated if the request had it, not if the item was stored so"},
+	{name: "bad base64", in: "mg YQ= b\r\nmg !!!! b\r\nmg a b v\r\nms a 2 b\r\nhi\r\n", out: strings.Repeat(ReplyBadBase64, 4)},
+	{name: "mg key too long", in: "mg " + badKey + " v\r\nmn\r\n", out: ReplyBadFormat + "MN\r\n"},
+	{name: "mg longest key", in: "mg " + longKey + "\r\n", out: "EN\r\n"},
+	{name: "mg T", in: setA + "mg a T30 t\r\nmg a t\r\nmg b T30\r\nmg a t T60\r\nmg a t\r\nmg a T0 t\r\n",
+		out: "HD\r\nHD t30\r\nHD t30\r\nEN\r\nHD t30\r\nHD t60\r\nHD t-1\r\n"},
+	{name: "mg N", in: "mg a N30 v t k\r\nmg a N30 v t k\r\nget a\r\nmg b N30 q\r\n",
+		out: "VA 0 t30 ka W\r\n\r\nVA 0 t30 ka Z\r\n\r\nVALUE a 0 0\r\n\r\nEND\r\nHD W\r\n"},
+	{name: "mg N T", in: "mg a N30 T60 t\r\nmg b T60 N30 t\r\n", out: "HD t60 W\r\nHD t30 W\r\n"},
+	{name: "mg R", in: "ms a 1 T30\r\nx\r\nmg a R20 t\r\nmg a R60 t\r\nmg a R60 t\r\nms b 1\r\nx\r\nmg b R60\r\n",
+		out: "HD\r\nHD t30\r\nHD t30 W\r\nHD t30 Z\r\nHD\r\nHD\r\n"},
+	{name: "stale", in: setA + "md a I T30\r\nmg a t v\r\nmg a t v\r\nget a\r\n" + setA + "mg a v\r\n",
+		out: "HD\r\nHD\r\nVA 2 t30 X W\r\nhi\r\nVA 2 t30 Z X\r\nhi\r\nVALUE a 0 2\r\nhi\r\nEND\r\nHD\r\nVA 2\r\nhi\r\n"},
+	{name: "stale, seen by get first", in: setA + "md a I\r\nget a\r\nmg a\r\n", out: "HD\r\nHD\r\nVALUE a 0 2\r\nhi\r\nEND\r\nHD X W\r\n"},
+	{name: "stale, changed in place", in: "ms a 2\r\n10\r\nmd a I\r\nincr a 1\r\nmg a v\r\nma a D100\r\nmg a v\r\n",
+		out: "HD\r\nHD\r\n11\r\nVA 2 X W\r\n11\r\nHD\r\nVA 3\r\n111\r\n"},
+	{name: "a late value", in: setA + setA + "ms a 1 I C1\r\nb\r\nmg a v\r\n", out: "HD\r\nHD\r\nHD\r\nVA 1 X W\r\nb\r\n"},
+	{name: "a late value after the token", in: setA + "md a I T90\r\nmg a\r\nms a 1 I C1\r\nb\r\nmg a v t\r\n", out: "HD\r\nHD\r\nHD X W\r\nHD\r\nVA 1 t90 Z X\r\nb\r\n"},
+	{name: "a value too new", in: setA + "ms a 1 I C18446744073709551615\r\nb\r\nmg a v\r\n", out: "HD\r\nEX\r\nVA 2\r\nhi\r\n"},
+
+	{name: "ms", in: "ms a 2 k Oxx F5 T60\r\nhi\r\nmg a f t v\r\n", out: "HD ka Oxx\r\nVA 2 f5 t60\r\nhi\r\n"},
+	{name: "ms s", in: "ms a 2 s\r\nhi\r\nms a 2 s MA\r\nhi\r\nms a 2 ME s\r\nhi\r\n", out: "HD s2\r\nHD s4\r\nNS s2\r\n", ours: newer},
+	{name: "ms q", in: "ms a 2 q\r\nhi\r\nms a 2 q ME\r\nhi\r\nmn\r\n", out: "NS\r\nMN\r\n"},
+	{name: "ms modes", in: "ms a 1 MR\r\nx\r\nms a 1 MA\r\nx\r\nms a 1 MP\r\nx\r\nms a 1 ME\r\n1\r\nms a 1 ME\r\n2\r\nms a 1 MA\r\n3\r\nms a 1 MP\r\n4\r\nmg a v\r\nms a 1 MR\r\n5\r\nms a 1 MS\r\n6\r\nmg a v\r\n",
+		out: "NS\r\nNS\r\nNS\r\nHD\r\nNS\r\nHD\r\nHD\r\nVA 3\r\n413\r\nHD\r\nHD\r\nVA 1\r\n6\r\n"},
+	{name: "ms C", in: "ms a 1 C1\r\nx\r\nms a 1\r\nx\r\nms a 1 C99999\r\ny\r\nms a 1 C0\r\ny\r\nms a 1 C99999 MR\r\ny\r\nms b 1 C5 ME\r\nz\r\nmg a v\r\n",
+		out: "NF\r\nHD\r\nEX\r\nEX\r\nEX\r\nHD\r\nVA 1\r\nx\r\n"},
+	{name: "ms c of a failure", in: "ms nx 2 C1 c k Oz\r\nhi\r\n", out: "NF c0 knx Oz\r\n"},
+	{name: "ms E", in: "ms a 1 E1234 c\r\nx\r\nmg a c\r\nms a 1 C1234 E7 c\r\ny\r\nms a 1 C1234\r\nz\r\nmg a c v\r\n",
+		out: "HD c1234\r\nHD c1234\r\nHD c7\r\nEX\r\nVA 1 c7\r\ny\r\n", ours: newer},
+	{name: "ms N", in: "ms a 2 MA N60 F5\r\nhi\r\nmg a f t v\r\nms a 1 MP N60\r\nx\r\nmg a v\r\n", out: "HD\r\nVA 2 f5 t60\r\nhi\r\nHD\r\nVA 3\r\nxhi\r\n", ours: newer},
+	{name: "ms append C", in: "ms a 1 E5\r\nx\r\nms a 1 MA C6\r\ny\r\nms a 1 MA C5\r\nz\r\nmg a v\r\n", out: "HD\r\nEX\r\nHD\r\nVA 2\r\nxz\r\n", ours: newer},
+	{name: "ms, bad lengths", in: "ms a x\r\nms a\r\nms a -1\r\nms a 2147483647\r\nmn\r\n", out: strings.Repeat(ReplyBadFormat, 4) + "MN\r\n"},
+	{name: "ms, bad flags", in: "ms a 2 Z\r\nhi\r\nms a 2 T1x\r\nhi\r\nms a 2 MX\r\nhi\r\nms a 2 MEE\r\nhi\r\nms a 2 Fx\r\nhi\r\nms a 2 q q\r\nhi\r\nmn\r\n",
+		out: ReplyInvalidFlag + ReplyBadToken + ReplyBadSetMode + ReplyBadModeLength + ReplyBadFormat + ReplyDuplicateFlag + "MN\r\n"},
+	{name: "ms, bad data", in: "ms a 2 q\r\nhixx\r\nmn\r\n", out: ReplyBadDataChunk + ReplyError + "MN\r\n"},
+	{name: "ms, key too long", in: "ms " + badKey + " 2\r\nhi\r\nmn\r\n", out: ReplyBadFormat + "MN\r\n", ours: "the body is swallowed, as of a classic set"},
+	{name: "ms, too large", in: setA + "ms a 2000000 q k\r\n" + strings.Repeat("x", 2000000) + "\r\nmg a\r\n", out: "HD\r\n" + ReplyTooLarge + "EN\r\n"},
+	{name: "ms, flags of others", in: "ms a 2 f h l u v t N5 J1 D1\r\nhi\r\nmn\r\n", out: "HD\r\nMN\r\n"},
+	{name: "ms of nothing", in: "ms a 0\r\n\r\nmg a v\r\n", out: "HD\r\nVA 0\r\n\r\n"},
+
+	{name: "md", in: "md a\r\nmd a k Oaa\r\n" + setA + "md a k Oaa\r\nmg a\r\n", out: "NF\r\nNF ka Oaa\r\nHD\r\nHD ka Oaa\r\nEN\r\n"},
+	{name: "md q", in: "md a q\r\n" + setA + "md a q k\r\nmn\r\n", out: "NF\r\nHD\r\nMN\r\n"},
+	{name: "md C", in: "md a C1\r\n" + setA + "md a C99999 k\r\nmd a C0\r\nmg a\r\n", out: "NF\r\nHD\r\nEX ka\r\nEX\r\nHD\r\n"},
+	{name: "md x", in: "ms a 2 F5 T60\r\nhi\r\nmd a x\r\nmg a f t v\r\nmd a x T30 F3 I\r\nmg a f t v\r\n",
+		out: "HD\r\nHD\r\nVA 0 f0 t-1\r\n\r\nHD\r\nVA 0 f3 t30 X W\r\n\r\n", ours: newer},
+	{name: "md E", in: setA + "md a I E77\r\nmg a c\r\n", out: "HD\r\nHD\r\nHD c77 X W\r\n", ours: newer},
+	{name: "md, bad flags", in: "md a Z\r\nmd a q q\r\nmd a Tx\r\nmd a !\r\nmd a MEE\r\n", out: strings.Repeat(ReplyMetaFlags, 5)},
+
+	{name: "ma", in: "ma a\r\nma a k Oaa q\r\nms a 1\r\n5\r\nma a\r\nma a v\r\nma a D10 v k\r\nma a MD v\r\nma a M- D100 v\r\nma a M+ v t\r\nma a q v\r\nmg a v\r\n",
+		out: "NF\r\nNF ka Oaa\r\nHD\r\nHD\r\nVA 1\r\n7\r\nVA 2 ka\r\n17\r\nVA 2\r\n16\r\nVA 1\r\n0\r\nVA 1 t-1\r\n1\r\nVA 2\r\n2 \r\n"},
+	{name: "ma N", in: "ma a N0 J5 v t k\r\nma a N60 J5 v t\r\nma b N60 v t\r\nma c N60 q\r\nmg c v\r\nma d N60 J18446744073709551615\r\nma d v\r\n",
+		out: "VA 1 t-1 ka\r\n5\r\nVA 1 t-1\r\n6\r\nVA 1 t60\r\n0\r\nVA 1\r\n0\r\nHD\r\nVA 1\r\n0\r\n",
+		ours: "the time to live is shown as it is left, and quiet ones are quiet when they make the item"},
+	{name: "ma T", in: "ms a 1\r\n5\r\nma a T30 t\r\nma a t T60\r\nma a t\r\n", out: "HD\r\nHD t30\r\nHD t30\r\nHD t60\r\n"},
+	{name: "ma C", in: "ms a 1\r\n5\r\nma a C99999 k\r\nma a C0 v\r\n", out: "HD\r\nEX ka\r\nVA 1\r\n6\r\n"},
+	{name: "ma E", in: "ms a 1\r\n5\r\nma a E99 c\r\nmg a c v\r\n", out: "HD\r\nHD c99\r\nVA 1 c99\r\n6\r\n", ours: newer},
+	{name: "ma of text", in: "ms a 1\r\nx\r\nma a\r\nma a q\r\nms b 0\r\n\r\nma b C1\r\nma b\r\n",
+		out: "HD\r\n" + ReplyNonNumeric + ReplyNonNumeric + "HD\r\n" + ReplyNonNumeric + ReplyNonNumeric},
+	{name: "ma, bad flags", in: "ma a MX\r\nma a Dx\r\nma a Jx\r\nma a Nx\r\nma a Z\r\n", out: ReplyBadArithmeticMode + strings.Repeat(ReplyMetaFlags, 4)},
+
+	{name: "bad flags", in: "mg a a\r\nmg a Z\r\nmg a s s\r\nmg a T\r\nmg a Tx\r\nmg a N\r\nmg a Oa Ob\r\nmg a \xff\r\n",
+		out: ReplyInvalidFlag + ReplyInvalidFlag + ReplyDuplicateFlag + ReplyBadToken + ReplyBadToken + ReplyBadToken + ReplyDuplicateFlag + ReplyDuplicateFlag},
+	{name: "flags of others", in: "mg a I C5 D5 J5 P L F1 MS\r\n", out: "EN\r\n"},
+	{name: "too many flags", in: "mg a t v c f h l k s u O P L I F1 C1 D1 J1 MS\r\n", out: ReplyTooManyFlags},
+	{name: "opaque", in: "mg a " + opaque31 + "\r\nmg a " + opaque31 + "x\r\nmd a " + opaque31 + "x\r\nma a " + opaque31 + "\r\nms a 2 " + opaque31 + "x\r\nhi\r\nmn\r\n",
+		out: "EN " + opaque31 + "\r\n" + ReplyOpaqueTooLong + ReplyOpaqueTooLong + "NF " + opaque31 + "\r\n" + ReplyOpaqueTooLong + "MN\r\n"},
+	{name: "me", in: "ms abc 2 T60\r\nhi\r\nme abc\r\nmg abc\r\nme nx\r\n", out: "HD\r\nME abc exp=60 la=0 cas=1 fetch=no cls=1 size=65\r\nHD\r\nEN\r\n", ours: "uniques and sizes differ"},
+}
