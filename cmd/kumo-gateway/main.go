@@ -23,6 +23,7 @@ func main() {
 			MaxItemSize:    int(s.MaxItemSize),
 			AllowFlushAll:  s.AllowFlushAll,
 			MaxConnections: s.MaxConnections,
+			IdleTimeout:    s.IdleTimeout,
 			Version:        cli.Version,
 			Log:            log,
 			Listening:      func([]string) { up() },

@@ -145,8 +145,8 @@ type GatewayOptions struct {
 // ServeOptions are how memcached is served to applications: kumo-gateway's
 // flags that `kumofs local` takes too.
 type ServeOptions struct {
-	// Text, Binary and Cloudy are what to listen on, "" for not at all. Every
-	// port takes the text, meta and binary protocol.
+	// Text, Binary and Cloudy are what to listen on, "" for not at all. Text takes
+	// all protocols, told apart by the first byte; the others take binary alone.
 	Text, Binary, Cloudy string
 	KeyPrefix            string
 	Timeout              time.Duration // of one request, retries included
@@ -154,6 +154,7 @@ type ServeOptions struct {
 	MaxItemSize          int64
 	AllowFlushAll        bool
 	MaxConnections       int
+	IdleTimeout          time.Duration // 0: never
 }
 
 // GatewayFlags makes kumo-gateway's command line; Parse fills the options.
@@ -178,14 +179,15 @@ func GatewayFlags() (*Flags, *GatewayOptions) {
 // ServeFlags registers the flags of serving memcached; Parse fills the options.
 func ServeFlags(f *Flags, o *ServeOptions) {
 	text := f.Listen("t", "memproto-text", TextPort, "serve memcached here (text, meta and binary)")
-	binary := f.Listen("b", "memproto-binary", BinaryPort, "serve memcached here too")
-	cloudy := f.Listen("c", "cloudy", CloudyPort, "serve memcached here too")
+	binary := f.Listen("b", "memproto-binary", BinaryPort, "serve memcached's binary protocol here")
+	cloudy := f.Listen("c", "cloudy", CloudyPort, "serve memcached's binary protocol here too")
 	stringVar(f, &o.KeyPrefix, "k", "key-prefix", "PREFIX", "put this before every key")
 	timeout := f.Seconds("", "timeout", 10*time.Second, "how long a request is retried through failures")
 	stringVar(f, &o.HTTP, "", "http", "[ADDR:]PORT", "serve /metrics and /healthz here")
 	size := f.Size("", "max-item-size", 1<<20, "largest value taken, 1G at most")
 	boolVar(f, &o.AllowFlushAll, "", "allow-flush-all", "let flush_all wipe the store")
 	conns := f.Int("", "max-connections", "N", 65536, 1, 1<<20, "client connections at one time")
+	idle := f.Seconds("", "idle-timeout", 0, "close clients that say nothing for so long (0: never)")
 	f.Ignored("F", "memproto-save-flag", false, "flags are always kept")
 	f.Ignored("E", "memproto-save-expire", false, "expiry times are always kept")
 	for _, r := range [][2]string{{"G", "get-retry"}, {"S", "set-retry"}, {"D", "delete-retry"}} {
@@ -197,7 +199,7 @@ func ServeFlags(f *Flags, o *ServeOptions) {
 	f.Ignored("lc", "local-cache", true, "a cache of the gateway's own would answer old values")
 	f.Check(func() error {
 		o.Text, o.Binary, o.Cloudy = *text, *binary, *cloudy
-		o.Timeout, o.MaxItemSize, o.MaxConnections = *timeout, *size, *conns
+		o.Timeout, o.MaxItemSize, o.MaxConnections, o.IdleTimeout = *timeout, *size, *conns, *idle
 		if o.MaxItemSize < 1024 || o.MaxItemSize > 1<<30 {
 			return f.BadValue("max-item-size", ShowSize(o.MaxItemSize), errors.New("must be within 1K to 1G"))
 		}

@@ -30,6 +30,7 @@ type client struct {
 	// and stays in the input until it is all asked for.
 	keysBegun int
 
+	stranger bool // it has to authenticate before anything else
 	paused   bool
 	draining bool // OnDrain will call tryResume
 	barrier  bool // nothing may be begun until the queue is empty

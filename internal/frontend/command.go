@@ -8,6 +8,10 @@ import (
 // begin begins cmd, or returns false: it must be given again when reading goes on.
 func (cl *client) begin(cmd *memproto.Command) bool {
 	f := cl.f
+	if cl.stranger && cmd.Kind != memproto.KindNone {
+		cl.admit(cmd)
+		return true
+	}
 	switch cmd.Kind {
 	case memproto.KindRetrieve:
 		return cl.beginRetrieval(cmd)
@@ -34,7 +38,11 @@ func (cl *client) begin(cmd *memproto.Command) bool {
 	case memproto.KindShutdown:
 		cl.say([]byte(memproto.ReplyShutdownNotEnabled))
 	case memproto.KindAuthList, memproto.KindAuth:
-		cl.sayLine(cmd, memproto.ReplyError) // nobody need be let in
+		if f.opt.Auth == nil { // all are let in
+			cl.sayLine(cmd, memproto.ReplyError)
+		} else {
+			cl.admit(cmd)
+		}
 	case memproto.KindQuit:
 		cl.say(memproto.AppendQuit(nil, &cmd.Form))
 		cl.closing = true

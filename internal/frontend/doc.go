@@ -5,6 +5,7 @@
 //   - frontend.go: the listening side, options, counters
 //   - client.go: one connection and when it is read
 //   - command.go: what each command asks of the router
+//   - admit.go: who has to authenticate
 //   - slot.go: one place in a connection's queue of answers
 //   - stats.go: what stats shows
 //

@@ -47,6 +47,9 @@ type Options struct {
 	// MaxItemSize bounds a value, in bytes; 0 is 1 MiB.
 	MaxItemSize   int
 	AllowFlushAll bool
+	// Auth tells whether a client may come in; nil: all may. Who may not is told so
+	// and can do nothing else.
+	Auth func(user, password []byte) bool
 	// KeyPrefix is put before every key on its way to the servers.
 	KeyPrefix string
 	// MaxConnections bounds the clients; 0 does not.
@@ -118,9 +121,15 @@ func New(l loop.Loop, opt Options) *Frontend {
 	return f
 }
 
-// Listen serves clients that connect to addr ("[ip]:port") too.
+// Listen serves clients that connect to addr ("[ip]:port") too, with the text or
+// the binary protocol, whichever they begin with.
 func (f *Frontend) Listen(addr string) (loop.Listener, error) {
-	return f.loop.Listen(addr, f.accept)
+	return f.loop.Listen(addr, func(c loop.Conn) loop.Handler { return f.accept(c, false) })
+}
+
+// ListenBinary is Listen for the binary protocol alone.
+func (f *Frontend) ListenBinary(addr string) (loop.Listener, error) {
+	return f.loop.Listen(addr, func(c loop.Conn) loop.Handler { return f.accept(c, true) })
 }
 
 // Serve makes a frontend that listens at addr.
@@ -130,7 +139,7 @@ func Serve(l loop.Loop, addr string, opt Options) (*Frontend, loop.Listener, err
 	return f, li, err
 }
 
-func (f *Frontend) accept(c loop.Conn) loop.Handler {
+func (f *Frontend) accept(c loop.Conn, binaryOnly bool) loop.Handler {
 	if f.opt.MaxConnections > 0 && f.counters.CurrConnections >= uint64(f.opt.MaxConnections) {
 		f.counters.RejectedConnections++
 		c.Write([]byte("ERROR Too many open connections\r\n"))
@@ -139,7 +148,11 @@ func (f *Frontend) accept(c loop.Conn) loop.Handler {
 	f.counters.CurrConnections++
 	f.counters.TotalConnections++
 	cl := &client{f: f, conn: c, stream: f.router.NewStream(), valueSize: firstValueSize, tick: f.tick}
-	cl.parser.MaxItemSize = f.opt.MaxItemSize
+	cl.parser.MaxItemSize, cl.parser.BinaryOnly = f.opt.MaxItemSize, binaryOnly
+	if f.opt.Auth != nil {
+		cl.stranger = true
+		cl.parser.MaxItemSize = maxStrangerBytes
+	}
 	if cl.next = f.clients; cl.next != nil {
 		cl.next.prev = cl
 	}
@@ -218,6 +231,7 @@ type Counters struct {
 	BytesRead, BytesWritten                     uint64
 	CurrConnections, TotalConnections           uint64
 	RejectedConnections, IdleKicks, ConnYields  uint64
+	AuthCmds, AuthErrors                        uint64
 }
 
 // count counts a command that has ended.

@@ -23,13 +23,13 @@ type slot struct {
 	client *client
 	next   *slot // in the client's queue, or in the free list
 
-	kind    slotKind
-	op      item.Op
-	form    memproto.Form
-	alone   bool // value: the only key
-	last    bool // value: of the last key
-	done    bool
-	failed  bool // value: there is no answer but an error
+	kind   slotKind
+	op     item.Op
+	form   memproto.Form
+	alone  bool // value: the only key
+	last   bool // value: of the last key
+	done   bool
+	failed bool // value: there is no answer but an error
 
 	declined int // bytes of the value that was not taken; 0: none was
 	get      router.Declined
@@ -38,7 +38,7 @@ type slot struct {
 	key  []byte // what the answer repeats: the key, and behind shown bytes the flags
 	// shown is the length of the key in key.
 	shown int
-	buf  []byte // the answer, once done; empty when it went straight out
+	buf   []byte // the answer, once done; empty when it went straight out
 }
 
 // keepBuffer is the largest buffer that a free slot keeps.

@@ -109,7 +109,7 @@ func (f *Frontend) appendGeneral(dst []byte, form *memproto.Form) []byte {
 		{"cas_misses", n.CasMisses}, {"cas_hits", n.CasHits}, {"cas_badval", n.CasBadval},
 		{"touch_hits", n.TouchHits}, {"touch_misses", n.TouchMisses},
 		{"store_too_large", n.StoreTooLarge}, {"store_no_memory", n.StoreNoMemory},
-		{"auth_cmds", 0}, {"auth_errors", 0},
+		{"auth_cmds", n.AuthCmds}, {"auth_errors", n.AuthErrors},
 		{"bytes_read", n.BytesRead}, {"bytes_written", n.BytesWritten},
 		{"limit_maxbytes", use.LimitBytes}, {"accepting_conns", 1}, {"listen_disabled_num", 0}, {"time_in_listen_disabled_us", 0},
 		{"threads", 1}, {"conn_yields", n.ConnYields}, {"idle_kicks", n.IdleKicks},
@@ -138,6 +138,10 @@ func (f *Frontend) appendSettings(dst []byte, form *memproto.Form) []byte {
 	if f.opt.AllowFlushAll {
 		flush = "yes"
 	}
+	auth := "no"
+	if f.opt.Auth != nil {
+		auth = "yes"
+	}
 	maxConns := "0"
 	if f.opt.MaxConnections > 0 {
 		maxConns = strconv.Itoa(f.opt.MaxConnections)
@@ -147,7 +151,7 @@ func (f *Frontend) appendSettings(dst []byte, form *memproto.Form) []byte {
 		{"oldest", "0"}, {"evictions", "on"}, {"domain_socket", "NULL"}, {"umask", "700"}, {"shutdown_command", "no"},
 		{"growth_factor", "1.25"}, {"chunk_size", "48"}, {"num_threads", "1"}, {"num_threads_per_udp", "1"},
 		{"stat_key_prefix", ":"}, {"detail_enabled", "no"}, {"reqs_per_event", strconv.Itoa(maxOutstanding)}, {"cas_enabled", "yes"},
-		{"tcp_backlog", "1024"}, {"binding_protocol", "auto-negotiate"}, {"auth_enabled_sasl", "no"}, {"auth_enabled_ascii", "no"},
+		{"tcp_backlog", "1024"}, {"binding_protocol", "auto-negotiate"}, {"auth_enabled_sasl", auth}, {"auth_enabled_ascii", auth},
 		{"item_size_max", strconv.Itoa(f.opt.MaxItemSize)}, {"maxconns_fast", "yes"}, {"hashpower_init", "0"},
 		{"slab_reassign", "no"}, {"slab_automove", "0"}, {"lru_crawler", "no"}, {"lru_crawler_sleep", "100"}, {"lru_crawler_tocrawl", "0"},
 		{"tail_repair_time", "0"}, {"flush_enabled", flush}, {"dump_enabled", "no"}, {"hash_algorithm", "xxh64"},

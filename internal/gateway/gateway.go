@@ -22,9 +22,8 @@ import (
 // Config of a gateway.
 type Config struct {
 	Managers []string // numeric ip:port
-	// Text are ports that serve memcached's text protocol. Binary are those
-	// that were asked for the binary protocol (-b, -c): as long as it is not
-	// served they take text too, and a client that speaks binary is closed.
+	// Text are ports that serve memcached's protocols, told apart by the first
+	// byte of a connection. Binary (-b, -c) are those that serve the binary one alone.
 	Text, Binary []string
 
 	KeyPrefix      string
@@ -33,6 +32,7 @@ type Config struct {
 	MaxItemSize    int
 	AllowFlushAll  bool
 	MaxConnections int
+	IdleTimeout    time.Duration // 0: never
 
 	Version string
 	Log     *slog.Logger
@@ -109,21 +109,23 @@ func (g *gateway) listen() ([]string, error) {
 		AllowFlushAll:  cfg.AllowFlushAll,
 		KeyPrefix:      cfg.KeyPrefix,
 		MaxConnections: cfg.MaxConnections,
+		IdleTimeout:    cfg.IdleTimeout,
 		Version:        cfg.Version,
 		Log:            g.log,
 	})
 	g.loop.OnError(func(err error) { g.log.Warn("cannot take a connection", "error", err) })
 	var addrs []string
 	for i, addr := range append(append([]string(nil), cfg.Text...), cfg.Binary...) {
-		li, err := g.frontend.Listen(addr)
+		listen, protocol := g.frontend.Listen, "any"
+		if i >= len(cfg.Text) {
+			listen, protocol = g.frontend.ListenBinary, "binary"
+		}
+		li, err := listen(addr)
 		if err != nil {
 			return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
 		}
 		addrs = append(addrs, li.Addr())
-		g.log.Info("listening for memcached clients", "addr", li.Addr())
-		if i >= len(cfg.Text) {
-			g.log.Warn("this build does not serve the binary protocol: the port takes text, and closes clients that speak binary", "addr", li.Addr())
-		}
+		g.log.Info("listening for memcached clients", "addr", li.Addr(), "protocol", protocol)
 	}
 	return addrs, nil
 }

@@ -174,7 +174,7 @@ func (c *cluster) start(text string, stores []string) error {
 		return gateway.Run(c.ctx, gateway.Config{
 			Managers: []string{mgr}, Text: append([]string{text}, given(s.Text)...), Binary: given(s.Binary, s.Cloudy),
 			KeyPrefix: s.KeyPrefix, Timeout: s.Timeout, HTTP: s.HTTP, MaxItemSize: int(s.MaxItemSize),
-			AllowFlushAll: s.AllowFlushAll, MaxConnections: s.MaxConnections, Version: cli.Version,
+			AllowFlushAll: s.AllowFlushAll, MaxConnections: s.MaxConnections, IdleTimeout: s.IdleTimeout, Version: cli.Version,
 			Log:       cfg.Log.With("daemon", "gateway"),
 			Listening: func([]string) { up(text) },
 		})

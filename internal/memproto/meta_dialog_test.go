@@ -74,7 +74,7 @@ var metaDialogs = []dialog{
 	{name: "ma", in: "ma a\r\nma a k Oaa q\r\nms a 1\r\n5\r\nma a\r\nma a v\r\nma a D10 v k\r\nma a MD v\r\nma a M- D100 v\r\nma a M+ v t\r\nma a q v\r\nmg a v\r\n",
 		out: "NF\r\nNF ka Oaa\r\nHD\r\nHD\r\nVA 1\r\n7\r\nVA 2 ka\r\n17\r\nVA 2\r\n16\r\nVA 1\r\n0\r\nVA 1 t-1\r\n1\r\nVA 2\r\n2 \r\n"},
 	{name: "ma N", in: "ma a N0 J5 v t k\r\nma a N60 J5 v t\r\nma b N60 v t\r\nma c N60 q\r\nmg c v\r\nma d N60 J18446744073709551615\r\nma d v\r\n",
-		out: "VA 1 t-1 ka\r\n5\r\nVA 1 t-1\r\n6\r\nVA 1 t60\r\n0\r\nVA 1\r\n0\r\nHD\r\nVA 1\r\n0\r\n",
+		out:  "VA 1 t-1 ka\r\n5\r\nVA 1 t-1\r\n6\r\nVA 1 t60\r\n0\r\nVA 1\r\n0\r\nHD\r\nVA 1\r\n0\r\n",
 		ours: "the time to live is shown as it is left, and quiet ones are quiet when they make the item"},
 	{name: "ma T", in: "ms a 1\r\n5\r\nma a T30 t\r\nma a t T60\r\nma a t\r\n", out: "HD\r\nHD t30\r\nHD t30\r\nHD t60\r\n"},
 	{name: "ma C", in: "ms a 1\r\n5\r\nma a C99999 k\r\nma a C0 v\r\n", out: "HD\r\nEX ka\r\nVA 1\r\n6\r\n"},

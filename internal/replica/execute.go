@@ -203,6 +203,7 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 		return
 	}
 	if items[0] != nil {
+		items[0].Accessed = uint32(r.node.Unix) // when it was before nobody knows
 		r.node.Values.Put(r.part, r.gen, key, items[0])
 	}
 	for i := range list {

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -106,17 +108,15 @@ func TestFlagsOfTheOriginal(t *testing.T) {
 			// -a attaches the server; -k is before every key; all three ports serve.
 			key := "k"
 			harness.Until(t, 15*time.Second, "a set is stored", func() error {
-				for _, port := range []int{text, bin1, bin2} {
-					c, err := load.Dial("127.0.0.1:"+strconv.Itoa(port), 5*time.Second)
-					if err != nil {
-						return err
-					}
-					defer c.Close()
-					if r, err := c.Do(&load.Op{Kind: load.Set, Key: key, Value: "v"}); err != nil || r.Status != load.Done {
-						return fmt.Errorf("port %d: %v %v", port, r, err)
-					}
+				c, err := load.Dial("127.0.0.1:"+strconv.Itoa(text), 5*time.Second)
+				if err != nil {
+					return err
 				}
-				return nil
+				defer c.Close()
+				if r, err := c.Do(&load.Op{Kind: load.Set, Key: key, Value: "v"}); err != nil || r.Status != load.Done {
+					return fmt.Errorf("%v %v", r, err)
+				}
+				return errors.Join(binaryPort(bin1, key), binaryPort(bin2, key))
 			})
 			if out := must(t, 10*time.Second, tool(t, "kumostat"), srv, "items"); strings.TrimSpace(out) != "1" {
 				t.Errorf("items: %q", out)
@@ -219,4 +219,32 @@ func TestListenAddresses(t *testing.T) {
 		})
 	}
 	t.Logf("hosts %v", hosts)
+}
+
+// binaryPort checks that a port serves the binary protocol, with the value "v" of
+// key, and nothing else.
+func binaryPort(port int, key string) error {
+	ask := func(request string) (string, error) {
+		c, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(port), 5*time.Second)
+		if err != nil {
+			return "", err
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(15 * time.Second))
+		if _, err := io.WriteString(c, request); err != nil {
+			return "", err
+		}
+		answer, err := io.ReadAll(c)
+		return string(answer), err
+	}
+	header := func(opcode byte, key string) string {
+		return "\x80" + string(opcode) + "\x00" + string(byte(len(key))) + "\x00\x00\x00\x00\x00\x00\x00" + string(byte(len(key))) + strings.Repeat("\x00", 12) + key
+	}
+	if a, err := ask(header(0, key) + header(0x17, "")); err != nil || !strings.HasPrefix(a, "\x81\x00\x00\x00\x04\x00\x00\x00") || !strings.HasSuffix(a, "v") {
+		return fmt.Errorf("port %d, binary get: %q %v", port, a, err)
+	}
+	if a, _ := ask("version\r\n"); a != "" {
+		return fmt.Errorf("port %d answers text: %q", port, a)
+	}
+	return nil
 }
