@@ -134,8 +134,12 @@ func (g *gateway) randomRequest() item.Request {
 		ttl = rng.Int64N(4)
 	}
 	switch x := rng.IntN(210); {
-	case x < 70:
+	case x < 60:
 		req.Op, req.Value = item.OpGet, nil
+	case x < 66:
+		req.Op, req.Value, req.Options = item.OpGet, nil, item.Win
+	case x < 70:
+		req.Op, req.Value, req.Options, req.VivifyExptime = item.OpGet, nil, item.Win|item.Vivify, ttl
 	case x < 100:
 		req.Op, req.Exptime = item.OpSet, ttl
 	case x < 115:
@@ -150,8 +154,10 @@ func (g *gateway) randomRequest() item.Request {
 		req.Op, req.Delta, req.Value = item.OpDecr, 1, nil
 	case x < 172:
 		req.Op, req.Value = item.OpAppend, []byte(itoa(uint64(rng.IntN(10))))
-	case x < 190:
+	case x < 184:
 		req.Op, req.Value = item.OpDelete, nil
+	case x < 190:
+		req.Op, req.Value, req.Options = item.OpDelete, nil, item.Invalidate
 	case x < 195:
 		req.Op, req.Value, req.Exptime = item.OpGetAndTouch, nil, ttl
 	case x < 199:
@@ -323,6 +329,10 @@ func (c *call) answer(s *Server, r *replica.Reply) {
 		case item.FateUnknown, item.Failed:
 			w.stats["fate unknown"]++
 			c.lost()
+		case item.MustWrite:
+			w.stats["reads that must write"]++
+			c.req.Op = item.OpMetaGet
+			c.send()
 		default:
 			c.end(reply.Result, answered)
 		}
@@ -359,7 +369,7 @@ func (c *call) end(res item.Result, how outcome) {
 			break
 		}
 	}
-	if how == answered && res.Status == item.OK && (c.req.Op == item.OpGet || c.req.Op == item.OpGetAndTouch) {
+	if how == answered && res.Status == item.OK && c.req.Op.Retrieves() {
 		g.uniques[string(c.req.Key)] = res.Item.CAS()
 	}
 	if c.req.Op == item.OpOpenSession {

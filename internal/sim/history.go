@@ -45,6 +45,7 @@ type input struct {
 type output struct {
 	res     item.Result
 	unknown bool
+	anew    bool // the item that was answered is of another moment than what was done
 }
 
 func newHistory(w *World) *history {
@@ -66,11 +67,18 @@ func (h *history) add(c *call, res item.Result, how outcome) {
 	case how == unknown:
 		w.stats["outcome unknown"]++
 	}
-	if c.req.Op == item.OpGetAndTouch && how == answered && c.retry {
-		// The touch is done once; its value may have been read anew later (R8).
-		touch := *c
-		touch.req.Op = item.OpTouch
-		h.note(&touch, item.Result{}, unknown)
+	if (c.req.Op == item.OpGetAndTouch || c.req.Op == item.OpMetaGet) && how == answered && c.retry {
+		// It is done once; its value may have been read anew later (R8).
+		done := *c
+		if c.req.Op == item.OpGetAndTouch {
+			done.req.Op = item.OpTouch
+		}
+		if c.req.Op == item.OpMetaGet && res.Status == item.OK {
+			h.noteAnew(&done, res)
+		} else {
+			h.note(&done, item.Result{}, unknown)
+		}
+		res.Won = false
 		read := *c
 		read.req = item.Request{Op: item.OpGet, Key: c.req.Key}
 		h.note(&read, res, answered)
@@ -90,6 +98,16 @@ func (h *history) leave() {
 	}
 }
 
+// noteAnew notes an answer of which only the status and whether the token was won
+// are of the moment of the operation.
+func (h *history) noteAnew(c *call, res item.Result) {
+	h.note(c, res, answered)
+	list := h.keys[string(c.req.Key)]
+	o := list[len(list)-1].Output.(output)
+	o.anew = true
+	list[len(list)-1].Output = o
+}
+
 func (h *history) note(c *call, res item.Result, how outcome) {
 	w := h.w
 	in := input{c.req, float64(c.began) / 1e9, float64(w.now) / 1e9, w.opt.skew()}
@@ -103,7 +121,7 @@ func (h *history) note(c *call, res item.Result, how outcome) {
 	if how == unknown {
 		op.Return, in.ret = math.MaxInt64/2, math.Inf(1)
 	}
-	op.Input, op.Output = in, output{res, how == unknown}
+	op.Input, op.Output = in, output{res: res, unknown: how == unknown}
 	w.stats["operations"]++
 	if c.req.Op == item.OpFlush {
 		h.flushes = append(h.flushes, flushed{c.part, op})
@@ -114,8 +132,12 @@ func (h *history) note(c *call, res item.Result, how outcome) {
 }
 
 func describe(r *item.Request) string {
-	names := []string{"", "get", "set", "add", "replace", "append", "prepend", "cas", "incr", "decr", "touch", "gat", "delete", "flush"}
-	return fmt.Sprintf("%s %s %s exp %d cas %s delta %d", names[r.Op], r.Key, r.Value, r.Exptime, version(r.CAS), r.Delta)
+	names := []string{"", "get", "set", "add", "replace", "append", "prepend", "cas", "incr", "decr", "touch", "gat", "delete", "flush", "open", "mg"}
+	name := names[r.Op]
+	if r.Options != 0 {
+		name += fmt.Sprintf("+%x", r.Options)
+	}
+	return fmt.Sprintf("%s %s %s exp %d cas %s delta %d", name, r.Key, r.Value, r.Exptime, version(r.CAS), r.Delta)
 }
 
 func result(r item.Result, how outcome) string {
@@ -125,7 +147,13 @@ func result(r item.Result, how outcome) string {
 	case notDone:
 		return "not done"
 	}
-	return fmt.Sprintf("status %d %q unique %s number %d", r.Status, r.Item.Value, version(r.Item.CAS()), r.Number)
+	marks := ""
+	for i, v := range []bool{r.Won, r.Item.Stale, r.Item.TokenSent} {
+		if v {
+			marks += []string{" won", " stale", " token"}[i]
+		}
+	}
+	return fmt.Sprintf("status %d %q unique %s number %d%s", r.Status, r.Item.Value, version(r.Item.CAS()), r.Number, marks)
 }
 
 // check runs porcupine on every key.

@@ -59,7 +59,7 @@ func decisive(ops []porcupine.Operation) *porcupine.Operation {
 	for i := range ops {
 		o := &ops[i]
 		in, out := o.Input.(input), o.Output.(output)
-		if (in.req.Op == item.OpSet || in.req.Op == item.OpDelete) && !out.unknown && out.res.Status == item.OK &&
+		if (in.req.Op == item.OpSet || in.req.Op == item.OpDelete && in.req.Options == 0) && !out.unknown && out.res.Status == item.OK &&
 			(last == nil || o.Call > last.Call) {
 			last = o
 		}

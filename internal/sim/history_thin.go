@@ -21,7 +21,7 @@ func thin(ops []porcupine.Operation) []porcupine.Operation {
 	for n, o := range ops {
 		in, out := o.Input.(input), o.Output.(output)
 		switch {
-		case in.req.Exptime != 0:
+		case in.req.Exptime != 0 || in.req.VivifyExptime != 0:
 			return ops
 		case in.req.Op != item.OpGet || out.unknown:
 		case out.res.Status == item.NotFound:

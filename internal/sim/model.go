@@ -17,6 +17,8 @@ type state struct {
 	// The item may be gone from early on and must be from late on, in seconds
 	// of virtual time; early 0: it does not expire.
 	early, late float64
+	// What meta commands see (item.Item).
+	stale, token bool
 }
 
 // keyModel is memcached's semantics of one key. What an operation does is
@@ -44,7 +46,7 @@ func steps(next []any, s state, i *input, o *output) []any {
 	}
 	var cur *item.Item
 	if s.present {
-		cur = &item.Item{Value: []byte(s.value), Version: s.unique}
+		cur = &item.Item{Value: []byte(s.value), Version: s.unique, Stale: s.stale, TokenSent: s.token}
 	}
 	req := i.req
 	if req.Op != item.OpCAS || !s.present || s.unique != 0 {
@@ -68,19 +70,22 @@ func step(next []any, s state, cur *item.Item, req *item.Request, i *input, o *o
 	out := item.Execute(req, cur, wall, 0)
 	res := &o.res
 	if !o.unknown {
-		if out.Result.Status != res.Status || out.Result.Number != res.Number {
+		if out.Result.Status != res.Status || out.Result.Number != res.Number || out.Result.Won != res.Won {
 			return next
 		}
-		if string(out.Result.Item.Value) != string(res.Item.Value) {
+		if !o.anew && (string(out.Result.Item.Value) != string(res.Item.Value) || req.Op.Retrieves() && res.Status == item.OK && !sameMarks(&out.Result.Item, &res.Item)) {
 			return next
 		}
 	}
 	seen := res.Item.CAS() // 0 where the answer does not tell it
+	if o.anew {
+		seen = 0
+	}
 	switch out.Effect {
 	case item.Remove:
 		return append(next, state{})
 	case item.None:
-		if !o.unknown && res.Status == item.OK {
+		if !o.unknown && !o.anew && res.Status == item.OK {
 			if s.unique != 0 && s.unique != seen {
 				return next
 			}
@@ -88,22 +93,30 @@ func step(next []any, s state, cur *item.Item, req *item.Request, i *input, o *o
 		}
 		return append(next, s)
 	}
-	n := state{present: true, value: string(out.New.Value), unique: seen, early: s.early, late: s.late}
+	n := state{present: true, value: string(out.New.Value), unique: seen, early: s.early, late: s.late, stale: out.New.Stale, token: out.New.TokenSent}
 	switch req.Op {
-	case item.OpTouch, item.OpGetAndTouch:
+	case item.OpTouch, item.OpGetAndTouch, item.OpMetaGet:
+		if req.Op == item.OpMetaGet && cur == nil {
+			n.early, n.late = expiry(req.VivifyExptime, i)
+			break
+		}
 		if s.unique != 0 {
 			if seen != 0 && seen != s.unique {
 				return next
 			}
 			n.unique = s.unique
 		}
-		n.early, n.late = expiry(req.Exptime, i)
-	case item.OpAppend, item.OpPrepend, item.OpIncr, item.OpDecr:
+		if req.Op != item.OpMetaGet {
+			n.early, n.late = expiry(req.Exptime, i)
+		}
+	case item.OpAppend, item.OpPrepend, item.OpIncr, item.OpDecr, item.OpDelete:
 	default:
 		n.early, n.late = expiry(req.Exptime, i)
 	}
 	return append(next, n)
 }
+
+func sameMarks(a, b *item.Item) bool { return a.Stale == b.Stale && a.TokenSent == b.TokenSent }
 
 // expiry bounds when an item stored by an operation expires at a primary, whose
 // clock and the clock that fixed the time may both be wrong.
