@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -131,14 +132,40 @@ func TestSplits(t *testing.T) {
 	}
 }
 
-func FuzzParser(f *testing.F) {
+// The three fuzz tests feed bytes to the parser, whole and in pieces, and have what
+// it finds executed and answered.
+
+func FuzzParser(f *testing.F) { fuzz(f, "") }
+
+func FuzzMeta(f *testing.F) { fuzz(f, "m") }
+
+func FuzzBinary(f *testing.F) { fuzz(f, "\x80") }
+
+// fuzz is for connections that begin with first.
+func fuzz(f *testing.F, first string) {
 	for _, d := range dialogs {
-		if len(d.in) < 4000 {
+		if len(d.in) < 4000 && strings.HasPrefix(d.in, first) {
 			f.Add([]byte(d.in), uint64(1))
 		}
 	}
-	f.Fuzz(func(t *testing.T, b []byte, seed uint64) { checkSplits(t, 40, b, seed) })
+	f.Fuzz(func(t *testing.T, b []byte, seed uint64) {
+		b = append([]byte(first), bytes.TrimPrefix(b, []byte(first))...)
+		checkSplits(t, 40, b, seed)
+		server := newFake(1_700_000_000)
+		server.parser.MaxItemSize = 40
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		out, _ := server.serve(b)
+		runtime.ReadMemStats(&after)
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > fuzzAlloc+200*uint64(len(b)+len(out)) {
+			t.Fatalf("%d bytes were allocated for %d of input and %d of answers", grown, len(b), len(out))
+		}
+	})
 }
+
+// fuzzAlloc is what a dialog may allocate however short it is: other goroutines of
+// the fuzzing process count too.
+const fuzzAlloc = 4 << 20
 
 func TestNeed(t *testing.T) {
 	p := Parser{MaxItemSize: 1000}
@@ -257,7 +284,8 @@ func TestKeysAreLetGo(t *testing.T) {
 func TestParserDoesNotAllocate(t *testing.T) {
 	p := Parser{}
 	var cmd Command
-	in := []byte("get a b c\r\nset a 1 2 3 noreply\r\nabc\r\ncas a 0 0 1 77\r\nx\r\nincr a 1\r\ntouch a 5\r\ndelete a\r\nget " + badKey + "\r\nset a")
+	in := []byte("get a b c\r\nset a 1 2 3 noreply\r\nabc\r\ncas a 0 0 1 77\r\nx\r\nincr a 1\r\ntouch a 5\r\ndelete a\r\nget " + badKey + "\r\n" +
+		"mg a k v t f Oabc\r\nms a 3 T60 F5 c k\r\nabc\r\nma YQ== b N60 J5 D2 v k q\r\nmd a q C5\r\nmg a Tx\r\nset a")
 	out := make([]byte, 0, 1<<10)
 	res := item.Result{Status: item.OK, Number: 12345}
 	run := func() {
@@ -279,7 +307,7 @@ func TestParserDoesNotAllocate(t *testing.T) {
 				}
 				out = AppendEnd(out, &cmd.Form)
 			case KindRequest:
-				out = AppendResult(out, cmd.Request.Op, &res)
+				out = AppendAnswer(out, &cmd.Form, cmd.Shown, cmd.Flags, cmd.Request.Op, &res)
 			case KindError:
 				out = append(out, cmd.Error...)
 			}
@@ -288,6 +316,32 @@ func TestParserDoesNotAllocate(t *testing.T) {
 	}
 	run()
 	if n := testing.AllocsPerRun(200, run); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestBinaryDoesNotAllocate(t *testing.T) {
+	p := Parser{}
+	var cmd Command
+	in := []byte(packet(binGetKQ, 0, "", "k", "") + packet(binSet, 0, stored(7, 0), "k", "value") + packet(binIncr, 5, counted(1, 2, 3), "k", "") +
+		packet(binTouch, 0, u32(5), "k", "") + packet(binDeleteQ, 0, "", "k", "") + packet(binNoop, 0, "", "", ""))
+	out := make([]byte, 0, 1<<10)
+	res := item.Result{Status: item.OK, Item: item.Item{Version: 5, Value: in[:20]}}
+	if n := testing.AllocsPerRun(200, func() {
+		out = out[:0]
+		for rest := in; len(rest) > 0; {
+			n, err := p.Next(rest, &cmd)
+			if n == 0 || err != nil {
+				t.Fatal(n, err)
+			}
+			rest = rest[n:]
+			if cmd.Kind == KindRequest {
+				out = AppendAnswer(out, &cmd.Form, cmd.Shown, cmd.Flags, cmd.Request.Op, &res)
+			} else {
+				out = AppendNoop(out, &cmd.Form)
+			}
+		}
+	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
