@@ -70,6 +70,7 @@ func (cl *churner) connect() bool {
 		cl.addrs = rotate(cl.addrs, 1)
 		return false
 	}
+	conn.Speak(AnyProtocol(cl.rnd))
 	cl.conn = conn
 	return true
 }

@@ -75,12 +75,14 @@ type Result struct {
 	Error  string // Unknown and Failed: why
 }
 
-// Conn is one connection of memcached's text protocol.
+// Conn is one connection of a memcached client, in text if Speak says nothing else.
 type Conn struct {
 	addr    string
 	timeout time.Duration
 	c       net.Conn
 	r       *bufio.Reader
+
+	protocol Protocol
 }
 
 // Dial connects. timeout bounds each answer's coming.
@@ -127,6 +129,9 @@ func (c *Conn) Send(b []byte) error {
 
 // Do sends op and reads its answer. After an error the connection is of no more use.
 func (c *Conn) Do(op *Op) (Result, error) {
+	if c.protocol == Binary || c.protocol == Meta && op.Kind != FlushAll {
+		return c.doOther(op)
+	}
 	if err := c.Send(AppendOp(nil, op)); err != nil {
 		return Result{}, err
 	}
@@ -186,6 +191,9 @@ func (c *Conn) Read(op *Op) (Result, error) {
 // MultiGet asks for several keys in one command. What is not in found is a miss;
 // res.Error is set when the whole failed.
 func (c *Conn) MultiGet(keys []string) (found map[string]Result, res Result, err error) {
+	if c.protocol != Text {
+		return c.multiGetOther(keys)
+	}
 	if err := c.Send([]byte("gets " + strings.Join(keys, " ") + "\r\n")); err != nil {
 		return nil, Result{}, err
 	}

@@ -216,6 +216,7 @@ func (c *client) run() {
 				time.Sleep(20 * time.Millisecond)
 				continue
 			}
+			conn.Speak(AnyProtocol(c.rnd))
 			c.conn = conn
 		}
 		if c.rnd.IntN(20) == 0 {
