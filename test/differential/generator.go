@@ -96,7 +96,7 @@ func (g *generator) delta() string {
 // back is which unique of a key is given: the newest mostly.
 func (g *generator) back() int { return 1 + []int{0, 0, 0, 0, 1, 2, 99}[g.IntN(7)] }
 
-// batch is commands for one connection. A command that is alone may make memcached
+// batch is the next commands, for one connection. A command that is alone may make memcached
 // drop answers before it; one that is last may eat bytes of the next.
 func (g *generator) batch() batch {
 	g.held = map[string]bool{}
@@ -109,6 +109,15 @@ func (g *generator) batch() batch {
 	}
 	if g.protocols&Binary != 0 && (len(speak) == 0 || g.chance(40)) {
 		speak = []func() *command{g.binary}
+	}
+	if g.chance(5) {
+		// Most of these can only be alone.
+		if g.protocols&Binary == 0 || g.protocols&Text != 0 && g.chance(50) {
+			return batch{g.odd()}
+		}
+		g.opaque++
+		p := packet{key: g.anyKey(), opaque: firstOpaque + g.opaque}
+		return batch{g.oddBinary(&command{binary: true, opaque: strconv.Itoa(int(p.opaque))}, p)}
 	}
 	var b batch
 	for n := 1 + g.IntN([]int{1, 5, 20, g.depth}[g.IntN(4)]); n > 0; n-- {

@@ -157,6 +157,25 @@ var metaSteps = []step{
 	{name: "an unknown meta command", line: "mx KEY", want: "ERROR", silent: "="},
 }
 
+// newerMetaSteps are of the documented protocol, and not in memcached 1.6.18: only
+// kumofs is asked. What is expected is what memcached 1.6.45's source does.
+var newerMetaSteps = []step{
+	{name: "mg, vivified with a unique", line: "mg KEY v c N30 E123", want: "VA 0 c123 W\r\n", silent: "="},
+	{name: "ms, with a unique", line: "ms KEY 4 c E123", body: "body", want: "HD c123"},
+	{name: "ms, of its unique, with another", item: "x", line: "ms KEY 4 CCAS c E9223372036854775807", body: "body", want: "HD c9223372036854775807"},
+	{name: "ms, size", line: "ms KEY 4 s", body: "body", want: "HD s4"},
+	{name: "ms, size after append", item: "x", line: "ms KEY 4 MA s", body: "body", want: "HD s5"},
+	{name: "ms, append vivifies", line: "ms KEY 4 MA N30", body: "body", want: "HD"},
+	{name: "ms, prepend vivifies", line: "ms KEY 4 MP N30", body: "body", want: "HD"},
+	{name: "ms, a mode's whole word", line: "ms KEY 4 MSet", body: "body", want: "HD"},
+	{name: "ms, a bad unique", line: "ms KEY 4 Ex", body: "body", want: "CLIENT_ERROR bad token in command line format", silent: "="},
+	{name: "md, the value only", item: "x", line: "md KEY x", want: "HD"},
+	{name: "md, stale with a unique", item: "x", line: "md KEY I T30 E123", want: "HD"},
+	{name: "md, the value only, of nothing", line: "md KEY x", want: "NF", silent: "="},
+	{name: "ma, with a unique", item: "1", line: "ma KEY c E123", want: "HD c123"},
+	{name: "ma, vivified with a unique", line: "ma KEY c N30 J5 E123", want: "HD c123", silent: "="},
+}
+
 // wire is one step, ready to be sent: with its key, its item stored.
 type wire struct {
 	name, in, want string
@@ -318,8 +337,12 @@ func inStepOver(t *testing.T, addr, protocol string, kumofs bool) {
 				key := fmt.Sprintf("marker%d", i)
 				return "set " + key + " 0 0 0 noreply\r\n\r\nget " + key + "\r\n", "VALUE " + key + " 0 0\r\n\r\nEND\r\n"
 			}, together)
-		case "meta":
-			inStep(t, addr, prepare(t, addr, prefix, metaSteps, " q", kumofs), func(i int) (string, string) {
+		case "meta", "newer meta":
+			steps := metaSteps
+			if protocol != "meta" {
+				steps = newerMetaSteps
+			}
+			inStep(t, addr, prepare(t, addr, prefix, steps, " q", kumofs), func(i int) (string, string) {
 				if i%2 == 0 {
 					return "mn\r\n", "MN\r\n"
 				}

@@ -18,14 +18,14 @@ type Options struct {
 	Limit time.Duration
 	// Reduce is how long to look for the shortest dialogue; 0 is a minute.
 	Reduce time.Duration
-	Logf   func(format string, args ...any)
 }
 
 // Report is what came of it.
 type Report struct {
 	Commands, Batches int
 	Explained         map[string]int
-	Difference        string // "" if there is none that is not explained
+	Answers           map[string]int // of the reference, by kind
+	Difference        string         // "" if there is none that is not explained
 }
 
 // episodeCommands is how long a dialogue is before both begin again from nothing: so
@@ -49,7 +49,7 @@ func Run(opt Options) (rep Report, err error) {
 	}
 	s := newSession(opt.Reference, opt.Subject, opt.Limit)
 	defer s.close()
-	rep.Explained = s.explained
+	rep.Explained, rep.Answers = s.explained, s.answers
 	for episode := uint64(0); rep.Commands < opt.Commands; episode++ {
 		if err := s.reset(); err != nil {
 			return rep, err

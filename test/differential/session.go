@@ -26,12 +26,13 @@ type session struct {
 	conns [2][2]*conn // of each side, text and binary
 	limit time.Duration
 	known map[string][]pair // of a key, oldest first
-	// Explained counts what was found and has a reason, by the reason's name.
+	// explained counts what was found and has a reason, by the reason's name.
 	explained map[string]int
+	answers   map[string]int // of the reference, by kind
 }
 
 func newSession(ref, sub string, limit time.Duration) *session {
-	return &session{addr: [2]string{ref, sub}, limit: limit, known: map[string][]pair{}, explained: map[string]int{}}
+	return &session{addr: [2]string{ref, sub}, limit: limit, known: map[string][]pair{}, explained: map[string]int{}, answers: map[string]int{}}
 }
 
 func (s *session) close() {
@@ -98,11 +99,27 @@ const (
 
 // unit is one answer, or one VALUE of it.
 type unit struct {
-	text    string // without its CR LF, with its data
-	key     string // whose unique is in it
-	unique  uint64
-	opaque  string
-	inExact bool // the unique is of no known key
+	text   string // without its CR LF, with its data
+	key    string // whose unique is in it
+	unique uint64
+	opaque string
+}
+
+// kind is what sort of answer it is, to count them by.
+func (u unit) kind(binary bool) string {
+	line, _, _ := strings.Cut(u.text, "\r\n")
+	words := strings.Fields(line)
+	switch {
+	case binary && len(words) > 9:
+		return "binary " + words[1] + " status " + words[9]
+	case len(words) == 0:
+		return "empty"
+	case strings.HasSuffix(words[0], "_ERROR"):
+		return line
+	case words[0][0] >= '0' && words[0][0] <= '9':
+		return "number"
+	}
+	return words[0]
 }
 
 // answer is what a side said to a batch.
@@ -334,6 +351,9 @@ func (s *session) try(b batch) (difference string) {
 
 func (s *session) compare(b batch, answers *[2]answer) string {
 	ref, sub := s.explain(answers[reference].units), s.explain(answers[subject].units)
+	for _, u := range ref {
+		s.answers[u.kind(b.binary())]++
+	}
 	for i := range max(len(ref), len(sub)) {
 		var u, v unit
 		if i < len(ref) {
