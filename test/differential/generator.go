@@ -27,7 +27,8 @@ type generator struct {
 
 	opaque uint32
 	// held are the keys whose item an answer of this batch still holds in memcached:
-	// there incr makes a new one and does not pad the number.
+	// there incr makes a new one and does not pad the number. (The answers of get and
+	// its like are sent at once.)
 	held map[string]bool
 }
 
@@ -172,9 +173,7 @@ func (g *generator) text() *command {
 	case 6:
 		return plain("touch " + g.textKey() + sp + g.exptime() + g.end())
 	case 7:
-		a, b := g.textKey(), g.textKey()
-		g.held[a], g.held[b] = true, true
-		return plain(g.pick("gat ", "gats ") + g.exptime() + sp + a + sp + b + "\r\n")
+		return plain(g.pick("gat ", "gats ") + g.exptime() + sp + g.textKey() + sp + g.textKey() + "\r\n")
 	case 8:
 		return plain("delete" + sp + g.textKey() + g.pick("", "", " 0", " 1") + g.end())
 	case 9:
@@ -186,9 +185,7 @@ func (g *generator) text() *command {
 	}
 	line := g.pick("get", "gets", "gets")
 	for range 1 + g.IntN(5) {
-		key := g.textKey()
-		g.held[key] = true
-		line += sp + key
+		line += sp + g.textKey()
 	}
 	return plain(line + g.pick("\r\n", " \r\n", "\n"))
 }
@@ -300,7 +297,6 @@ func (g *generator) meta() *command {
 			some(70, "J"+g.pick("0", "10", "18446744073709551615"))
 		}
 		some(10, unique)
-		g.held[key] = true
 	case 11:
 		switch g.IntN(8) {
 		case 0:
