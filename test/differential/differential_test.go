@@ -91,6 +91,13 @@ func TestReference(t *testing.T) {
 	compare(t, start(t).Addr, start(t).Addr, speak(t))
 }
 
+// TestAlone asks memcached what it does not know, and all the rest: the answers must
+// be in form.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	compare(t, "", start(t).Addr, speak(t))
+}
+
 // TestFinds has a fault between the two: it must be found, and shown by a short
 // dialogue.
 func TestFinds(t *testing.T) {
@@ -295,5 +302,11 @@ func TestKumofs(t *testing.T) {
 			t.Skip("it does not speak it")
 		}
 		inStepOver(t, addr, "newer meta", true)
+	})
+	t.Run("newer meta, in form", func(t *testing.T) {
+		if speaks&Meta == 0 {
+			t.Skip("it does not speak it")
+		}
+		compare(t, "", addr, Text|Meta)
 	})
 }

@@ -23,7 +23,8 @@ const (
 type generator struct {
 	*rand.Rand
 	protocols int
-	depth     int // of the deepest batch
+	depth     int  // of the deepest batch
+	newer     bool // flags too that 1.6.18 does not know
 
 	opaque uint32
 	// held are the keys whose item an answer of this batch still holds in memcached:
@@ -141,6 +142,9 @@ func (g *generator) batch() batch {
 }
 
 func plain(text string) *command { return &command{pieces: []piece{{text: text}}} }
+
+// unique is one for an item to get.
+func (g *generator) unique() string { return g.pick("1", "123", "18446744073709551615", "x") }
 
 // end is how a line may end.
 func (g *generator) end() string {
@@ -272,6 +276,9 @@ func (g *generator) meta() *command {
 		some(30, "s", "f", "t")
 		some(15, "h", "l", "u")
 		some(10, "T"+g.pick("0", "1000", "2592000", "-1"), "R"+g.pick("30", "5000"))
+		if g.newer {
+			some(15, "E"+g.unique())
+		}
 		if forgets {
 			some(10, "N"+g.pick("0", "1000"))
 		}
@@ -287,6 +294,9 @@ func (g *generator) meta() *command {
 			some(30, "M"+g.pick("E", "R", "S"))
 		}
 		some(20, unique, "I")
+		if g.newer {
+			some(20, "E"+g.unique(), "s", "N"+g.pick("0", "1000"))
+		}
 		body = g.value()
 	case 6, 7, 8:
 		line = "ma "
@@ -297,6 +307,9 @@ func (g *generator) meta() *command {
 			some(70, "J"+g.pick("0", "10", "18446744073709551615"))
 		}
 		some(10, unique)
+		if g.newer {
+			some(20, "E"+g.unique())
+		}
 	case 11:
 		switch g.IntN(8) {
 		case 0:
@@ -315,6 +328,9 @@ func (g *generator) meta() *command {
 		line = "md "
 		some(40, "I", "T"+g.pick("0", "1000"))
 		some(20, unique)
+		if g.newer {
+			some(30, "E"+g.unique(), "x")
+		}
 	}
 	g.Shuffle(len(flags), func(i, j int) { flags[i], flags[j] = flags[j], flags[i] })
 	line += name

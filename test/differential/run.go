@@ -9,7 +9,9 @@ import (
 
 // Options of a Run.
 type Options struct {
-	Reference, Subject string // HOST:PORT
+	// Reference and Subject are HOST:PORT of the two. Reference may be "": the subject
+	// alone is asked, also what 1.6.18 does not know, and only has to answer in form.
+	Reference, Subject string
 	Seed               uint64
 	Commands           int // how many, at least
 	Depth              int // of the deepest pipeline; 0 is 100
@@ -54,7 +56,7 @@ func Run(opt Options) (rep Report, err error) {
 		if err := s.reset(); err != nil {
 			return rep, err
 		}
-		g := &generator{Rand: rand.New(rand.NewPCG(opt.Seed, episode)), protocols: opt.Protocols, depth: opt.Depth}
+		g := &generator{Rand: rand.New(rand.NewPCG(opt.Seed, episode)), protocols: opt.Protocols, depth: opt.Depth, newer: opt.Reference == ""}
 		var dialogue []batch
 		for n := 0; n < episodeCommands; {
 			b := g.batch()

@@ -79,6 +79,9 @@ func (s *session) reset() error {
 	s.known = map[string][]pair{}
 	flush := batch{{pieces: []piece{{text: "flush_all\r\n"}}}}
 	for side := range s.addr {
+		if s.addr[side] == "" {
+			continue
+		}
 		a := s.ask(side, flush)
 		if a.err != nil {
 			return a.err
@@ -323,6 +326,18 @@ const statLine = "(statistics)"
 // try puts a batch to both sides; difference is "" where they agree.
 func (s *session) try(b batch) (difference string) {
 	var answers [2]answer
+	if s.addr[reference] == "" {
+		answers[reference] = s.ask(subject, b)
+		answers[subject] = answers[reference]
+		// A command that closes need not be told apart: that is compared elsewhere.
+		if a := answers[subject]; a.closed && !b.closes() {
+			return fmt.Sprintf("closed:\n%v", a)
+		}
+		if what := s.compare(b, &answers); what != "" {
+			return fmt.Sprintf("%s\nanswered:\n%v", what, answers[subject])
+		}
+		return ""
+	}
 	done := make(chan struct{})
 	go func() {
 		answers[subject] = s.ask(subject, b)
