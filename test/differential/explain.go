@@ -17,14 +17,14 @@ var Explained = []struct {
 	{"version", regexp.MustCompile(`^VERSION .*`), "VERSION",
 		"each has its own"},
 	{"statistics", regexp.MustCompile(`(?s)^STAT .*`), statLine,
-		"which there are, and what they say, is each server's own; that they end is compared"},
+		"which there are, if any, and what they say is each server's own; that they end is compared"},
 	{"time of last access", regexp.MustCompile(`^((?:VA \d+|HD)(?: \S+)*) l\d+`), "$1 lTIME",
 		"memcached moves it once a minute at most"},
 	{"me", regexp.MustCompile(`^(ME \S+ exp=-?)\d+ la=\d+ cas=\d+ (fetch=\S+) cls=\d+ size=\d+`), "${1}TIME ... $2 ...",
 		"the times are as above; memory and its classes are memcached's own"},
 }
 
-// explain takes out what is not compared, and makes one of many lines of statistics.
+// explain takes out what is not compared, and lines of statistics: there may be none.
 func (s *session) explain(units []unit) []unit {
 	out := make([]unit, 0, len(units))
 	for _, u := range units {
@@ -37,7 +37,7 @@ func (s *session) explain(units []unit) []unit {
 				s.explained[e.Name]++
 			}
 		}
-		if u.text == statLine && len(out) > 0 && out[len(out)-1].text == statLine {
+		if u.text == statLine {
 			continue
 		}
 		out = append(out, u)

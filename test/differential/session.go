@@ -320,7 +320,7 @@ func readBinary(r *bufio.Reader) (u unit, end bool, err error) {
 	return u, h[1] == opNoop && opaque == endOfBatch, nil
 }
 
-// statLine stands for any number of lines of statistics.
+// statLine stands for a line of statistics.
 const statLine = "(statistics)"
 
 // try puts a batch to both sides; difference is "" where they agree.
