@@ -76,7 +76,7 @@ func (g *generator) freeKey(key func() string) string {
 func (g *generator) value() string {
 	switch g.IntN(10) {
 	case 0:
-		return strings.Repeat(g.pick("v", "\r\n", "\x00", "END\r\n"), g.IntN(500))
+		return strings.Repeat(g.pick("v", "\r\n.", "\x00", "END\r\n"), g.IntN(500))
 	case 1:
 		return g.pick("", "x", "two\r\nlines", "5 x", "3x", "END")
 	case 2:
