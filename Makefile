@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build run test unit lint bench micro nemesis clean
+.PHONY: build run test unit lint bench micro nemesis differential clean
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -37,6 +37,12 @@ MINUTES ?= 10
 nemesis:
 	scripts/deps
 	$(GO) run ./test/nemesis -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
+
+# COMMANDS random commands to memcached and to kumofs, answers compared.
+COMMANDS ?= 1000000
+differential:
+	scripts/deps
+	$(GO) test -count=1 -timeout 0 -v -run TestKumofs ./test/differential -commands $(COMMANDS) $(if $(SEED),-seed $(SEED))
 
 clean:
 	rm -rf bin

@@ -86,6 +86,7 @@ func TestExecute(t *testing.T) {
 		{"incr of 21 digits with noughts", Request{Op: OpIncr, Delta: 1}, cur("000000000000000000001"), OK, Put, kept("2" + strings.Repeat(" ", 20)), 2},
 		{"incr of number and letter", Request{Op: OpIncr, Delta: 1}, cur("1x"), NonNumeric, None, nil, 0},
 		{"incr of number, space, letter", Request{Op: OpIncr, Delta: 1}, cur("1 x"), OK, Put, kept("2  "), 2},
+		{"incr of number, zero byte, letter", Request{Op: OpIncr, Delta: 1}, cur("1\x00x"), OK, Put, kept("2  "), 2},
 		{"incr of space and sign", Request{Op: OpIncr, Delta: 1}, cur(" +1"), OK, Put, kept("2  "), 2},
 		{"decr miss", Request{Op: OpDecr, Delta: 1}, nil, NotFound, None, nil, 0},
 		{"decr", Request{Op: OpDecr, Delta: 5}, cur("7"), OK, Put, kept("2"), 2},

@@ -62,8 +62,9 @@ func formatNumber(n uint64, width int) []byte {
 }
 
 // parseNumber reads the number at the start of a value as memcached does: white
-// space and a plus sign may go before it, and what follows after white space
-// does not matter. A number of 2^64 or more is none.
+// space and a plus sign may go before it; white space ends it, or a zero byte, as
+// it does a string of C, and what follows does not matter. A number of 2^64 or more
+// is none.
 func parseNumber(b []byte) (n uint64, ok bool) {
 	i := 0
 	for i < len(b) && isSpace(b[i]) {
@@ -80,7 +81,7 @@ func parseNumber(b []byte) (n uint64, ok bool) {
 		}
 		n = n*10 + d
 	}
-	return n, i > start && (i == len(b) || isSpace(b[i]))
+	return n, i > start && (i == len(b) || b[i] == 0 || isSpace(b[i]))
 }
 
 // isSpace is C's isspace.
