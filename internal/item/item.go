@@ -159,7 +159,8 @@ type Result struct {
 	Item Item
 	// Size is the length of the item's value in bytes; 0 for OpTouch, OpIncr, OpDecr and OpDelete.
 	Size uint32
-	// Won: the client has won the token to make the item anew (meta W).
+	// Won: the client has won the token to make the item anew (meta W). Of OpIncr and
+	// OpDecr: it has made the item.
 	Won bool
 	// Now is the primary's clock in Unix seconds, to which Item.Exptime and
 	// Item.Accessed are to be compared; set for retrievals and what Vivify and Touch

@@ -16,7 +16,7 @@ func arithmetic(req *Request, cur *Item, now int64, version uint64) Outcome {
 			return refuse(NotFound)
 		}
 		out := vivified(req, Item{Value: formatNumber(req.Initial, 0)}, now, version)
-		out.Result.Number, out.Result.Size = req.Initial, 0
+		out.Result.Number, out.Result.Size, out.Result.Won = req.Initial, 0, true
 		return out
 	}
 	if req.Has(Compare) && len(cur.Value) > 0 && cur.CAS() != req.CAS {

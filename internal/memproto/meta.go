@@ -178,11 +178,10 @@ func (m *metaFlags) parse(flags []byte, form *Form) (problem string) {
 				problem, ok = ReplyBadInitial, true
 			}
 		case 'M':
-			if len(arg) != 1 {
-				problem = ReplyBadModeLength
-				continue
+			// The first letter counts, as in 1.6.45; 1.6.18 wants no more than one.
+			if m.mode = noMode; len(arg) > 0 {
+				m.mode = arg[0]
 			}
-			m.mode = arg[0]
 		case 'O':
 			if len(word) > maxOpaque {
 				return ReplyOpaqueTooLong
@@ -196,6 +195,9 @@ func (m *metaFlags) parse(flags []byte, form *Form) (problem string) {
 		}
 	}
 }
+
+// noMode is the mode of an M without a letter.
+const noMode = ' '
 
 // parseInt32 reads the exptime of a flag: 32 bits, as in memcached.
 func parseInt32(b []byte) (int64, bool) {

@@ -12,7 +12,8 @@ func appendMeta(dst []byte, f *Form, key, flags []byte, res *item.Result) []byte
 	var code string
 	switch res.Status {
 	case item.OK:
-		if f.Quiet && f.Code != 'g' {
+		// memcached is not quiet about an item that ma has made.
+		if f.Quiet && f.Code != 'g' && !(f.Code == 'a' && res.Won) {
 			return dst
 		}
 		if f.Code == 'e' {

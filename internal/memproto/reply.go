@@ -39,7 +39,6 @@ const (
 	ReplyBadToken           = "CLIENT_ERROR bad token in command line format\r\n"
 	ReplyBadBase64          = "CLIENT_ERROR error decoding key\r\n"
 	ReplyOpaqueTooLong      = "CLIENT_ERROR opaque token too long\r\n"
-	ReplyBadModeLength      = "CLIENT_ERROR incorrect length for M token\r\n"
 	ReplyBadSetMode         = "CLIENT_ERROR invalid mode for ms M token\r\n"
 	ReplyBadArithmeticMode  = "CLIENT_ERROR invalid mode for ma M token\r\n"
 	ReplyBadInitial         = "CLIENT_ERROR invalid numeric initial value\r\n"
