@@ -80,8 +80,12 @@ func retrieval(req *Request, cur *Item, now int64, version uint64) Outcome {
 		}
 		return vivified(req, Item{TokenSent: true, Value: []byte{}}, now, version)
 	}
+	exptime := cur.Exptime
+	if req.Has(RecacheNew) {
+		exptime = ResolveExptime(req.Exptime, now)
+	}
 	won := !cur.TokenSent &&
-		(req.Has(Win) && cur.Stale || req.Has(Recache) && cur.Exptime != 0 && cur.Exptime < ResolveExptime(req.RecacheExptime, now))
+		(req.Has(Win) && cur.Stale || req.Has(Recache) && exptime != 0 && exptime < ResolveExptime(req.RecacheExptime, now))
 	out := Outcome{Result: Result{Status: OK, Item: *cur, Size: uint32(len(cur.Value)), Now: now, Won: won}}
 	if req.Has(Touch) || won {
 		out.Effect = Put

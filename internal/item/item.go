@@ -102,6 +102,8 @@ const (
 	NoValue
 	// TTLBefore: the exptime of the answer is the one before the command.
 	TTLBefore
+	// RecacheNew: Recache looks at the exptime that Touch sets, not at the one before.
+	RecacheNew
 	// Win: a retrieval of a stale item wins the token, as every meta get does.
 	Win
 )

@@ -157,6 +157,9 @@ func (m *metaFlags) parse(flags []byte, form *Form) (problem string) {
 		case 'R':
 			m.recache, ok = parseInt32(arg)
 			m.options |= item.Recache
+			if has('T') {
+				m.options |= item.RecacheNew
+			}
 		case 'C':
 			m.cas, ok = parseUint(arg)
 			m.options |= item.Compare
@@ -219,9 +222,9 @@ func (m *metaFlags) op(letter byte) (op item.Op, problem string) {
 		return item.OpDelete, ""
 	case 'a':
 		switch m.mode {
-		case 0, 'I', 'i', '+':
+		case 0, 'I', '+':
 			return item.OpIncr, ""
-		case 'D', 'd', '-':
+		case 'D', '-':
 			return item.OpDecr, ""
 		}
 		return 0, ReplyBadArithmeticMode
@@ -231,15 +234,15 @@ func (m *metaFlags) op(letter byte) (op item.Op, problem string) {
 
 func (m *metaFlags) setOp() (op item.Op, problem string) {
 	switch m.mode {
-	case 0, 'S', 's':
+	case 0, 'S':
 		op = item.OpSet
-	case 'R', 'r':
+	case 'R':
 		op = item.OpReplace
-	case 'E', 'e':
+	case 'E':
 		return item.OpAdd, ""
-	case 'A', 'a':
+	case 'A':
 		return item.OpAppend, ""
-	case 'P', 'p':
+	case 'P':
 		return item.OpPrepend, ""
 	default:
 		return 0, ReplyBadSetMode
@@ -255,7 +258,7 @@ func (m *metaFlags) fill(letter byte, req *item.Request) {
 	o := m.options
 	switch letter {
 	case 'g':
-		o = o&(item.Touch|item.Vivify|item.Recache|item.Explicit|item.NoBump|item.TTLBefore) | item.Win
+		o = o&(item.Touch|item.Vivify|item.Recache|item.RecacheNew|item.Explicit|item.NoBump|item.TTLBefore) | item.Win
 		req.Exptime = m.exptime
 	case 's':
 		o &= item.Explicit | item.Vivify | item.Compare | item.Invalidate

@@ -33,6 +33,8 @@ var metaDialogs = []dialog{
 	{name: "mg N T", in: "mg a N30 T60 t\r\nmg b T60 N30 t\r\n", out: "HD t60 W\r\nHD t30 W\r\n"},
 	{name: "mg R", in: "ms a 1 T30\r\nx\r\nmg a R20 t\r\nmg a R60 t\r\nmg a R60 t\r\nms b 1\r\nx\r\nmg b R60\r\n",
 		out: "HD\r\nHD t30\r\nHD t30 W\r\nHD t30 Z\r\nHD\r\nHD\r\n"},
+	{name: "mg R and T", in: "ms a 1 T30\r\nx\r\nmg a T100 R60 t\r\nmg a T30 R60 t\r\nms b 1 T100\r\nx\r\nmg b R60 T30\r\nmg b R60 T100\r\n",
+		out: "HD\r\nHD t100\r\nHD t30 W\r\nHD\r\nHD\r\nHD W\r\n"},
 	{name: "stale", in: setA + "md a I T30\r\nmg a t v\r\nmg a t v\r\nget a\r\n" + setA + "mg a v\r\n",
 		out: "HD\r\nHD\r\nVA 2 t30 X W\r\nhi\r\nVA 2 t30 Z X\r\nhi\r\nVALUE a 0 2\r\nhi\r\nEND\r\nHD\r\nVA 2\r\nhi\r\n"},
 	{name: "stale, seen by get first", in: setA + "md a I\r\nget a\r\nmg a\r\n", out: "HD\r\nHD\r\nVALUE a 0 2\r\nhi\r\nEND\r\nHD X W\r\n"},

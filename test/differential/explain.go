@@ -20,7 +20,7 @@ var Explained = []struct {
 		"which there are, if any, and what they say is each server's own; that they end is compared"},
 	{"time of last access", regexp.MustCompile(`^((?:VA \d+|HD)(?: \S+)*) l\d+`), "$1 lTIME",
 		"memcached moves it once a minute at most"},
-	{"me", regexp.MustCompile(`^(ME \S+ exp=-?)\d+ la=\d+ cas=\d+ (fetch=\S+) cls=\d+ size=\d+`), "${1}TIME ... $2 ...",
+	{"me", regexp.MustCompile(`^(ME \S+ exp=)-?\d+ la=\d+ cas=\d+ (fetch=\S+) cls=\d+ size=\d+`), "${1}TIME ... $2 ...",
 		"the times are as above; memory and its classes are memcached's own"},
 }
 

@@ -265,7 +265,11 @@ func (g *generator) meta() *command {
 		c.opaque = strconv.FormatUint(uint64(g.opaque), 36)
 		flags = append(flags, "O"+c.opaque)
 	} else if g.chance(3) {
-		flags = append(flags, "O"+strings.Repeat("o", 30+g.IntN(4)))
+		longest := 4 // one more and two more than are taken
+		if kind < 5 || kind >= 6 && kind < 9 {
+			longest = 2 // memcached says that it is too long when mg and ma are done
+		}
+		flags = append(flags, "O"+strings.Repeat("o", 30+g.IntN(longest)))
 	}
 	const unique = "C?"
 	body, line := "", ""
