@@ -72,7 +72,8 @@ func (g *generator) freeKey(key func() string) string {
 }
 
 // value has no minus sign: where a number is 2^63 or more, memcached refuses to incr
-// it if there is one in the memory behind it. Short ones are digits often, for incr.
+// it if there is one in the memory behind it. Nor is it white space alone: the number
+// would be read from there. Short ones are digits often, for incr.
 func (g *generator) value() string {
 	switch g.IntN(10) {
 	case 0:
