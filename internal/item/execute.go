@@ -119,10 +119,13 @@ func vivified(req *Request, it Item, now int64, version uint64) Outcome {
 	out := store(it)
 	out.Result.Now = now
 	out.Result.Won = it.TokenSent
+	if req.Op.Retrieves() && !req.Has(NoBump) {
+		out.New.Bump(now)
+	}
 	if req.Op.Retrieves() && !req.Has(NoValue) {
 		out.Result.Item.Value = it.Value
 	}
-	if req.Has(TTLBefore) {
+	if req.Has(TTLBeforeMade) {
 		out.Result.Item.Exptime = 0
 	}
 	return out

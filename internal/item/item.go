@@ -100,8 +100,13 @@ const (
 	NoBump
 	// NoValue: a retrieval answers without the value.
 	NoValue
-	// TTLBefore: the exptime of the answer is the one before the command.
+	// TTLBefore: the exptime of the answer is the one before Touch.
 	TTLBefore
+	// TTLBeforeMade: the answer tells of an item that Vivify made no exptime.
+	TTLBeforeMade
+	// ShowAccess: a retrieval tells of the accesses before it (meta h and l), so it
+	// may not go beside others of its client.
+	ShowAccess
 	// RecacheNew: Recache looks at the exptime that Touch sets, not at the one before.
 	RecacheNew
 	// Win: a retrieval of a stale item wins the token, as every meta get does.

@@ -28,6 +28,9 @@ func (p *Parser) parseMeta(letter byte, args, rest []byte, cmd *Command) (body i
 	key, flags := nextToken(args)
 	if len(key) == 0 {
 		cmd.fail(ReplyError)
+		if letter == 'e' {
+			cmd.fail(ReplyBadFormat)
+		}
 		return 0, true
 	}
 	size := 0
@@ -151,8 +154,8 @@ func (m *metaFlags) parse(flags []byte, form *Form) (problem string) {
 		case 'N':
 			m.vivify, ok = parseInt32(arg)
 			m.options |= item.Vivify
-			if has('t') {
-				m.options |= item.TTLBefore
+			if has('t') && !has('T') {
+				m.options |= item.TTLBeforeMade
 			}
 		case 'R':
 			m.recache, ok = parseInt32(arg)
@@ -189,7 +192,9 @@ func (m *metaFlags) parse(flags []byte, form *Form) (problem string) {
 			if len(word) > maxOpaque {
 				return ReplyOpaqueTooLong
 			}
-		case 'c', 'f', 'h', 'k', 'l', 's', 't', 'P', 'L': // the answer's business, or a proxy's
+		case 'h', 'l':
+			m.options |= item.ShowAccess
+		case 'c', 'f', 'k', 's', 't', 'P', 'L': // the answer's business, or a proxy's
 		default:
 			return ReplyInvalidFlag
 		}
@@ -258,7 +263,7 @@ func (m *metaFlags) fill(letter byte, req *item.Request) {
 	o := m.options
 	switch letter {
 	case 'g':
-		o = o&(item.Touch|item.Vivify|item.Recache|item.RecacheNew|item.Explicit|item.NoBump|item.TTLBefore) | item.Win
+		o = o&(item.Touch|item.Vivify|item.Recache|item.RecacheNew|item.Explicit|item.NoBump|item.TTLBefore|item.TTLBeforeMade|item.ShowAccess) | item.Win
 		req.Exptime = m.exptime
 	case 's':
 		o &= item.Explicit | item.Vivify | item.Compare | item.Invalidate
@@ -275,7 +280,7 @@ func (m *metaFlags) fill(letter byte, req *item.Request) {
 		o &= item.Explicit | item.Compare | item.Invalidate | item.RemoveValue | item.Touch
 		req.Flags, req.Exptime = m.clientFlags, m.exptime
 	case 'a':
-		o &= item.Explicit | item.Compare | item.Vivify | item.Touch | item.TTLBefore
+		o &= item.Explicit | item.Compare | item.Vivify | item.Touch | item.TTLBefore | item.TTLBeforeMade
 		if m.cas == 0 {
 			o &^= item.Compare
 		}

@@ -19,6 +19,8 @@ var metaDialogs = []dialog{
 	{name: "mg in the order of its flags", in: "ms a 2 F7 T100\r\nhi\r\nmg a f Oxx k t s\r\n", out: "HD\r\nHD f7 Oxx ka t100 s2\r\n"},
 	{name: "mg h", in: setA + "mg a h\r\nmg a h\r\n" + setA + "mg a h u\r\nmg a h\r\nget a\r\nmg a h\r\n",
 		out: "HD\r\nHD h0\r\nHD h1\r\nHD\r\nHD h0\r\nHD h0\r\nVALUE a 0 2\r\nhi\r\nEND\r\nHD h1\r\n"},
+	{name: "mg N h", in: "mg a N5 h\r\nmg a h\r\nmg b N5 u h\r\nmg b h\r\n", out: "HD h0 W\r\nHD h1 Z\r\nHD h0 W\r\nHD h0 Z\r\n"},
+	{name: "me without key", in: "me\r\n", out: ReplyBadFormat},
 	{name: "mg l", in: setA + "mg a l\r\n", out: "HD\r\nHD l0\r\n"},
 	{name: "mg, many spaces", in: setA + "mg   a   v \r\n", out: "HD\r\nVA 2\r\nhi\r\n"},
 	{name: "mg of base64", in: setA + "mg YQ== b k v\r\nms /w== 1 b k\r\nx\r\nmg /w== k b v\r\n",

@@ -102,10 +102,12 @@ func (c *call) size() int { return len(c.req.Key) + len(c.req.Value) + callOverh
 const callOverhead = 64
 
 // isRead tells whether c may go beside others of its stream that read the same
-// key. One that may make the item may not: those after it are to see it. An
-// OpMetaGet with neither option began as OpGet, and what it writes no read shows.
+// key. One that may make the item may not, nor one that tells of earlier accesses.
+// An OpMetaGet with none of these options began as OpGet, and what it writes no
+// read shows.
 func (c *call) isRead() bool {
-	return c.req.Op == item.OpGet && !c.req.Has(item.Vivify) || c.req.Op == item.OpMetaGet && !c.req.Has(item.Vivify|item.Touch)
+	const exclusive = item.Vivify | item.Recache | item.ShowAccess
+	return c.req.Op == item.OpGet && !c.req.Has(exclusive) || c.req.Op == item.OpMetaGet && !c.req.Has(exclusive|item.Touch)
 }
 
 // isWrite tells whether c must take effect once: everything but a read and the

@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -87,5 +88,8 @@ func remaining(word string) (seconds int, ok bool) {
 		return 0, false
 	}
 	seconds, err := strconv.Atoi(digits)
+	if seconds > math.MaxInt32 { // of a time that is past memcached tells modulo 2^32
+		seconds = 0
+	}
 	return seconds, err == nil
 }

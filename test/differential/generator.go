@@ -280,11 +280,14 @@ func (g *generator) meta() *command {
 		some(70, "v", "c")
 		some(30, "s", "f", "t")
 		some(15, "h", "l", "u")
-		some(10, "T"+g.pick("0", "1000", "2592000", "-1"), "R"+g.pick("30", "5000"))
+		some(10, "R"+g.pick("30", "5000"))
 		if g.newer {
 			some(15, "E"+g.unique())
 		}
-		if forgets {
+		// Not both: what t tells depends on the order of the three.
+		if g.chance(10) {
+			some(100, "T"+g.pick("0", "1000", "2592000", "-1"))
+		} else if forgets {
 			some(10, "N"+g.pick("0", "1000"))
 		}
 		g.held[key] = true
@@ -306,7 +309,10 @@ func (g *generator) meta() *command {
 	case 6, 7, 8:
 		line = "ma "
 		some(60, "v", "c")
-		some(30, "t", "D"+g.delta(), "M"+g.pick("I", "D", "+", "-", "i", "d"), "T"+g.pick("0", "1000", "2592000"))
+		some(30, "t", "D"+g.delta(), "M"+g.pick("I", "D", "+", "-", "i", "d"))
+		if g.newer { // memcached sets it on the item that a longer number has replaced
+			some(30, "T"+g.pick("0", "1000", "2592000"))
+		}
 		if g.chance(30) {
 			flags = append(flags, "N"+g.pick("0", "1000"))
 			some(70, "J"+g.pick("0", "10", "18446744073709551615"))
