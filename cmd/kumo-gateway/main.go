@@ -13,6 +13,11 @@ func main() {
 	f, o := cli.GatewayFlags()
 	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, up func()) error {
 		s := &o.Serve
+		gates, closeGates, err := o.Access.Gates(log)
+		if err != nil {
+			return err
+		}
+		defer closeGates()
 		return gateway.Run(ctx, gateway.Config{
 			Managers:       o.Managers,
 			Text:           given(s.Text),
@@ -23,6 +28,9 @@ func main() {
 			MaxItemSize:    int(s.MaxItemSize),
 			AllowFlushAll:  s.AllowFlushAll,
 			MaxConnections: s.MaxConnections,
+			Secret:         gates.Secret,
+			TLS:            gates.TLS,
+			Auth:           gates.Auth,
 			Version:        cli.Version,
 			Log:            log,
 			Listening:      func([]string) { up() },

@@ -1,6 +1,8 @@
 package frontend
 
 import (
+	"crypto/tls"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -51,6 +53,11 @@ type Options struct {
 	KeyPrefix string
 	// MaxConnections bounds the clients; 0 does not.
 	MaxConnections int
+	// TLS, if not nil, has every port take TLS alone, with the present one of its
+	// configurations. It may be called from anywhere.
+	TLS func() *tls.Config
+	// Auth tells whether there is such a user with this password; nil: nobody is asked.
+	Auth func(user, password []byte) bool
 	// IdleTimeout closes a client that has said nothing for so long; 0 never.
 	IdleTimeout time.Duration
 	// Version is kumofs's own, for stats.
@@ -78,6 +85,7 @@ type Frontend struct {
 	input   int     // bytes that they have sent and that are not taken yet
 	// inputLimit is maxInputBytes and the largest value.
 	inputLimit int
+	tlsFailed  uint64
 	relief     bool // the router was asked to say when it is relieved
 	counters   Counters
 	tick       uint32 // counts a quarter of IdleTimeout each
@@ -120,8 +128,24 @@ func New(l loop.Loop, opt Options) *Frontend {
 
 // Listen serves clients that connect to addr ("[ip]:port") too.
 func (f *Frontend) Listen(addr string) (loop.Listener, error) {
-	return f.loop.Listen(addr, f.accept)
+	if f.opt.Auth != nil && !asksForUsers {
+		return nil, errors.New("this build's memcached port cannot ask for user and password (--auth-file): it would let everybody in")
+	}
+	if f.opt.TLS == nil {
+		return f.loop.Listen(addr, f.accept)
+	}
+	return f.loop.ListenTLS(addr, loop.TLS{Config: f.opt.TLS, Failed: func(remote string, err error) {
+		f.tlsFailed++
+		f.log.Debug("TLS handshake failed", "addr", remote, "error", err)
+	}}, f.accept)
 }
+
+// asksForUsers: the protocols ask for user and password where Options.Auth is set. Where
+// they do not, a port that should ask is not opened.
+const asksForUsers = false
+
+// TLSFailed is how many TLS handshakes have failed.
+func (f *Frontend) TLSFailed() uint64 { return f.tlsFailed }
 
 // Serve makes a frontend that listens at addr.
 func Serve(l loop.Loop, addr string, opt Options) (*Frontend, loop.Listener, error) {
