@@ -134,7 +134,7 @@ func (f *Frontend) Listen(addr string) (loop.Listener, error) {
 	if f.opt.TLS == nil {
 		return f.loop.Listen(addr, f.accept)
 	}
-	return f.loop.ListenTLS(addr, loop.TLS{Config: f.opt.TLS, Failed: func(remote string, err error) {
+	return loop.ListenTLS(f.loop, addr, loop.TLS{Config: f.opt.TLS, Failed: func(remote string, err error) {
 		f.tlsFailed++
 		f.log.Debug("TLS handshake failed", "addr", remote, "error", err)
 	}}, f.accept)

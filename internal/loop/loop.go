@@ -58,10 +58,6 @@ type Loop interface {
 	// (without OnClose). Call it before Run from any goroutine, or on the loop.
 	Listen(addr string, accept func(c Conn) Handler) (Listener, error)
 
-	// ListenTLS is Listen for connections over TLS; they are not the loop's before their
-	// handshake, and cannot be detached. It listens on a real socket whatever the loop is.
-	ListenTLS(addr string, opt TLS, accept func(c Conn) Handler) (Listener, error)
-
 	// Dial begins to connect to addr ("ip:port", no names) and returns at once.
 	// h.OnOpen follows, or h.OnClose with what was wrong, never within the call;
 	// after timeout (0: the system's) the error is os.ErrDeadlineExceeded.

@@ -37,8 +37,20 @@ type tlsListener struct {
 	slots  chan struct{}
 }
 
-// ListenTLS is Loop's.
-func (l *core) ListenTLS(addr string, opt TLS, accept func(Conn) Handler) (Listener, error) {
+// ListenTLS is l.Listen for connections over TLS. They are not the loop's before their
+// handshake is done, and cannot be detached. It listens on a real socket whatever the loop is,
+// of this package.
+func ListenTLS(l Loop, addr string, opt TLS, accept func(Conn) Handler) (Listener, error) {
+	c, ok := l.(interface{ theCore() *core })
+	if !ok {
+		return nil, errors.New("loop: this loop cannot serve TLS")
+	}
+	return c.theCore().listenTLS(addr, opt, accept)
+}
+
+func (l *core) theCore() *core { return l }
+
+func (l *core) listenTLS(addr string, opt TLS, accept func(Conn) Handler) (Listener, error) {
 	if _, err := parseAddr(addr); err != nil {
 		return nil, err
 	}
