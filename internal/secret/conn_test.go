@@ -226,7 +226,7 @@ func TestLoopConns(t *testing.T) {
 			}
 		}
 	}
-	if err := <-dial(a, silent(t, ""), 50*time.Millisecond).closed; err != ErrNoAnswer {
+	if err := <-dial(a, silent(t, ""), 50*time.Millisecond).closed; err != ErrSilent {
 		t.Error("silent: ", err)
 	}
 	if err := <-dial(a, silent(t, "rubbish"), time.Second).closed; err != ErrNoAnswer {

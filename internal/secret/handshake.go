@@ -32,13 +32,14 @@ type Error string
 // Error is the words.
 func (e Error) Error() string { return string(e) }
 
-// Why a handshake fails: the first four where this process dialed, the others
+// Why a handshake fails: the first five where this process dialed, the others
 // where it accepted.
 const (
 	ErrNone     Error = "it has no cluster secret, but this process has: both need the same --cluster-secret-file"
 	ErrOther    Error = "it has another cluster secret: both need the same --cluster-secret-file"
 	ErrFalse    Error = "it does not prove that it has the cluster secret"
-	ErrNoAnswer Error = "it does not take part in the handshake of the cluster secret: it is no kumofs, or an older one"
+	ErrNoAnswer Error = "it closed the connection in the handshake of the cluster secret, or answered something else: is it a kumofs of this version?"
+	ErrSilent   Error = "it has not answered in the handshake of the cluster secret in time"
 
 	ErrMissing    Error = "it comes without the cluster secret: it needs the same --cluster-secret-file"
 	ErrUnasked    Error = "it comes with a cluster secret, but this process has none: both need the same --cluster-secret-file"

@@ -6,10 +6,14 @@ import (
 	"github.com/kumofs/kumofs/internal/loop"
 )
 
+// loopLeast is what a handshake has at least: the kernel takes a connection at once, but
+// the acceptor's loop may be busy. It is less than routers' patience with a silent server.
+const loopLeast = 2 * time.Second
+
 // DialLoop is l.Dial with the handshake, if there is a secret. h hears of the
 // connection when the handshake is done: OnOpen comes then, or OnClose with what was wrong.
 // What is written before that would precede the handshake: nothing may be. The handshake
-// has timeout once more. Loop goroutine only.
+// has as long as the connect, but not less than loopLeast. Loop goroutine only.
 func (s *Secret) DialLoop(l loop.Loop, addr string, timeout time.Duration, h loop.Handler) loop.Conn {
 	if s == nil {
 		return l.Dial(addr, timeout, h)
@@ -17,7 +21,7 @@ func (s *Secret) DialLoop(l loop.Loop, addr string, timeout time.Duration, h loo
 	if timeout <= 0 {
 		timeout = Timeout
 	}
-	return l.Dial(addr, timeout, &greeter{Handler: h, s: s, l: l, addr: addr, limit: timeout})
+	return l.Dial(addr, timeout, &greeter{Handler: h, s: s, l: l, addr: addr, limit: max(timeout, loopLeast)})
 }
 
 // greeter stands before the handler of a connection that was dialed: during the
@@ -38,7 +42,7 @@ type greeter struct {
 // OnOpen sends the hello.
 func (g *greeter) OnOpen(c loop.Conn) {
 	g.dialer = g.s.Dialer()
-	g.timer = g.l.After(g.limit, func() { g.fail(c, ErrNoAnswer) })
+	g.timer = g.l.After(g.limit, func() { g.fail(c, ErrSilent) })
 	c.Write(g.dialer.Hello())
 }
 
