@@ -45,7 +45,7 @@ func set(t *testing.T, addr, key, value string) {
 	}
 }
 
-// TestClusterSecret is a cluster with a secret: two managers and a witness that agree,
+// TestClusterSecret is a cluster with a secret: two managers and witnesses that agree,
 // servers that replicate and copy, a gateway, the tools. Who has not got it is kept out
 // of everything, and is told.
 func TestClusterSecret(t *testing.T) {
@@ -55,9 +55,23 @@ func TestClusterSecret(t *testing.T) {
 	opt.Managers = 2
 	opt.Secret = secretFile(t, line)
 	c := harness.Start(t, opt)
-	harness.Until(t, 30*time.Second, "three voters", func() error {
+	harness.Until(t, 30*time.Second, "five voters", func() error {
 		s, err := c.TryStatus()
-		if err == nil && (len(s.Managers) != 2 || len(s.Witnesses) != 1 || !s.Witnesses[0].Reachable || !s.Witnesses[0].Voter) {
+		if err != nil {
+			return err
+		}
+		voters := 0
+		for _, m := range s.Managers {
+			if m.Voter && m.Reachable {
+				voters++
+			}
+		}
+		for _, w := range s.Witnesses {
+			if w.Voter && w.Reachable {
+				voters++
+			}
+		}
+		if voters != 5 {
 			err = fmt.Errorf("managers %+v, witnesses %+v", s.Managers, s.Witnesses)
 		}
 		return err
