@@ -76,9 +76,20 @@ func TestClusterSecret(t *testing.T) {
 		}
 		return err
 	})
-	for i := range 50 {
-		set(t, c.Gateway.Addr, fmt.Sprintf("key%d", i), fmt.Sprintf("value%d", i))
+	// Faults under load are borne as without a secret: every connection is made anew.
+	l := fill(t, c, 2000)
+	for _, p := range []*harness.Process{c.Servers[1], c.Managers[0], c.Servers[2]} {
+		l.Mark("kill -9 %s and start it again", p.Name)
+		p.Restart(500 * time.Millisecond)
+		l.Run(time.Second)
+		c.WaitReady(30 * time.Second)
 	}
+	l.Mark("pause %s", c.Servers[0].Name)
+	c.Servers[0].Stop()
+	l.Run(time.Second)
+	c.Servers[0].Cont()
+	c.WaitReady(30 * time.Second)
+	finish(t, l, 16*4, besideBar(), unknownWrite)
 	// Copies travel over the stream port, and a server that comes back joins again.
 	c.AddServer().Start()
 	c.WaitNotAttached(1)
