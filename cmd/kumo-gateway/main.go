@@ -13,6 +13,11 @@ func main() {
 	f, o := cli.GatewayFlags()
 	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, up func()) error {
 		s := &o.Serve
+		gates, closeGates, err := o.Access.Gates(log)
+		if err != nil {
+			return err
+		}
+		defer closeGates()
 		return gateway.Run(ctx, gateway.Config{
 			Managers:       o.Managers,
 			Text:           given(s.Text),
@@ -24,6 +29,9 @@ func main() {
 			AllowFlushAll:  s.AllowFlushAll,
 			MaxConnections: s.MaxConnections,
 			IdleTimeout:    s.IdleTimeout,
+			Secret:         gates.Secret,
+			TLS:            gates.TLS,
+			Auth:           gates.Auth,
 			Version:        cli.Version,
 			Log:            log,
 			Listening:      func([]string) { up() },

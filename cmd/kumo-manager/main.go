@@ -12,9 +12,14 @@ import (
 func main() {
 	f, o := cli.ManagerFlags()
 	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, up func()) error {
+		gates, closeGates, err := o.Access.Gates(log)
+		if err != nil {
+			return err
+		}
+		defer closeGates()
 		return manager.Run(ctx, manager.Config{
 			Listen: o.Listen, Partners: o.Partners, Alone: o.Alone, StateDir: o.State, AutoReplace: o.AutoReplace, ReplaceDelay: o.ReplaceDelay,
-			ConnectTimeout: o.ConnectTimeout, ConnectRetry: o.ConnectRetryLimit, Keepalive: o.Keepalive, Logger: log, Up: up,
+			ConnectTimeout: o.ConnectTimeout, ConnectRetry: o.ConnectRetryLimit, Keepalive: o.Keepalive, Secret: gates.Secret, Logger: log, Up: up,
 		})
 	})
 }

@@ -12,11 +12,17 @@ import (
 func main() {
 	f, o := cli.ServerFlags()
 	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, up func()) error {
+		gates, closeGates, err := o.Access.Gates(log)
+		if err != nil {
+			return err
+		}
+		defer closeGates()
 		return server.Run(ctx, server.Config{
 			Listen: o.Listen, StreamPort: o.StreamPort, Store: o.Store, Managers: o.Managers, Zone: o.Zone,
 			Fsync: o.Fsync, CacheSize: o.CacheSize, ReplaceRate: o.ReplaceRate, ReadThreads: o.ReadThreads,
 			ConnectTimeout: o.ConnectTimeout,
-			Text:           o.Text, Logger: log, Ready: func(string) { up() },
+			Secret:         gates.Secret,
+			Text:           o.Text, TextTLS: gates.TLS, TextAuth: gates.Auth, Logger: log, Ready: func(string) { up() },
 		})
 	})
 }

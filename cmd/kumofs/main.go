@@ -54,6 +54,8 @@ func runLocal(ctx context.Context, args []string, out io.Writer) error {
 	logFile := f.String("o", "log", "PATH", "", "append the log to this file")
 	var serve cli.ServeOptions
 	cli.ServeFlags(f, &serve)
+	var access cli.Access
+	cli.LocalAccessFlags(f, &access, &serve)
 	f.NoArgs()
 	if err := f.Parse(args, out); err != nil {
 		return err
@@ -66,8 +68,13 @@ func runLocal(ctx context.Context, args []string, out io.Writer) error {
 	for _, w := range f.Warnings() {
 		log.Warn(w)
 	}
+	gates, closeGates, err := access.Gates(log)
+	if err != nil {
+		return err
+	}
+	defer closeGates()
 	return local.Run(ctx, local.Config{
 		Servers: *servers, Port: *port, Data: *data, Fsync: *fsync, CacheSize: *cache,
-		Serve: serve, Out: out, Log: log,
+		Serve: serve, Gates: *gates, SecretFile: access.SecretFile, Out: out, Log: log,
 	})
 }

@@ -19,6 +19,7 @@ type Common struct {
 	ConnectRetryLimit int           // -Yn
 	ReadThreads       int           // -TR: goroutines that read what the cache misses
 	Keepalive         time.Duration // -k; not a gateway's
+	Access            Access
 }
 
 // CommonFlags registers them; Parse fills c. keepalive: -k is the keepalive
@@ -82,6 +83,7 @@ func ManagerFlags() (*Flags, *ManagerOptions) {
 		}
 		return nil
 	})
+	accessFlags(f, &o.Access, func() []string { return []string{o.Listen} }, nil)
 	return f, o
 }
 
@@ -132,6 +134,7 @@ func ServerFlags() (*Flags, *ServerOptions) {
 		}
 		return nil
 	})
+	accessFlags(f, &o.Access, func() []string { return []string{o.Listen} }, func() []string { return []string{o.Text} })
 	return f, o
 }
 
@@ -157,6 +160,9 @@ type ServeOptions struct {
 	IdleTimeout          time.Duration // 0: never
 }
 
+// ports are all that memcached is served on.
+func (o *ServeOptions) ports() []string { return []string{o.Text, o.Binary, o.Cloudy} }
+
 // GatewayFlags makes kumo-gateway's command line; Parse fills the options.
 func GatewayFlags() (*Flags, *GatewayOptions) {
 	f := NewFlags("kumo-gateway", "-m ADDR[:PORT] [-p ADDR[:PORT]] [-t PORT] [-b PORT] [-c PORT] [flags]")
@@ -173,8 +179,13 @@ func GatewayFlags() (*Flags, *GatewayOptions) {
 		}
 		return nil
 	})
+	accessFlags(f, &o.Access, nil, o.Serve.ports)
 	return f, o
 }
+
+// LocalAccessFlags registers who may come in for `kumofs local`, whose daemons' ports are
+// on loopback; o is its ServeFlags'.
+func LocalAccessFlags(f *Flags, a *Access, o *ServeOptions) { accessFlags(f, a, nil, o.ports) }
 
 // ServeFlags registers the flags of serving memcached; Parse fills the options.
 func ServeFlags(f *Flags, o *ServeOptions) {

@@ -22,6 +22,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 // ErrNotLeader: another manager decides, or none does yet.
@@ -46,6 +47,8 @@ type Config struct {
 	// WitnessTimeout).
 	Timeout time.Duration
 	Logger  *slog.Logger
+	// Secret is the cluster's, with which other nodes are dialed; nil: there is none.
+	Secret *secret.Secret
 	// OnApply is called, in order and on one goroutine, with each map that was
 	// committed. The delta is nil where a snapshot was installed. It must not block.
 	OnApply func(*clustermap.Map, *clustermap.Delta)
@@ -139,7 +142,7 @@ func Open(cfg Config) (n *Node, err error) {
 	fsm := &machine{onApply: cfg.OnApply}
 	fsm.now.Store(&clustermap.Map{})
 	n = &Node{id: id, addr: cfg.Advertise, opened: time.Now(), fsm: fsm, store: store}
-	layer := NewLayer(cfg.Listener, cfg.Advertise, Names{Self: id, Cluster: n.clusterName, Peer: n.idAt})
+	layer := NewLayer(cfg.Listener, cfg.Advertise, Names{Self: id, Cluster: n.clusterName, Peer: n.idAt, Secret: cfg.Secret})
 	n.trans = newTransport(layer, log)
 	n.guard = &guard{stores: store, failed: make(chan error, 1), cut: layer.Close, leads: n.leadsOthers}
 	if cfg.wrap != nil {

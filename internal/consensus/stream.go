@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 // StreamMagic opens every connection between managers, so that the shared
@@ -29,6 +32,9 @@ type Names struct {
 	Self    string                   // this node's ID
 	Cluster func() string            // the cluster's ID
 	Peer    func(addr string) string // the ID of the node that should be at addr
+	// Secret is the cluster's, nil: none. Who dials proves that he has it; who is dialed is
+	// asked for it by the port that hands the connections on.
+	Secret *secret.Secret
 }
 
 type handshake struct {
@@ -149,7 +155,12 @@ func (l *Layer) greet(c net.Conn) error {
 
 // Dial is the sender's half.
 func (l *Layer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	nc, err := net.DialTimeout("tcp", string(addr), timeout)
+	if timeout <= 0 {
+		timeout = handshakeTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	nc, err := l.names.Secret.Dial(ctx, new(net.Dialer), "tcp", string(addr))
 	if err != nil {
 		return nil, err
 	}
@@ -165,9 +176,6 @@ func (l *Layer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, 
 }
 
 func (l *Layer) present(c net.Conn, addr string, timeout time.Duration) error {
-	if timeout <= 0 {
-		timeout = handshakeTimeout
-	}
 	c.SetDeadline(time.Now().Add(timeout))
 	b, err := json.Marshal(handshake{Cluster: l.names.Cluster(), From: l.names.Self, To: l.names.Peer(addr)})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 // MemberConfig is a server's or gateway's side of the link. The callbacks run
@@ -27,6 +28,8 @@ type MemberConfig struct {
 	// Map is the one held at the start, or nil.
 	Map    *clustermap.Map
 	Logger *slog.Logger
+	// Secret is the cluster's; nil: there is none.
+	Secret *secret.Secret
 
 	// OnMap is given every newer map, each once; deltas have been applied.
 	OnMap func(*clustermap.Map)
@@ -210,7 +213,7 @@ func (m *Member) Run(ctx context.Context) error {
 // serve is one link, from dial to end; up tells whether it was welcomed.
 func (m *Member) serve(ctx context.Context, addr string) (up bool, err error) {
 	d := net.Dialer{Timeout: dialTimeout}
-	nc, err := d.DialContext(ctx, "tcp", addr)
+	nc, err := m.cfg.Secret.Dial(ctx, &d, "tcp", addr)
 	if err != nil {
 		return false, err
 	}

@@ -2,16 +2,16 @@ package control
 
 import (
 	"errors"
-	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 const (
-	// sniffTimeout is how long a connection may take to show what it is.
-	sniffTimeout = 5 * time.Second
 	// sniffsAtOnce bounds connections that have not shown it yet.
 	sniffsAtOnce = 512
 	sniffBytes   = 5
@@ -21,10 +21,13 @@ const (
 var httpMethods = []string{"GET /", "POST ", "PUT /", "HEAD ", "DELET", "OPTIO", "PATCH"}
 
 // Mux tells the connections of one listening port apart by their first bytes.
-// Connections that show nothing within 5 s, or nothing known, are closed; none
+// Connections that show nothing within 5 s (secret.Timeout), or nothing known, are closed; none
 // holds up another.
 type Mux struct {
 	inner  net.Listener
+	secret *secret.Secret
+	log    *slog.Logger
+	warn   secret.Warner
 	mu     sync.Mutex
 	routes map[string]*branch
 	slots  chan struct{}
@@ -32,9 +35,10 @@ type Mux struct {
 	once   sync.Once
 }
 
-// NewMux takes l over. Routes are added before Serve.
-func NewMux(l net.Listener) *Mux {
-	return &Mux{inner: l, routes: map[string]*branch{}, slots: make(chan struct{}, sniffsAtOnce), done: make(chan struct{})}
+// NewMux takes l over. Routes are added before Serve. With a secret only those get
+// through who prove that they have it, and HTTP (see Guard); log is told of others.
+func NewMux(l net.Listener, sec *secret.Secret, log *slog.Logger) *Mux {
+	return &Mux{inner: l, secret: sec, log: log, routes: map[string]*branch{}, slots: make(chan struct{}, sniffsAtOnce), done: make(chan struct{})}
 }
 
 // Magic is a listener for connections that begin with these five bytes, which it leaves in place.
@@ -95,21 +99,31 @@ func (m *Mux) sniff(c net.Conn) {
 		case <-stop:
 		}
 	}()
-	c.SetReadDeadline(time.Now().Add(sniffTimeout))
-	first := make([]byte, sniffBytes)
-	_, err := io.ReadFull(c, first)
+	first, proven, err := m.secret.Opening(c)
 	close(stop)
 	<-m.slots
 	m.mu.Lock()
 	b := m.routes[string(first)]
 	m.mu.Unlock()
-	if err != nil || b == nil {
+	var why secret.Error
+	switch {
+	case errors.As(err, &why):
+	case err == nil && !proven && m.secret.Known() && !IsHTTP(first):
+		why = secret.ErrMissing
+	}
+	if why != "" {
+		m.warn.Warn(m.log, "refused a connection from", c.RemoteAddr().String(), why)
+	}
+	switch {
+	case why == secret.ErrMissing && string(first) == Magic:
+		refuseLink(c)
+		return
+	case why != "" || err != nil || b == nil:
 		c.Close()
 		return
 	}
-	c.SetReadDeadline(time.Time{})
 	select {
-	case b.ready <- &sniffed{Conn: c, first: first}:
+	case b.ready <- &sniffed{Conn: c, first: first, proven: proven}:
 	case <-b.done:
 		c.Close()
 	case <-m.done:
@@ -158,8 +172,11 @@ func (b *branch) Addr() net.Addr { return b.m.inner.Addr() }
 // sniffed is a connection whose first bytes have been read.
 type sniffed struct {
 	net.Conn
-	first []byte
+	first  []byte
+	proven bool
 }
+
+func (s *sniffed) isProven() bool { return s.proven }
 
 func (s *sniffed) Read(b []byte) (int, error) {
 	if len(s.first) > 0 {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -19,7 +20,7 @@ func listen(t *testing.T) net.Listener {
 }
 
 func TestMuxTellsConnectionsApart(t *testing.T) {
-	m := NewMux(listen(t))
+	m := NewMux(listen(t), nil, slog.New(slog.DiscardHandler))
 	defer m.Close()
 	links := m.Magic(Magic)
 	web := m.HTTP()

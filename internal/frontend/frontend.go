@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -54,6 +55,9 @@ type Options struct {
 	KeyPrefix string
 	// MaxConnections bounds the clients; 0 does not.
 	MaxConnections int
+	// TLS, if not nil, has every port take TLS alone, with the present one of its
+	// configurations. It may be called from anywhere.
+	TLS func() *tls.Config
 	// IdleTimeout closes a client that has said nothing for so long; 0 never.
 	IdleTimeout time.Duration
 	// Version is kumofs's own, for stats.
@@ -81,6 +85,7 @@ type Frontend struct {
 	input   int     // bytes that they have sent and that are not taken yet
 	// inputLimit is maxInputBytes and the largest value.
 	inputLimit int
+	tlsFailed  uint64
 	relief     bool // the router was asked to say when it is relieved
 	counters   Counters
 	tick       uint32 // counts a quarter of IdleTimeout each
@@ -124,13 +129,27 @@ func New(l loop.Loop, opt Options) *Frontend {
 // Listen serves clients that connect to addr ("[ip]:port") too, with the text or
 // the binary protocol, whichever they begin with.
 func (f *Frontend) Listen(addr string) (loop.Listener, error) {
-	return f.loop.Listen(addr, func(c loop.Conn) loop.Handler { return f.accept(c, false) })
+	return f.listen(addr, false)
 }
 
 // ListenBinary is Listen for the binary protocol alone.
 func (f *Frontend) ListenBinary(addr string) (loop.Listener, error) {
-	return f.loop.Listen(addr, func(c loop.Conn) loop.Handler { return f.accept(c, true) })
+	return f.listen(addr, true)
 }
+
+func (f *Frontend) listen(addr string, binaryOnly bool) (loop.Listener, error) {
+	accept := func(c loop.Conn) loop.Handler { return f.accept(c, binaryOnly) }
+	if f.opt.TLS == nil {
+		return f.loop.Listen(addr, accept)
+	}
+	return loop.ListenTLS(f.loop, addr, loop.TLS{Config: f.opt.TLS, Failed: func(remote string, err error) {
+		f.tlsFailed++
+		f.log.Debug("TLS handshake failed", "addr", remote, "error", err)
+	}}, accept)
+}
+
+// TLSFailed is how many TLS handshakes have failed.
+func (f *Frontend) TLSFailed() uint64 { return f.tlsFailed }
 
 // Serve makes a frontend that listens at addr.
 func Serve(l loop.Loop, addr string, opt Options) (*Frontend, loop.Listener, error) {

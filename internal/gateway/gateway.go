@@ -5,6 +5,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"github.com/kumofs/kumofs/internal/frontend"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/router"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 // Config of a gateway.
@@ -33,6 +35,13 @@ type Config struct {
 	AllowFlushAll  bool
 	MaxConnections int
 	IdleTimeout    time.Duration // 0: never
+
+	// Secret is the cluster's; nil: there is none.
+	Secret *secret.Secret
+	// TLS, if not nil, has the ports take TLS alone, with the present one of its
+	// configurations; Auth, if not nil, has clients tell user and password.
+	TLS  func() *tls.Config
+	Auth func(user, password []byte) bool
 
 	Version string
 	Log     *slog.Logger
@@ -72,6 +81,7 @@ func Run(ctx context.Context, cfg Config) error {
 	g.member = control.NewMember(control.MemberConfig{
 		Managers:       cfg.Managers,
 		Logger:         g.log,
+		Secret:         cfg.Secret,
 		Hello:          g.hello,
 		OnMap:          g.onMap,
 		OnConnected:    g.onConnected,
@@ -102,7 +112,7 @@ func Run(ctx context.Context, cfg Config) error {
 // listen makes the router and opens the ports.
 func (g *gateway) listen() ([]string, error) {
 	cfg := &g.cfg
-	g.router = router.New(g.loop, router.Options{Timeout: cfg.Timeout, Log: g.log})
+	g.router = router.New(g.loop, router.Options{Timeout: cfg.Timeout, Secret: cfg.Secret, Log: g.log})
 	g.frontend = frontend.New(g.loop, frontend.Options{
 		Router:         g.router,
 		MaxItemSize:    cfg.MaxItemSize,
@@ -110,6 +120,8 @@ func (g *gateway) listen() ([]string, error) {
 		KeyPrefix:      cfg.KeyPrefix,
 		MaxConnections: cfg.MaxConnections,
 		IdleTimeout:    cfg.IdleTimeout,
+		TLS:            cfg.TLS,
+		Auth:           cfg.Auth,
 		Version:        cfg.Version,
 		Log:            g.log,
 	})
@@ -125,7 +137,7 @@ func (g *gateway) listen() ([]string, error) {
 			return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
 		}
 		addrs = append(addrs, li.Addr())
-		g.log.Info("listening for memcached clients", "addr", li.Addr(), "protocol", protocol)
+		g.log.Info("listening for memcached clients", "addr", li.Addr(), "protocol", protocol, "tls", cfg.TLS != nil)
 	}
 	return addrs, nil
 }

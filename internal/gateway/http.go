@@ -68,7 +68,8 @@ func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
 func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 	var c frontend.Counters
 	var s router.Stats
-	if !g.onLoop(r.Context(), func() { c, s = g.frontend.Counters(), g.router.Stats() }) {
+	var tlsFailed uint64
+	if !g.onLoop(r.Context(), func() { c, s, tlsFailed = g.frontend.Counters(), g.router.Stats(), g.frontend.TLSFailed() }) {
 		http.Error(w, "the event loop does not answer", http.StatusServiceUnavailable)
 		return
 	}
@@ -93,6 +94,7 @@ func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 		{"connections", "gauge", "Clients connected.", c.CurrConnections},
 		{"connections_total", "counter", "Clients that have connected.", c.TotalConnections},
 		{"connections_rejected_total", "counter", "Clients beyond --max-connections.", c.RejectedConnections},
+		{"tls_handshakes_failed_total", "counter", "TLS handshakes of clients that failed.", tlsFailed},
 		{"tries_sent_total", "counter", "Requests sent to servers.", s.Sent},
 		{"tries_refused_total", "counter", "Requests refused by servers and sent again.", s.Refused},
 		{"fate_unknown_total", "counter", "Writes whose outcome is unknown.", s.Unknown},

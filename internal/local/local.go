@@ -33,8 +33,11 @@ type Config struct {
 	Fsync     bool
 	CacheSize int64 // of each server, bytes
 	Serve     cli.ServeOptions
-	Out       io.Writer // what a person reads
-	Log       *slog.Logger
+	Gates     cli.Gates // who may come in
+	// SecretFile is where Gates.Secret is from, for what a person is told.
+	SecretFile string
+	Out        io.Writer // what a person reads
+	Log        *slog.Logger
 }
 
 const (
@@ -141,7 +144,7 @@ func (c *cluster) start(text string, stores []string) error {
 	mgr := ml.Addr().String()
 	_, err = c.run("manager", func(up func(string)) error {
 		return manager.Run(c.ctx, manager.Config{
-			Listener: ml, StateDir: filepath.Join(cfg.Data, "manager"), Logger: cfg.Log.With("daemon", "manager"),
+			Listener: ml, StateDir: filepath.Join(cfg.Data, "manager"), Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", "manager"),
 			Up: func() { up(mgr) },
 		})
 	})
@@ -158,7 +161,7 @@ func (c *cluster) start(text string, stores []string) error {
 		got, err := c.run(name, func(up func(string)) error {
 			return server.Run(c.ctx, server.Config{
 				Listen: addr, StreamPort: 0, Store: path, Managers: []string{mgr}, Fsync: cfg.Fsync, CacheSize: cfg.CacheSize,
-				ReplaceRate: 64 << 20, Logger: cfg.Log.With("daemon", name), Ready: up,
+				ReplaceRate: 64 << 20, Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", name), Ready: up,
 			})
 		})
 		if err != nil {
@@ -175,6 +178,7 @@ func (c *cluster) start(text string, stores []string) error {
 			Managers: []string{mgr}, Text: append([]string{text}, given(s.Text)...), Binary: given(s.Binary, s.Cloudy),
 			KeyPrefix: s.KeyPrefix, Timeout: s.Timeout, HTTP: s.HTTP, MaxItemSize: int(s.MaxItemSize),
 			AllowFlushAll: s.AllowFlushAll, MaxConnections: s.MaxConnections, IdleTimeout: s.IdleTimeout, Version: cli.Version,
+			Secret: cfg.Gates.Secret, TLS: cfg.Gates.TLS, Auth: cfg.Gates.Auth,
 			Log:       cfg.Log.With("daemon", "gateway"),
 			Listening: func([]string) { up(text) },
 		})
@@ -189,7 +193,7 @@ func (c *cluster) start(text string, stores []string) error {
 // attach waits until all servers are known, attaches those that are new, and
 // waits until every partition is served.
 func (c *cluster) attach(mgr string, servers int) error {
-	client := tools.NewClient("manager", mgr)
+	client := tools.NewClient("manager", mgr).WithSecret(c.cfg.Gates.Secret)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(c.ctx, settleLimit)
 	defer cancel()
@@ -232,12 +236,19 @@ func (c *cluster) greet(text, mgr string, addrs []string) {
 		fmt.Fprintf(out, "  server %d   %s\n", i+1, a)
 	}
 	_, port, _ := net.SplitHostPort(text) // it was made by JoinHostPort
+	client, secret := fmt.Sprintf("nc %s %s", host, port), ""
+	if c.cfg.Gates.TLS != nil {
+		client = "openssl s_client -quiet -connect " + text
+	}
+	if c.cfg.SecretFile != "" {
+		secret = " --cluster-secret-file " + c.cfg.SecretFile
+	}
 	fmt.Fprintf(out, `
 Try it:
-  printf 'set greeting 0 0 5\r\nhello\r\nget greeting\r\nquit\r\n' | nc %s %s
-  kumoctl %s status
+  printf 'set greeting 0 0 5\r\nhello\r\nget greeting\r\nquit\r\n' | %s
+  kumoctl %s status%s
 Stop it with Ctrl-C; the data stays.
-`, host, port, mgr)
+`, client, mgr, secret)
 }
 
 // listenNear listens on a port of loopback, or on a free one if it is taken.

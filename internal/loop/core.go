@@ -34,6 +34,7 @@ type core struct {
 	sleeping bool // poll waits, or is about to: the next Post must wake it
 	ended    bool
 	waking   sync.WaitGroup // calls of wake: release must come after them
+	aside    sync.WaitGroup // goroutines of TLS connections that are not the loop's yet, or no more
 
 	running   []func() // the posts being run; swapped with posts
 	stopping  bool
@@ -133,6 +134,7 @@ func (l *core) end() {
 		}
 		l.runLate()
 	}
+	l.aside.Wait() // they may still post
 	l.waking.Wait()
 	l.poller.release()
 }

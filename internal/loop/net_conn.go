@@ -18,7 +18,7 @@ const (
 // netConn is the transport over a net.Conn. At most one goroutine reads and one
 // writes; each ends with its one call, so an idle connection has one.
 type netConn struct {
-	l      *netLoop
+	l      *core
 	c      *conn
 	nc     net.Conn // nil while connecting
 	cancel func()   // of the dial
@@ -43,7 +43,7 @@ type ioResult struct {
 	err error
 }
 
-func newNetConn(l *netLoop) *netConn {
+func newNetConn(l *core) *netConn {
 	return &netConn{l: l, read: make(chan ioResult, 1), wrote: make(chan ioResult, 1)}
 }
 

@@ -80,7 +80,7 @@ func (li *netListener) take(nc net.Conn) {
 		nc.Close()
 		return
 	}
-	t := newNetConn(li.l)
+	t := newNetConn(&li.l.core)
 	t.use(nc)
 	t.c = li.l.newConn(t, nil, open)
 	t.c.accepted(li.accept)
@@ -89,7 +89,7 @@ func (li *netListener) take(nc net.Conn) {
 
 func (l *netLoop) Dial(addr string, timeout time.Duration, h Handler) Conn {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := newNetConn(l)
+	t := newNetConn(&l.core)
 	t.remote, t.cancel = addr, cancel
 	t.c = l.newConn(t, h, connecting)
 	if _, err := parseAddr(addr); err != nil {

@@ -3,6 +3,7 @@ package manager
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -127,7 +128,7 @@ func (m *Manager) join(addr string) error {
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Timeout: joinTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: joinTimeout, Transport: &http.Transport{DialContext: m.cfg.Secret.DialContext(new(net.Dialer)), DisableKeepAlives: true}}
 	_, err = askVoter(m.ctx, client, http.MethodPost, "http://"+addr+control.PathJoin, string(body))
 	return err
 }

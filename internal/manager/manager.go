@@ -27,6 +27,7 @@ import (
 	"github.com/kumofs/kumofs/internal/consensus"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/council"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 // Config of a manager.
@@ -55,7 +56,9 @@ type Config struct {
 	// Partitions and Replication of a new cluster, where they are not the defaults.
 	Partitions  int
 	Replication int
-	Logger      *slog.Logger
+	// Secret is the cluster's; nil: there is none, and everybody is let in.
+	Secret *secret.Secret
+	Logger *slog.Logger
 	// Up is called once it listens.
 	Up func()
 }
@@ -184,7 +187,7 @@ func run(ctx context.Context, cfg Config) error {
 	}
 	defer l.Close()
 	m := newManager(cfg)
-	mux := control.NewMux(l)
+	mux := control.NewMux(l, cfg.Secret, cfg.Logger)
 	// Routes are there before the first connection is looked at.
 	links, pages := mux.Magic(control.Magic), mux.HTTP()
 	if err := m.open(mux.Magic(consensus.StreamMagic)); err != nil {
@@ -193,6 +196,7 @@ func run(ctx context.Context, cfg Config) error {
 	}
 	m.go_(func() { m.acceptLinks(links) })
 	web := m.webServer()
+	control.Guard(web, cfg.Secret, "manager")
 	m.go_(func() { web.Serve(pages) })
 	served := make(chan error, 1)
 	m.go_(func() { served <- mux.Serve() })
@@ -237,7 +241,7 @@ func newManager(cfg Config) *Manager {
 		servers: map[clustermap.ServerID]*link{}, links: map[*link]struct{}{}, tickets: map[uint64]*ticket{}, backups: map[uint64]*backup{},
 		refusals: map[clustermap.ServerID]string{}, beat: max(beat, 10*time.Millisecond),
 		heard: map[string]*heard{}, staff: map[clustermap.ServerID]*staff{}, orders: map[uint64]order{},
-		onward: &http.Transport{DialContext: (&net.Dialer{Timeout: leaderDial}).DialContext, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, DisableCompression: true}}
+		onward: &http.Transport{DialContext: cfg.Secret.DialContext(&net.Dialer{Timeout: leaderDial}), MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, DisableCompression: true}}
 }
 
 // open starts the council and raft.
@@ -255,7 +259,7 @@ func (m *Manager) open(voters net.Listener) error {
 	}
 	var err error
 	m.node, err = consensus.Open(consensus.Config{
-		Dir: m.cfg.StateDir, Listener: voters, Advertise: m.cfg.Advertise, Logger: m.log,
+		Dir: m.cfg.StateDir, Listener: voters, Advertise: m.cfg.Advertise, Logger: m.log, Secret: m.cfg.Secret,
 		OnApply: func(n *clustermap.Map, d *clustermap.Delta) { m.post(func() { m.committed(n, d) }) },
 	})
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -38,7 +39,7 @@ type heard struct {
 
 // poll asks all other voters and partners, over and over.
 func (m *Manager) poll() {
-	client := &http.Client{Timeout: pollTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, DisableCompression: true}}
+	client := &http.Client{Timeout: pollTimeout, Transport: &http.Transport{DialContext: m.cfg.Secret.DialContext(new(net.Dialer)), MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, DisableCompression: true}}
 	defer client.CloseIdleConnections()
 	t := time.NewTicker(pollEvery)
 	defer t.Stop()

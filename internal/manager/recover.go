@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"time"
 
@@ -89,7 +90,7 @@ func (m *Manager) readMaps(ctx context.Context, list []council.Registration, fou
 		}
 		asked++
 		go func() {
-			n, err := readMap(ctx, &r.Hello)
+			n, err := m.readMap(ctx, &r.Hello)
 			results <- result{council.Found{Registration: r, Map: n}, err}
 		}()
 	}
@@ -118,15 +119,15 @@ func there(list []council.Registration, found map[clustermap.ServerID]council.Fo
 }
 
 // readMap asks a server for the newest map that it holds; nil: it holds none.
-func readMap(ctx context.Context, h *control.Hello) (*clustermap.Map, error) {
+func (m *Manager) readMap(ctx context.Context, h *control.Hello) (*clustermap.Map, error) {
 	ctx, cancel := context.WithTimeout(ctx, mapTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.Addr+control.PathMap, nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	client := http.Client{Transport: &http.Transport{DialContext: m.cfg.Secret.DialContext(new(net.Dialer)), DisableKeepAlives: true}}
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +158,7 @@ func readMap(ctx context.Context, h *control.Hello) (*clustermap.Map, error) {
 // learn reads the map of a server that was refused because partitions wait for
 // what it knows; it comes again.
 func (m *Manager) learn(h control.Hello) {
-	n, err := readMap(m.ctx, &h)
+	n, err := m.readMap(m.ctx, &h)
 	if err != nil {
 		m.log.Warn("cannot read the cluster map of a server that is awaited", "addr", h.Addr, "error", err)
 		return

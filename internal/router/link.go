@@ -89,7 +89,7 @@ func (s *server) newLink(via *server) *link {
 	if via != nil {
 		addr = via.addr
 	}
-	l.conn = s.r.loop.Dial(addr, min(dialTimeout, s.r.opt.Timeout), l)
+	l.conn = s.r.opt.Secret.DialLoop(s.r.loop, addr, min(dialTimeout, s.r.opt.Timeout), l)
 	return l
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -32,7 +33,9 @@ type Options struct {
 	// Overloaded is true.
 	MaxServerBytes int
 	MaxBytes       int
-	Log            *slog.Logger
+	// Secret is the cluster's; nil: there is none.
+	Secret *secret.Secret
+	Log    *slog.Logger
 	// Now is the clock; nil is time.Now. It is read about once a turn.
 	Now func() time.Time
 }

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
 
+	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/store"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -60,9 +60,11 @@ func (n *node) serveStreams(ctx context.Context, l net.Listener) {
 
 // receive takes one copy after the other from a connection.
 func (n *node) receive(ctx context.Context, s *stream) {
-	magic := make([]byte, len(streamMagic))
-	_ = s.c.SetReadDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.ReadFull(s.r, magic); err != nil || string(magic) != streamMagic {
+	first, proven, err := n.cfg.Secret.Opening(s.c)
+	if err == nil && !proven && n.cfg.Secret.Known() {
+		err = secret.ErrMissing
+	}
+	if n.refused(s.c.RemoteAddr().String(), err) || err != nil || string(first) != streamMagic {
 		return
 	}
 	for {

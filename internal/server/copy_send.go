@@ -127,7 +127,7 @@ func (c *copier) connect(ctx context.Context, addr string) (nc net.Conn, fresh b
 	}
 	c.mu.Unlock()
 	d := net.Dialer{Timeout: 5 * time.Second}
-	nc, err = d.DialContext(ctx, "tcp", addr)
+	nc, err = c.n.cfg.Secret.Dial(ctx, &d, "tcp", addr)
 	return nc, true, err
 }
 

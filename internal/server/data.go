@@ -12,6 +12,7 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -51,6 +52,9 @@ type dataConn struct {
 	paused  bool
 	sniff   loop.Timer // until an accepted one is opened
 	relay   *relay     // it is joined to another server
+	// passed: what comes may be looked at. proven: its other side has the cluster secret.
+	acceptor       *secret.Acceptor
+	passed, proven bool
 
 	out       *wire.Message
 	appendOut func([]byte) []byte
@@ -99,8 +103,19 @@ func (c *dataConn) OnClose(_ loop.Conn, err error) {
 	}
 }
 
-// OnData takes frames.
+// OnData takes frames, on an accepted connection after the handshake.
 func (c *dataConn) OnData(lc loop.Conn, b []byte) int {
+	if c.passed || c.peer != nil {
+		return c.take(lc, b)
+	}
+	used := c.greet(b)
+	if c.passed && used < len(b) {
+		used += c.take(lc, b[used:])
+	}
+	return used
+}
+
+func (c *dataConn) take(lc loop.Conn, b []byte) int {
 	n := c.n
 	used := 0
 	if c.relay != nil {
@@ -111,10 +126,7 @@ func (c *dataConn) OnData(lc loop.Conn, b []byte) int {
 			return 0 // too little to tell
 		}
 		if len(b) >= len(wire.RelayMagic) && string(b[:len(wire.RelayMagic)]) == wire.RelayMagic {
-			if used = c.beginRelay(b); c.relay != nil {
-				used += c.relay.forward(b[used:])
-			}
-			return used
+			return c.beginRelay(b)
 		}
 		if len(b) >= len(wire.Magic) && string(b[:len(wire.Magic)]) == wire.Magic {
 			c.opened = true
@@ -176,6 +188,9 @@ func (c *dataConn) handOver(b []byte) {
 	}
 	c.sniff.Stop()
 	c.n.counters.connections.Add(-1)
+	if c.proven {
+		nc = control.Proven(nc)
+	}
 	to.give(nc)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/store"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -29,12 +30,13 @@ const (
 // node is a server's state. It belongs to the loop's goroutine, except where a
 // field says otherwise.
 type node struct {
-	cfg   Config
-	log   *slog.Logger
-	ctx   context.Context
-	loop  loop.Loop
-	store *store.Store
-	clock func() int64 // CLOCK_BOOTTIME, ns
+	cfg    Config
+	log    *slog.Logger
+	warner secret.Warner // of refused connections; any goroutine
+	ctx    context.Context
+	loop   loop.Loop
+	store  *store.Store
+	clock  func() int64 // CLOCK_BOOTTIME, ns
 
 	self        clustermap.ServerID
 	cluster     clustermap.ClusterID

@@ -71,7 +71,7 @@ func (n *node) dial(p *peer) {
 	c := newDataConn(n)
 	c.opened, c.peer, c.from = true, p, p.id
 	p.conn, p.timer = c, nil
-	c.conn = n.loop.Dial(p.addr, n.cfg.ConnectTimeout, c)
+	c.conn = n.cfg.Secret.DialLoop(n.loop, p.addr, n.cfg.ConnectTimeout, c)
 }
 
 func (n *node) peerOpened(c *dataConn) {

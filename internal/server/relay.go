@@ -20,6 +20,9 @@ type relay struct {
 	n   *node
 	in  loop.Conn
 	out loop.Conn
+	// open: out is. Until then the gateway is not read from, as what is written would
+	// precede the handshake.
+	open bool
 }
 
 // beginRelay joins c, whose input begins with wire.RelayMagic, to the server that
@@ -40,12 +43,18 @@ func (c *dataConn) beginRelay(b []byte) int {
 	n.relays++
 	n.log.Info("relay for a gateway that does not reach a server", "addr", c.conn.RemoteAddr(), "server", p.addr)
 	c.relay = &relay{n: n, in: c.conn}
-	c.relay.out = n.loop.Dial(p.addr, n.cfg.ConnectTimeout, c.relay)
+	c.conn.PauseRead()
+	c.relay.out = n.cfg.Secret.DialLoop(n.loop, p.addr, n.cfg.ConnectTimeout, c.relay)
 	return used
 }
 
 // forward passes input of the gateway on.
-func (r *relay) forward(b []byte) int { return pass(r.in, r.out, b) }
+func (r *relay) forward(b []byte) int {
+	if !r.open {
+		return 0
+	}
+	return pass(r.in, r.out, b)
+}
 
 // pass writes b, read from one side, to the other, and holds the reader back
 // while too much waits.
@@ -64,8 +73,11 @@ func (r *relay) ended() {
 	r.out.Close()
 }
 
-// OnOpen: what the gateway has sent meanwhile is on its way.
-func (r *relay) OnOpen(loop.Conn) {}
+// OnOpen lets the gateway go on.
+func (r *relay) OnOpen(loop.Conn) {
+	r.open = true
+	r.in.ResumeRead()
+}
 
 // OnData takes what the server answers.
 func (r *relay) OnData(c loop.Conn, b []byte) int { return pass(c, r.in, b) }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	crand "crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/store"
 	"golang.org/x/sys/unix"
 )
@@ -36,8 +38,14 @@ type Config struct {
 	ConnectTimeout time.Duration
 	ReadThreads    int // goroutines that read what the cache does not have
 	Logger         *slog.Logger
+	// Secret is the cluster's; nil: there is none, and everybody is let in.
+	Secret *secret.Secret
 	// Text is where to serve memcached itself ("ip:port"); "" is nowhere.
 	Text string
+	// TextTLS, if not nil, has Text take TLS alone, with the present one of its configurations;
+	// TextAuth, if not nil, has its clients tell user and password.
+	TextTLS  func() *tls.Config
+	TextAuth func(user, password []byte) bool
 	// Ready, if not nil, is called when the server listens.
 	Ready func(addr string)
 
@@ -160,6 +168,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	web := &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what reads the store for a tool ends with it
 		ErrorLog:    slog.NewLogLogger(n.log.Handler(), slog.LevelInfo)}
+	control.Guard(web, cfg.Secret, "server")
 	wg.Go(func() { _ = web.Serve(n.cfg.http) }) // ends with http.ErrServerClosed
 	wg.Go(func() {
 		if err := member.Run(ctx); err != nil && ctx.Err() == nil {
@@ -239,6 +248,7 @@ func (n *node) newMember(addr, streamAddr string) (*control.Member, <-chan *clus
 	cfg := control.MemberConfig{
 		Managers: n.cfg.Managers,
 		Logger:   n.log,
+		Secret:   n.cfg.Secret,
 		Hello: func() control.Hello {
 			found := n.store.Identity() // as it is now: it becomes certain again
 			h := control.Hello{

@@ -27,8 +27,8 @@ func (b backend) Submit(r *wire.Request, s router.Sink) {
 
 // serveText serves memcached from this server.
 func (n *node) serveText(addr string) error {
-	r := router.New(n.loop, router.Options{Timeout: 10 * time.Second, Backend: backend{n}, Log: n.log})
-	_, l, err := frontend.Serve(n.loop, addr, frontend.Options{Router: r, Version: cli.Version, Log: n.log})
+	r := router.New(n.loop, router.Options{Timeout: 10 * time.Second, Backend: backend{n}, Secret: n.cfg.Secret, Log: n.log})
+	_, l, err := frontend.Serve(n.loop, addr, frontend.Options{Router: r, Version: cli.Version, TLS: n.cfg.TextTLS, Auth: n.cfg.TextAuth, Log: n.log})
 	if err != nil {
 		return err
 	}

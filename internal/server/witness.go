@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -117,7 +118,7 @@ func (w *witness) clear() error {
 
 func (w *witness) open() (*consensus.Node, error) {
 	port := newConnListener(w.addr)
-	node, err := consensus.Open(consensus.Config{Dir: w.dir, Listener: port, Advertise: w.addr, Witness: w.n.self, Logger: w.n.log})
+	node, err := consensus.Open(consensus.Config{Dir: w.dir, Listener: port, Advertise: w.addr, Witness: w.n.self, Secret: w.n.cfg.Secret, Logger: w.n.log})
 	if err != nil {
 		_ = port.Close() // never fails
 		return nil, err
@@ -160,7 +161,7 @@ func (w *witness) keep(ctx context.Context, node *consensus.Node) {
 
 // run returns why the node cannot go on, nil when ctx ends.
 func (w *witness) run(ctx context.Context, node *consensus.Node) error {
-	client := &http.Client{Timeout: handOverTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: handOverTimeout, Transport: &http.Transport{DialContext: w.n.cfg.Secret.DialContext(new(net.Dialer)), DisableKeepAlives: true}}
 	t := time.NewTicker(handOverEvery)
 	defer t.Stop()
 	var since time.Time // when a manager answered first while this node led

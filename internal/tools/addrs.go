@@ -4,11 +4,25 @@ import (
 	"errors"
 
 	"github.com/kumofs/kumofs/internal/cli"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 // ManagerFlag registers -m, a list of managers that are tried in order.
 func ManagerFlag(f *cli.Flags, help string) *string {
 	return f.String("m", "manager", "ADDR[:PORT=19700],...", "", help)
+}
+
+// SecretFlag registers --cluster-secret-file. The function reads the file after Parse; it
+// gives nil where the flag was not given.
+func SecretFlag(f *cli.Flags) func() (*secret.Secret, error) {
+	path := new(string)
+	cli.SecretFlag(f, path)
+	return func() (*secret.Secret, error) {
+		if *path == "" {
+			return nil, nil
+		}
+		return secret.Load(*path, nil)
+	}
 }
 
 // ResolveAny resolves a comma list of addresses, any of which will do: a name

@@ -16,6 +16,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 // Deadline is how long a command may take in all when it does not --wait.
@@ -31,6 +32,7 @@ type Client struct {
 	// Addrs are tried in order until one can be reached.
 	Addrs []string
 	http  *http.Client
+	dial  net.Dialer
 }
 
 // NewClient makes a client of one or several addresses, numeric ip:port.
@@ -41,12 +43,19 @@ func NewClient(kind string, addrs ...string) *Client {
 	if len(addrs) > 1 {
 		dialTimeout = 700 * time.Millisecond
 	}
-	return &Client{Kind: kind, Addrs: addrs, http: &http.Client{Transport: &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+	c := &Client{Kind: kind, Addrs: addrs, dial: net.Dialer{Timeout: dialTimeout}}
+	return c.WithSecret(nil)
+}
+
+// WithSecret has c prove that it has the cluster secret; nil: there is none. Before c is used.
+func (c *Client) WithSecret(s *secret.Secret) *Client {
+	c.http = &http.Client{Transport: &http.Transport{
+		DialContext:         s.DialContext(&c.dial),
 		MaxIdleConnsPerHost: 1,
 		IdleConnTimeout:     time.Minute,
 		DisableCompression:  true,
-	}}}
+	}}
+	return c
 }
 
 // Close drops kept connections.
@@ -201,7 +210,10 @@ func notSent(err error) bool {
 func plain(err error) string {
 	var netErr net.Error
 	var errno syscall.Errno
+	var handshake secret.Error
 	switch {
+	case errors.As(err, &handshake):
+		return handshake.Error()
 	case errors.As(err, &errno):
 		return errno.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():

@@ -26,7 +26,7 @@ func (c *ctl) doctor(ctx context.Context) error {
 	}
 	sortNodes(s.Attached)
 	sortNodes(s.NotAttached)
-	findings := append(examine(s), examineServers(ctx, s)...)
+	findings := append(examine(s), c.examineServers(ctx, s)...)
 	failed := false
 	for _, f := range findings {
 		failed = failed || f.Level == "ERROR"
@@ -116,13 +116,13 @@ func examine(s *control.Status) (out []Finding) {
 }
 
 // examineServers asks each active server whether it does its work.
-func examineServers(ctx context.Context, s *control.Status) (out []Finding) {
+func (ctl *ctl) examineServers(ctx context.Context, s *control.Status) (out []Finding) {
 	found := make([]error, len(s.Attached))
 	var wg sync.WaitGroup
 	for i, n := range s.Attached {
 		if n.State == "active" {
 			wg.Go(func() {
-				c := NewClient("server", n.Addr)
+				c := NewClient("server", n.Addr).WithSecret(ctl.secret)
 				defer c.Close()
 				_, found[i] = c.do(ctx, http.MethodGet, control.PathHealth, nil)
 			})

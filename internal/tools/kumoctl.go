@@ -12,6 +12,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 const ctlCommands = `Commands:
@@ -53,6 +54,7 @@ type ctl struct {
 	acceptLoss string
 	partitions string
 	client     *Client
+	secret     *secret.Secret
 	now        func() time.Time
 }
 
@@ -64,11 +66,16 @@ func Kumoctl(ctx context.Context, args []string, out io.Writer) error {
 	verbose := f.Bool("v", "verbose", "status: show the cluster, its managers, IDs and copies too")
 	wait := f.Bool("w", "wait", "end when the copying that the command causes is done")
 	acceptLoss := f.String("", "accept-loss", "CLUSTER", "", "go on although data of this cluster (its ID) is lost by it")
+	openSecret := SecretFlag(f)
 	partitions := f.String("", "partitions", "LIST|all", "", "recover --accept-loss: which partitions, like 0-3,7")
 	if err := f.Parse(args, out); err != nil {
 		return err
 	}
-	c := &ctl{f: f, out: out, json: *asJSON, verbose: *verbose, wait: *wait, acceptLoss: *acceptLoss, partitions: *partitions, now: time.Now}
+	sec, err := openSecret()
+	if err != nil {
+		return err
+	}
+	c := &ctl{f: f, secret: sec, out: out, json: *asJSON, verbose: *verbose, wait: *wait, acceptLoss: *acceptLoss, partitions: *partitions, now: time.Now}
 	return c.run(ctx, f.Args())
 }
 
@@ -96,7 +103,7 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	c.client = NewClient("manager", managers...)
+	c.client = NewClient("manager", managers...).WithSecret(c.secret)
 	defer c.client.Close()
 	if !c.wait {
 		var cancel context.CancelFunc

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 const hashCommands = `Commands:
@@ -41,6 +42,7 @@ func Kumohash(ctx context.Context, args []string, out io.Writer) error {
 	f := cli.NewFlags("kumohash", "SERVER[:PORT=19800]... -- COMMAND [flags]\n-m MANAGER[:PORT=19700][,MANAGER...] COMMAND [flags]")
 	f.About(hashCommands)
 	managers := ManagerFlag(f, "ask this manager for the running cluster's map")
+	openSecret := SecretFlag(f)
 	asJSON := f.Bool("", "json", "print JSON")
 	if err := f.Parse(args, out); err != nil {
 		return err
@@ -67,7 +69,11 @@ func Kumohash(ctx context.Context, args []string, out io.Writer) error {
 	if !f.Given("manager") && len(servers) == 0 {
 		return usage("%s needs a list of servers or -m MANAGER", command)
 	}
-	m, err := hashMap(ctx, f, *managers, servers)
+	sec, err := openSecret()
+	if err != nil {
+		return err
+	}
+	m, err := hashMap(ctx, f, sec, *managers, servers)
 	if err != nil {
 		return err
 	}
@@ -95,7 +101,7 @@ func splitServers(f *cli.Flags, managed bool) (servers, rest []string) {
 }
 
 // hashMap is the manager's map, or one planned for the servers named.
-func hashMap(ctx context.Context, f *cli.Flags, managers string, servers []string) (*clustermap.Map, error) {
+func hashMap(ctx context.Context, f *cli.Flags, sec *secret.Secret, managers string, servers []string) (*clustermap.Map, error) {
 	if f.Given("manager") {
 		addrs, err := ResolveAny(f, managers, cli.ManagerPort)
 		if err != nil {
@@ -103,7 +109,7 @@ func hashMap(ctx context.Context, f *cli.Flags, managers string, servers []strin
 		}
 		ctx, cancel := context.WithTimeout(ctx, Deadline)
 		defer cancel()
-		c := NewClient("manager", addrs...)
+		c := NewClient("manager", addrs...).WithSecret(sec)
 		defer c.Close()
 		return c.Map(ctx)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 const statKeys = `Commands:
@@ -52,6 +53,7 @@ func Kumostat(ctx context.Context, args []string, out, errOut io.Writer) error {
 	f := cli.NewFlags("kumostat", "SERVER[:PORT=19800] COMMAND [flags]\n-m MANAGER[:PORT=19700][,MANAGER...] COMMAND [flags]")
 	f.About(statKeys)
 	managers := ManagerFlag(f, "ask every active server of this manager's cluster")
+	openSecret := SecretFlag(f)
 	asJSON := f.Bool("", "json", "print JSON")
 	if err := f.Parse(args, out); err != nil {
 		return err
@@ -92,19 +94,23 @@ func Kumostat(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
+	sec, err := openSecret()
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, Deadline)
 	defer cancel()
 	if many {
-		if addrs, err = activeServers(ctx, addrs); err != nil {
+		if addrs, err = activeServers(ctx, sec, addrs); err != nil {
 			return err
 		}
 	}
-	return writeAnswers(askAll(ctx, addrs, key, more), key, many, *asJSON, out, errOut)
+	return writeAnswers(askAll(ctx, sec, addrs, key, more), key, many, *asJSON, out, errOut)
 }
 
 // activeServers asks a manager which servers are active.
-func activeServers(ctx context.Context, managers []string) ([]string, error) {
-	c := NewClient("manager", managers...)
+func activeServers(ctx context.Context, sec *secret.Secret, managers []string) ([]string, error) {
+	c := NewClient("manager", managers...).WithSecret(sec)
 	defer c.Close()
 	s, err := c.Status(ctx)
 	if err != nil {
@@ -121,19 +127,19 @@ func activeServers(ctx context.Context, managers []string) ([]string, error) {
 }
 
 // askAll asks all servers at once: a dead one does not hold up the others.
-func askAll(ctx context.Context, servers []string, key string, more url.Values) []statAnswer {
+func askAll(ctx context.Context, sec *secret.Secret, servers []string, key string, more url.Values) []statAnswer {
 	answers := make([]statAnswer, len(servers))
 	var wg sync.WaitGroup
 	for i, addr := range servers {
-		wg.Go(func() { answers[i] = ask(ctx, addr, key, more) })
+		wg.Go(func() { answers[i] = ask(ctx, sec, addr, key, more) })
 	}
 	wg.Wait()
 	return answers
 }
 
 // ask asks one server.
-func ask(ctx context.Context, addr, key string, more url.Values) statAnswer {
-	c := NewClient("server", addr)
+func ask(ctx context.Context, sec *secret.Secret, addr, key string, more url.Values) statAnswer {
+	c := NewClient("server", addr).WithSecret(sec)
 	defer c.Close()
 	a := statAnswer{addr: addr}
 	if key == "rhs" || key == "whs" {

@@ -23,6 +23,7 @@ var (
 	bin  = flag.String("e2e.bin", "", "directory of programs built before (default: build them)")
 	race = flag.Bool("e2e.race", false, "build the programs with the race detector")
 	keep = flag.String("e2e.keep", "", "keep data and logs of every test below this directory")
+	file = flag.String("e2e.secret", "", "file of a cluster secret for clusters of all tests (those that speak to daemons by themselves fail)")
 	seed = flag.Uint64("e2e.seed", 0, "seed of the load (default: another each time)")
 )
 
@@ -66,7 +67,7 @@ func size[T any](short, full T) T {
 }
 
 func options(servers int) harness.Options {
-	return harness.Options{Bin: *bin, Dir: *keep, Servers: servers}
+	return harness.Options{Bin: *bin, Dir: *keep, Servers: servers, Secret: *file}
 }
 
 // besideBar is stallBar for tests that run side by side: there the machine itself

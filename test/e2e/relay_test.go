@@ -7,6 +7,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/wire"
 	"github.com/kumofs/kumofs/test/e2e/harness"
 )
@@ -15,7 +16,21 @@ import (
 // on when it does not reach that one itself. Who is unknown is refused.
 func TestRelay(t *testing.T) {
 	t.Parallel()
-	c := harness.Start(t, options(2))
+	t.Run("", func(t *testing.T) { testRelay(t, "") })
+	t.Run("secret", func(t *testing.T) { testRelay(t, secretFile(t, "the secret of this cluster")) })
+}
+
+func testRelay(t *testing.T, file string) {
+	opt := options(2)
+	opt.Secret = file
+	var sec *secret.Secret
+	if file != "" {
+		var err error
+		if sec, err = secret.Load(file, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := harness.Start(t, opt)
 	m := c.Map()
 	key, other := "", clustermap.ServerID(0)
 	for i := range m.Servers {
@@ -28,7 +43,7 @@ func TestRelay(t *testing.T) {
 	}
 	done := func(answer string) bool { return answer == "hit" || answer == "stored" }
 	dial := func(id clustermap.ServerID, pieces int) net.Conn {
-		conn, err := net.Dial("tcp", c.Servers[0].Addr)
+		conn, err := sec.Dial(t.Context(), new(net.Dialer), "tcp", c.Servers[0].Addr)
 		if err != nil {
 			t.Fatal(err)
 		}

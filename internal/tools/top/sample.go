@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/tools"
 )
 
@@ -44,6 +45,7 @@ type Sample struct {
 type sampler struct {
 	managers *tools.Client // nil: a fixed list of servers
 	servers  []string
+	secret   *secret.Secret
 	mu       sync.Mutex
 	clients  map[string]*tools.Client
 	before   map[string]counters
@@ -58,10 +60,10 @@ type counters struct {
 
 // newSampler looks at the servers at addrs or, if managed, at those of the
 // managers there.
-func newSampler(addrs []string, managed bool) *sampler {
-	s := &sampler{clients: map[string]*tools.Client{}, before: map[string]counters{}}
+func newSampler(addrs []string, managed bool, sec *secret.Secret) *sampler {
+	s := &sampler{secret: sec, clients: map[string]*tools.Client{}, before: map[string]counters{}}
 	if managed {
-		s.managers = tools.NewClient("manager", addrs...)
+		s.managers = tools.NewClient("manager", addrs...).WithSecret(sec)
 	} else {
 		s.servers = addrs
 	}
@@ -155,7 +157,7 @@ func (s *sampler) client(addr string) *tools.Client {
 	defer s.mu.Unlock()
 	c := s.clients[addr]
 	if c == nil {
-		c = tools.NewClient("server", addr)
+		c = tools.NewClient("server", addr).WithSecret(s.secret)
 		s.clients[addr] = c
 	}
 	return c

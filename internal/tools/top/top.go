@@ -21,6 +21,7 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 	f := cli.NewFlags("kumotop", "SERVER[:PORT=19800]... [flags]\n-m MANAGER[:PORT=19700][,MANAGER...] [flags]")
 	f.About("Shows what each server does, until q is pressed. Printed once where the output\nis no terminal.")
 	managers := tools.ManagerFlag(f, "show every server of this manager's cluster")
+	openSecret := tools.SecretFlag(f)
 	interval := f.Seconds("i", "interval", time.Second, "time between two looks")
 	once := f.Bool("", "once", "print one table and end")
 	asJSON := f.Bool("", "json", "print one look as JSON and end")
@@ -41,7 +42,11 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s := newSampler(addrs, managed)
+	sec, err := openSecret()
+	if err != nil {
+		return err
+	}
+	s := newSampler(addrs, managed, sec)
 	if *asJSON || *once || !isTerminal(out) {
 		return printOnce(ctx, out, s, *interval, *asJSON)
 	}

@@ -75,7 +75,7 @@ func TestOnce(t *testing.T) {
 }
 
 func TestRestartedServerHasNoRates(t *testing.T) {
-	s := newSampler([]string{"x"}, false)
+	s := newSampler([]string{"x"}, false, nil)
 	r := Row{Addr: "x"}
 	at := time.Now()
 	s.rates(&r, counters{at, 100, 100, 100})
@@ -90,7 +90,7 @@ func TestRestartedServerHasNoRates(t *testing.T) {
 }
 
 func TestModel(t *testing.T) {
-	m := model{ctx: t.Context(), s: newSampler([]string{newServer(t)}, false), interval: time.Hour}
+	m := model{ctx: t.Context(), s: newSampler([]string{newServer(t)}, false, nil), interval: time.Hour}
 	var live tea.Model = m
 	if v := live.View(); !strings.HasPrefix(v.Content, "asking the servers") || !v.AltScreen {
 		t.Errorf("%+v", v)

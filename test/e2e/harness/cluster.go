@@ -14,6 +14,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/tools"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 	Host func(name string) (ip string, prefix []string)
 
 	ManagerArgs, ServerArgs, GatewayArgs []string
+	// Secret is the file of the cluster secret, for daemons and tools; "": none.
+	Secret string
 }
 
 // Cluster is managers, servers and gateways.
@@ -55,6 +58,11 @@ func New(t TB, opt Options) *Cluster {
 		opt.Dir = filepath.Join(opt.Dir, strings.ReplaceAll(t.Name(), "/", "_"))
 		if err := os.MkdirAll(opt.Dir, 0o755); err != nil {
 			t.Fatal(err)
+		}
+	}
+	if opt.Secret != "" {
+		for _, args := range []*[]string{&opt.ManagerArgs, &opt.ServerArgs, &opt.GatewayArgs} {
+			*args = append(slices.Clone(*args), "--cluster-secret-file", opt.Secret)
 		}
 	}
 	c := &Cluster{t: t, opt: opt}
@@ -117,6 +125,16 @@ func Start(t TB, opt Options) *Cluster {
 	return c
 }
 
+// tool runs one of the operator's tools.
+func (c *Cluster) tool(limit time.Duration, argv ...string) ([]byte, error) {
+	argv = slices.Clone(argv)
+	argv[0] = c.prog(argv[0])
+	if c.opt.Secret != "" {
+		argv = append(argv, "--cluster-secret-file", c.opt.Secret)
+	}
+	return run(limit, argv...)
+}
+
 func (c *Cluster) prog(name string) string { return filepath.Join(c.opt.Bin, name) }
 
 func (c *Cluster) freeAddr(name string) string {
@@ -176,7 +194,7 @@ func (c *Cluster) TryCtl(args ...string) (string, error) {
 			limit = 3 * time.Minute
 		}
 	}
-	out, err := run(limit, append([]string{c.prog("kumoctl"), c.managers()}, args...)...)
+	out, err := c.tool(limit, append([]string{"kumoctl", c.managers()}, args...)...)
 	return string(out), err
 }
 
@@ -288,7 +306,7 @@ func (c *Cluster) PollReady(limit time.Duration) (time.Duration, error) {
 		if s.Short+s.Unavailable+s.Moving > 0 || len(s.Attached) == 0 {
 			return fmt.Errorf("attached %d, partitions short %d, unavailable %d, copies to make %d", len(s.Attached), s.Short, s.Unavailable, s.Moving)
 		}
-		out, err := run(10*time.Second, c.prog("kumostat"), "-m", c.managers(), "replstat", "--json")
+		out, err := c.tool(10*time.Second, "kumostat", "-m", c.managers(), "replstat", "--json")
 		if err != nil {
 			return err
 		}
@@ -320,7 +338,14 @@ func (c *Cluster) Map() *clustermap.Map {
 
 // TryMap is Map that tells instead of failing.
 func (c *Cluster) TryMap() (*clustermap.Map, error) {
-	client := tools.NewClient("manager", strings.Split(c.managers(), ",")...)
+	var sec *secret.Secret
+	if c.opt.Secret != "" {
+		var err error
+		if sec, err = secret.Load(c.opt.Secret, nil); err != nil {
+			return nil, err
+		}
+	}
+	client := tools.NewClient("manager", strings.Split(c.managers(), ",")...).WithSecret(sec)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

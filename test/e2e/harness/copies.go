@@ -15,7 +15,7 @@ import (
 
 // stat is `kumostat ADDR KEY --json` decoded into v.
 func (c *Cluster) stat(p *Process, key string, v any) error {
-	out, err := run(30*time.Second, c.prog("kumostat"), p.Addr, key, "--json")
+	out, err := c.tool(30*time.Second, "kumostat", p.Addr, key, "--json")
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (c *Cluster) showPairs(m *clustermap.Map, part uint16) string {
 	for _, id := range replicas {
 		addr := m.Server(id).Addr
 		pairs := map[string]string{}
-		out, err := run(30*time.Second, c.prog("kumostat"), addr, "pairs", strconv.Itoa(int(part)), "--json")
+		out, err := c.tool(30*time.Second, "kumostat", addr, "pairs", strconv.Itoa(int(part)), "--json")
 		if err == nil {
 			answer := map[string]map[string]string{}
 			err = json.Unmarshal(out, &answer)

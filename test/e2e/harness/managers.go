@@ -40,7 +40,7 @@ func (c *Cluster) Leader() *Process {
 
 // CtlOn is TryCtl on one manager.
 func (c *Cluster) CtlOn(m *Process, args ...string) (string, error) {
-	out, err := run(10*time.Second, append([]string{c.prog("kumoctl"), m.Addr}, args...)...)
+	out, err := c.tool(10*time.Second, append([]string{"kumoctl", m.Addr}, args...)...)
 	return string(out), err
 }
 

@@ -228,6 +228,9 @@ func (p *Process) Stop() {
 // Cont lets it go on (SIGCONT).
 func (p *Process) Cont() { p.signal(syscall.SIGCONT, false) }
 
+// HangUp has it read its files again (SIGHUP).
+func (p *Process) HangUp() { p.signal(syscall.SIGHUP, false) }
+
 // Restart kills it and starts it again after gap.
 func (p *Process) Restart(gap time.Duration) {
 	p.t.Helper()

@@ -1,0 +1,72 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/kumofs/kumofs/internal/secret"
+)
+
+// proven is a connection whose other side has proven that it has the cluster secret.
+type proven struct{ net.Conn }
+
+func (proven) isProven() bool { return true }
+
+// Proven marks a connection for a Web: its other side has the cluster secret.
+func Proven(nc net.Conn) net.Conn { return proven{nc} }
+
+type provenKey struct{}
+
+// Guard has s serve who comes without the cluster secret only what is for monitoring:
+// PathMetrics and PathHealth. Others are told what they lack. Without a secret it
+// changes nothing. The listener's connections are a Mux's, or marked by Proven.
+func Guard(s *http.Server, sec *secret.Secret, who string) {
+	if !sec.Known() {
+		return
+	}
+	inner := s.Handler
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if p, ok := c.(interface{ isProven() bool }); ok && p.isProven() {
+			return context.WithValue(ctx, provenKey{}, true)
+		}
+		return ctx
+	}
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		monitoring := (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.URL.Path == PathMetrics || r.URL.Path == PathHealth)
+		if monitoring || r.Context().Value(provenKey{}) != nil {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusForbidden)
+		_ = json.NewEncoder(w).Encode(Error{needsSecret(who)}) // fails if nobody is there to read it
+	})
+}
+
+// lingerTimeout and lingerBytes bound how long, and how much, a refused connection is
+// read from, so that the refusal is not lost with what it sent meanwhile.
+const (
+	lingerTimeout = time.Second
+	lingerBytes   = 1 << 20
+)
+
+// refuseLink tells a member that came without the cluster secret so, and closes.
+func refuseLink(nc net.Conn) {
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(lingerTimeout))
+	if _, err := nc.Write(Frame(KindRefuse, Refuse{Reason: needsSecret("manager")})); err != nil {
+		return
+	}
+	if cw, ok := nc.(interface{ CloseWrite() error }); ok && cw.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(nc, lingerBytes))
+	}
+}
+
+func needsSecret(who string) string {
+	return "this " + who + " asks for the cluster secret: give the same --cluster-secret-file"
+}
