@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kumofs/kumofs/test/e2e/clients"
 	"github.com/kumofs/kumofs/test/e2e/harness"
 	"github.com/kumofs/kumofs/test/memcached"
 )
@@ -256,57 +255,18 @@ func asks(addr, command string) (string, error) {
 	return strings.TrimSpace(line), err
 }
 
-// spoken is the protocols that a server speaks.
-func spoken(t *testing.T, addr string) (set int) {
-	t.Helper()
-	set = Text
-	if line, err := asks(addr, "mn\r\n"); err != nil {
-		t.Fatal(err)
-	} else if line == "MN" {
-		set |= Meta
-	}
-	if ok, err := clients.SpeaksBinary(addr); err != nil {
-		t.Fatal(err)
-	} else if ok {
-		set |= Binary
-	}
-	return set
-}
-
 // TestKumofs compares kumofs with memcached, in the classic protocol alone and in all.
 func TestKumofs(t *testing.T) {
 	ref, addr := start(t).Addr, kumofs(t)
-	speaks := spoken(t, addr)
 	t.Run("text", func(t *testing.T) {
 		if speak(t)&Text == 0 {
 			t.Skip("left out by -protocols")
 		}
 		compare(t, ref, addr, Text)
 	})
-	t.Run("all", func(t *testing.T) {
-		if speaks != Text|Meta|Binary {
-			t.Skip("it does not speak meta and binary")
-		}
-		compare(t, ref, addr, speak(t))
-	})
-	for name, protocol := range map[string]int{"text": Text, "meta": Meta, "binary": Binary} {
-		t.Run("in step, "+name, func(t *testing.T) {
-			if speaks&protocol == 0 {
-				t.Skip("it does not speak it")
-			}
-			inStepOver(t, addr, name, true)
-		})
+	t.Run("all", func(t *testing.T) { compare(t, ref, addr, speak(t)) })
+	for _, name := range []string{"text", "meta", "binary", "newer meta"} {
+		t.Run("in step, "+name, func(t *testing.T) { inStepOver(t, addr, name, true) })
 	}
-	t.Run("in step, newer meta", func(t *testing.T) {
-		if speaks&Meta == 0 {
-			t.Skip("it does not speak it")
-		}
-		inStepOver(t, addr, "newer meta", true)
-	})
-	t.Run("newer meta, in form", func(t *testing.T) {
-		if speaks&Meta == 0 {
-			t.Skip("it does not speak it")
-		}
-		compare(t, "", addr, Text|Meta)
-	})
+	t.Run("newer meta, in form", func(t *testing.T) { compare(t, "", addr, Text|Meta) })
 }

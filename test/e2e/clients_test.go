@@ -16,18 +16,9 @@ func TestClients(t *testing.T) {
 	opt := options(3)
 	opt.GatewayArgs = []string{"--allow-flush-all"}
 	c := harness.Start(t, opt)
-	binary, err := suites.SpeaksBinary(c.Gateway.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	// One after another: each flushes what others have stored.
 	for _, s := range suites.Suites() {
-		t.Run(s.Name, func(t *testing.T) {
-			if s.Binary && !binary {
-				t.Skip("the gateway does not speak the binary protocol")
-			}
-			s.Run(t, c.Gateway.Addr)
-		})
+		t.Run(s.Name, func(t *testing.T) { s.Run(t, c.Gateway.Addr) })
 	}
 	t.Run("memcstat", func(t *testing.T) {
 		if _, err := exec.LookPath("memcstat"); err != nil {

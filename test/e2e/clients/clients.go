@@ -6,9 +6,6 @@ package clients
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -26,8 +23,7 @@ const python = "/usr/bin/python3"
 
 // A Suite is a client and what is done with it.
 type Suite struct {
-	Name   string
-	Binary bool // it speaks the binary protocol
+	Name string
 
 	missing func() error // why it cannot be run here
 	argv    func(t *testing.T, host, port string) []string
@@ -76,9 +72,9 @@ func Suites() []Suite {
 		{Name: "pylibmc", missing: module("pylibmc"), argv: script(python, "pylibmc_suite.py"), passed: counted},
 		{Name: "node memcached", missing: node("memcached"), argv: script("node", "memcached_suite.js"), dir: "node", passed: counted},
 		{Name: "memccapable ascii", missing: program("memccapable"), argv: capable("-a"), passed: all},
-		{Name: "pylibmc binary", Binary: true, missing: module("pylibmc"), argv: script(python, "pylibmc_suite.py", "binary"), passed: counted},
-		{Name: "node memjs", Binary: true, missing: node("memjs"), argv: script("node", "memjs_suite.js"), dir: "node", passed: counted},
-		{Name: "memccapable binary", Binary: true, missing: program("memccapable"), argv: capable("-b"), passed: all},
+		{Name: "pylibmc binary", missing: module("pylibmc"), argv: script(python, "pylibmc_suite.py", "binary"), passed: counted},
+		{Name: "node memjs", missing: node("memjs"), argv: script("node", "memjs_suite.js"), dir: "node", passed: counted},
+		{Name: "memccapable binary", missing: program("memccapable"), argv: capable("-b"), passed: all},
 	}
 }
 
@@ -145,30 +141,4 @@ func (s Suite) Run(t *testing.T, addr string) {
 	if err != nil || !s.passed.Match(out) {
 		t.Errorf("%s: %v\n%s", s.Name, err, out)
 	}
-}
-
-// SpeaksBinary tells whether a server answers in the binary protocol: one that does
-// not closes the connection, or answers in text.
-func SpeaksBinary(addr string) (bool, error) {
-	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
-	if err != nil {
-		return false, err
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return false, err
-	}
-	const noop = 0x0a
-	request := [24]byte{0x80, noop}
-	if _, err := c.Write(request[:]); err != nil {
-		return false, err
-	}
-	var answer [2]byte
-	if _, err := io.ReadFull(c, answer[:]); err != nil {
-		if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
-			return false, fmt.Errorf("a binary no-op is not answered: %w", err)
-		}
-		return false, nil
-	}
-	return answer == [2]byte{0x81, noop}, nil
 }

@@ -21,9 +21,6 @@ func TestSuites(t *testing.T) {
 		at = mc.Addr
 		t.Logf("memcached %s", mc.Version)
 	}
-	if ok, err := SpeaksBinary(at); err != nil || !ok {
-		t.Errorf("%s does not speak the binary protocol: %v", at, err)
-	}
 	for _, s := range Suites() {
 		t.Run(s.Name, func(t *testing.T) { s.Run(t, at) })
 	}
