@@ -56,6 +56,7 @@ type node struct {
 
 	commit  committer
 	reads   *readers
+	scans   *scanner
 	copies  *copier
 	sweep   sweeper
 	joins   map[replica.JoinWanted]struct{} // running
