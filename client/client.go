@@ -35,8 +35,9 @@ type Options struct {
 	// Managers are the cluster's managers, "host" or "host:port" (port 19700).
 	// One that can be reached is enough: it names the others.
 	Managers []string
-	// Timeout bounds every call, its retries included, and Open. A context may end
-	// a call earlier, not later.
+	// Timeout bounds every call, its retries included, and Open; of a scan every page.
+	// While a call waits for room (MaxInFlight) its time does not run. A context may
+	// end a call earlier, not later.
 	Timeout time.Duration
 	// MaxItemSize bounds the values that this client writes, in bytes. A gateway
 	// has its own (--max-item-size).

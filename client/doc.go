@@ -17,11 +17,12 @@
 //
 // One Client is enough for a program: it may be used by any number of goroutines
 // at once, and commands of many travel together. It keeps one connection to each
-// server and two goroutines, which end with Close.
+// server, one to a manager and a few goroutines, which all end with Close.
 //
 // # Time
 //
-// Every call ends when its context does, at once, or when Options.Timeout is over.
+// Every call ends when its context does, at once, or when Options.Timeout is over
+// since it was begun.
 // A call that ends without an answer says what that means:
 //
 //   - ErrOutcomeUnknown: a write may have been done, or may be done yet. Read, then

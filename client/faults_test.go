@@ -229,6 +229,64 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// A server that answers nothing while calls are given up is not sent more and more:
+// calls wait until it has answered or its connection is given up.
+func TestOverload(t *testing.T) {
+	g := newRig(t)
+	c := open(t, client.Options{Managers: []string{g.addr}, MaxInFlight: 128 << 20})
+	ctx := t.Context()
+	if err := c.Set(ctx, &client.Item{Key: "k", Value: []byte("v")}); err != nil {
+		t.Fatal(err)
+	}
+	var held []*routertest.Try
+	g.on(func() {
+		g.server.Script = func(try *routertest.Try) bool { held = append(held, try); return true }
+	})
+	var wg sync.WaitGroup
+	get := func() {
+		wg.Go(func() {
+			if _, err := c.Get(ctx, "k"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	get() // as long as it waits the connection is not given up
+	began := time.Now()
+	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	var given sync.WaitGroup
+	for range 70 { // more than the router sends to one server
+		given.Go(func() {
+			if err := c.Set(short, &client.Item{Key: "k", Value: make([]byte, client.DefaultMaxItemSize)}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		})
+	}
+	given.Wait()
+	cancel()
+	time.Sleep(200 * time.Millisecond)
+	var sent int
+	g.on(func() { sent = len(held) })
+	get()
+	short, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	err := c.Set(short, &client.Item{Key: "k"})
+	// On a machine so slow the server counts as silent, and its connection is given up.
+	slow := time.Since(began) > 2*time.Second
+	if !slow && (!errors.Is(err, context.DeadlineExceeded) || errors.Is(err, client.ErrOutcomeUnknown)) {
+		t.Errorf("a write that waits for room: %v", err)
+	}
+	g.on(func() {
+		if !slow && len(held) != sent {
+			t.Errorf("%d calls were sent to a server that has %d open", len(held)-sent, sent)
+		}
+		g.server.Script = nil
+		for _, try := range held {
+			try.Answer(item.Result{Status: item.OK})
+		}
+	})
+	wg.Wait()
+}
+
 // What is returned is the caller's, and what was given is not kept.
 func TestOwnership(t *testing.T) {
 	g := newRig(t)

@@ -46,7 +46,7 @@ func (g *rig) check(it *client.Item, keysOnly bool) {
 func TestScan(t *testing.T) {
 	g := newRig(t)
 	c := open(t, client.Options{Managers: []string{g.addr}})
-	for _, n := range []int{0, 1, 3000} {
+	for _, n := range []int{0, 1, 1200} {
 		keys := g.fill(n)
 		byPartition := slices.Clone(keys)
 		slices.SortStableFunc(byPartition, func(a, b string) int {
@@ -75,7 +75,7 @@ func TestScan(t *testing.T) {
 						t.Fatalf("%d keys, want %d", len(got), len(want))
 					}
 					// It can be left anywhere, and gone on with after any key.
-					for range min(5, len(want)) {
+					for range min(2, len(want)) {
 						i := rand.IntN(len(want))
 						opt := opt
 						opt.After = want[i]
@@ -105,7 +105,7 @@ func TestScan(t *testing.T) {
 func TestScanStops(t *testing.T) {
 	g := newRig(t)
 	c := open(t, client.Options{Managers: []string{g.addr}})
-	g.fill(3000)
+	g.fill(1000)
 	for range 20 {
 		for _, err := range c.Scan(t.Context(), nil, client.ScanOptions{Unordered: true, MaxMemory: 1}) {
 			if err != nil {
@@ -174,7 +174,7 @@ func TestScanErrors(t *testing.T) {
 func TestScanAmongWrites(t *testing.T) {
 	g := newRig(t)
 	c := open(t, client.Options{Managers: []string{g.addr}})
-	keys := g.fill(2000)
+	keys := g.fill(1000)
 	for _, unordered := range []bool{false, true} {
 		seen := map[string]int{}
 		for it, err := range c.Scan(t.Context(), nil, client.ScanOptions{Unordered: unordered, MaxMemory: 1}) {
