@@ -87,6 +87,7 @@ type node struct {
 // counters are read by any goroutine.
 type counters struct {
 	gets, sets, deletes, others atomic.Uint64
+	scans                       atomic.Uint64 // pages
 	hits, misses                atomic.Uint64
 	copyBytes, copyItems        atomic.Uint64
 	copyReceived                atomic.Uint64 // bytes

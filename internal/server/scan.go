@@ -80,6 +80,7 @@ func (c *dataConn) scan(body []byte) error {
 	if j.scan, ok = r.BeginScan(j.req.Epoch, replica.Token{Owner: j, ID: j.req.ID}, &n.fx); !ok {
 		return nil
 	}
+	n.counters.scans.Add(1)
 	if j.scan.Empty {
 		j.answer()
 		return nil
@@ -89,6 +90,15 @@ func (c *dataConn) scan(body []byte) error {
 		j.Nak(&wire.Nak{ID: j.req.ID, Index: part, Reason: wire.NakNotReady})
 	}
 	return nil
+}
+
+// readDone takes what a worker has read.
+func (j *scanJob) readDone() {
+	j.c.n.touchClock()
+	if j.err != nil {
+		j.c.n.unreadable(j.req.Partition, j.err)
+	}
+	j.answer()
 }
 
 // answer hands the page to the core, on the loop.
@@ -165,13 +175,7 @@ func (s *scanner) run() {
 			return
 		}
 		s.read(j)
-		s.n.loop.Post(func() {
-			s.n.touchClock()
-			if j.err != nil {
-				s.n.unreadable(j.req.Partition, j.err)
-			}
-			j.answer()
-		})
+		s.n.loop.Post(j.readDone)
 	}
 }
 
