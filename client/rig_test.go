@@ -25,7 +25,8 @@ type rig struct {
 	addr   string // the manager's
 }
 
-const rigParts = 64
+// rigParts is more than a scan asks for at a time.
+const rigParts = 512
 
 func newRig(t *testing.T) *rig {
 	l, err := loop.New()

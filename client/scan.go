@@ -22,7 +22,8 @@ type ScanOptions struct {
 	// exist any more.
 	After string
 	// Unordered gives the items partition by partition, in each in the order of keys.
-	// It costs a fraction of the ordered scan, and begins at once.
+	// It begins at once, holds little, and reads in large pages: the way to go through
+	// much.
 	Unordered bool
 	// KeysOnly leaves the values out.
 	KeysOnly bool
@@ -69,7 +70,7 @@ type ScanOptions struct {
 // quiet local network), then for the following pages shortly before they are needed.
 // Values larger than a page (MaxMemory/16384, 2 KiB unless it is set) cost a get each:
 // for those, or for a look at a few items, Unordered or KeysOnly is the better choice.
-// The unordered scan asks for 16 partitions at a time, in pages of up to 512 KiB.
+// The unordered scan asks for 32 partitions at a time, in pages of up to 256 KiB.
 //
 // A scan may be ranged over again, from its beginning. It belongs to one goroutine at
 // a time.
@@ -105,9 +106,9 @@ var errEnough = errors.New("enough")
 const (
 	// orderedWindow and unorderedWindow are how many pages are asked for at a time.
 	orderedWindow   = 64
-	unorderedWindow = 16
+	unorderedWindow = 32
 	minPage         = 1 << 10
-	maxPage         = 512 << 10
+	maxPage         = 256 << 10
 )
 
 // unordered goes through the partitions in the order of their numbers, so that a
@@ -165,9 +166,6 @@ func (s *scan) ordered(give func(Item) bool) error {
 		}
 	}
 	for {
-		for ; next < len(s.cursors) && len(s.under) < orderedWindow; next++ {
-			s.ask(&s.cursors[next])
-		}
 		for {
 			a := s.poll()
 			if a == nil {
@@ -178,6 +176,11 @@ func (s *scan) ordered(give func(Item) bool) error {
 				return err
 			}
 			take(a.cursor, had)
+		}
+		// After poll, so that something is under way when it is waited for: every
+		// cursor that waits is asked, or is yet to be.
+		for ; next < len(s.cursors) && len(s.under) < orderedWindow; next++ {
+			s.ask(&s.cursors[next])
 		}
 		if waiting > 0 {
 			a, err := s.wait()
