@@ -26,7 +26,7 @@ type rig struct {
 }
 
 // rigParts is more than a scan asks for at a time.
-const rigParts = 512
+const rigParts = 128
 
 func newRig(t *testing.T) *rig {
 	l, err := loop.New()

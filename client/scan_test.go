@@ -116,7 +116,7 @@ func TestScanStops(t *testing.T) {
 	}
 	var scans int
 	g.on(func() { scans = g.server.Scans })
-	if scans > 20*20 {
+	if scans > 20*40 {
 		t.Errorf("%d pages for the first items of 20 scans", scans)
 	}
 }
