@@ -17,7 +17,7 @@ test:
 
 # What needs no other process.
 unit:
-	$(GO) test ./internal/... ./cmd/...
+	$(GO) test ./internal/... ./cmd/... ./client
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt would change:'; gofmt -l $$(git ls-files '*.go'); exit 1; }

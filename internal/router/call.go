@@ -27,7 +27,8 @@ type call struct {
 	buf   []byte
 	done  Completion
 	state callState
-	fixed bool // the partition was chosen by whoever asked, not by the key
+	fixed bool       // the partition was chosen by whoever asked, not by the key
+	scan  *wire.Scan // instead of req, which has its key, prefix and place; nil: it is none
 
 	refusals uint8 // tells how long to be parked
 	deadline int64

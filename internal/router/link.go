@@ -49,6 +49,7 @@ type link struct {
 	since int64 // since when at least one call has been waiting here
 	reply wire.Reply
 	nak   wire.Nak
+	found wire.Page
 }
 
 // slot is one try. Its call may have given up on it (nil): then the slot is kept
@@ -112,7 +113,7 @@ func (l *link) send(c *call) {
 	c.state, c.link, c.slot, c.sentAt = sent, l, i, r.clock()
 	c.req.ID = uint32(i)
 	r.setLowest(c)
-	r.writing = &c.req
+	r.writing = c
 	l.conn.Append(r.appendRequest)
 	r.stats.Sent++
 	if !l.full && l.bytes > r.opt.MaxServerBytes {
@@ -234,6 +235,8 @@ func (l *link) frame(kind wire.Kind, body []byte) error {
 		if c, ok := l.release(l.reply.ID); ok && c != nil {
 			l.server.r.answered(c, &l.reply.Result)
 		}
+	case wire.KindPage:
+		return l.page(body)
 	case wire.KindNak:
 		if err := wire.DecodeNak(body, &l.nak); err != nil {
 			return err

@@ -9,7 +9,6 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/secret"
-	"github.com/kumofs/kumofs/internal/wire"
 )
 
 // Defaults of Options.
@@ -85,9 +84,9 @@ type Router struct {
 	start   time.Time
 	stopped bool
 
-	// writing is the request that appendRequest appends: a closure for each
+	// writing is the call whose request appendRequest appends: a closure for each
 	// request would be an allocation for each.
-	writing       *wire.Request
+	writing       *call
 	appendRequest func(dst []byte) []byte
 }
 
@@ -115,7 +114,7 @@ func New(l loop.Loop, opt Options) *Router {
 	r.outstanding.init()
 	r.runnable.init()
 	r.initParking()
-	r.appendRequest = func(dst []byte) []byte { return wire.AppendRequest(dst, r.writing) }
+	r.appendRequest = func(dst []byte) []byte { return r.appendCall(dst, r.writing) }
 	l.OnTurnEnd(func() { r.now = 0 })
 	return r
 }
@@ -175,7 +174,7 @@ func (r *Router) dispatch(c *call) {
 	case r.stopped:
 		r.fail(c, "the gateway is shutting down")
 	case c.req.Number == 0 && c.isWrite() && !r.number(c):
-	case r.backend != nil && r.backend.Local(c.req.Partition):
+	case r.backend != nil && c.scan == nil && r.backend.Local(c.req.Partition):
 		r.submit(c)
 	case rt.server == nil:
 		r.park(c)

@@ -202,10 +202,10 @@ func (c *dataConn) frame(kind wire.Kind, body []byte) error {
 			return err
 		}
 		n.request(&c.req, c)
-		if !c.paused && (c.conn.Buffered() > maxUnread || n.rn.Answered-c.answered > maxUnread || n.commit.bytes() > maxBatchBytes) {
-			c.pause()
-		}
+		c.holdBack()
 		return nil
+	case kind == wire.KindScan && c.peer == nil:
+		return c.scan(body)
 	case kind == wire.KindPeerHello && c.peer == nil && c.from == 0:
 		return c.hello(body)
 	case kind == wire.KindLeaseGrant && c.peer != nil:
@@ -314,6 +314,14 @@ func (c *dataConn) Nak(k *wire.Nak) {
 	c.nak = k
 	c.conn.Append(c.appendNak)
 	c.nak = nil
+}
+
+// holdBack pauses when more answers or writes have piled up than there should be.
+func (c *dataConn) holdBack() {
+	n := c.n
+	if !c.paused && (c.conn.Buffered() > maxUnread || n.rn.Answered-c.answered > maxUnread || n.commit.bytes() > maxBatchBytes) {
+		c.pause()
+	}
 }
 
 // pause stops taking requests until the gateway has read and the store has written.

@@ -58,6 +58,7 @@ type node struct {
 
 	commit  committer
 	reads   *readers
+	scans   *scanner
 	copies  *copier
 	sweep   sweeper
 	joins   map[replica.JoinWanted]struct{} // running
@@ -88,6 +89,7 @@ type node struct {
 // counters are read by any goroutine.
 type counters struct {
 	gets, sets, deletes, others atomic.Uint64
+	scans                       atomic.Uint64 // pages
 	hits, misses                atomic.Uint64
 	copyBytes, copyItems        atomic.Uint64
 	copyReceived                atomic.Uint64 // bytes

@@ -144,6 +144,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(n.clock()), Values: &values{c: cache}}
 	n.commit.init(n)
 	n.reads = newReaders(n, cfg.ReadThreads)
+	n.scans = newScanner(n)
 	n.copies = newCopier(n, cfg.ReplaceRate)
 	n.sweep.n = n
 	n.witness = newWitness(n, listener.Addr())
@@ -159,6 +160,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	wg.Go(n.commit.run)
 	for i := range cfg.ReadThreads {
 		wg.Go(func() { n.reads.run(i) })
+	}
+	for range scanWorkers {
+		wg.Go(n.scans.run)
 	}
 	for range copyWorkers {
 		wg.Go(func() { n.copies.run(ctx) })
@@ -184,6 +188,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	cancel(nil)
 	close(n.commit.jobs)
 	n.reads.stop()
+	n.scans.stop()
 	n.copies.stop()
 	quit, done := context.WithTimeout(context.Background(), 2*time.Second)
 	_ = web.Shutdown(quit) // closes its listener; who is not done by then is cut off

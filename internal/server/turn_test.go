@@ -55,7 +55,7 @@ func newGlueOn(t *testing.T, opt store.Options) *glue {
 	g.node = n
 	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(g.time), Values: &values{c: cache}}
 	n.commit.init(n)
-	n.reads, n.copies = newReaders(n, 1), newCopier(n, 0)
+	n.reads, n.copies, n.scans = newReaders(n, 1), newCopier(n, 0), newScanner(n)
 	if n.stored, err = s.Partitions(); err != nil {
 		t.Fatal(err)
 	}

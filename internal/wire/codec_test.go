@@ -126,7 +126,7 @@ func body(t *testing.T, b []byte, kind Kind) []byte {
 
 func TestMessagesRoundTrip(t *testing.T) {
 	m := maker{rand.New(rand.NewPCG(1, 2))}
-	for k := KindAppend; k < kindEnd; k++ {
+	for k := KindAppend; k <= KindAppendGap; k++ {
 		for range 200 {
 			want := m.message(k)
 			b := body(t, AppendMessage(nil, &want), k)

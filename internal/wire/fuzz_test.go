@@ -11,7 +11,7 @@ import (
 // value that was decoded is the same after another round trip.
 func FuzzFrame(f *testing.F) {
 	m := maker{rand.New(rand.NewPCG(7, 8))}
-	for k := KindAppend; k < kindEnd; k++ {
+	for k := KindAppend; k <= KindAppendGap; k++ {
 		for range 4 {
 			msg := m.message(k)
 			f.Add(AppendMessage(nil, &msg))
@@ -22,6 +22,8 @@ func FuzzFrame(f *testing.F) {
 	f.Add(AppendNak(nil, &Nak{Partition: m.partition()}))
 	f.Add(AppendPeerHello(nil, &PeerHello{}))
 	f.Add(AppendLease(nil, KindLeaseRequest, Lease{}))
+	f.Add(AppendScan(nil, &Scan{From: []byte("a"), Prefix: []byte("b"), KeysOnly: true, MaxItems: 3, MaxBytes: 4}))
+	f.Add(AppendPage(nil, &Page{More: true, Next: []byte("c"), Items: []PageItem{{Key: []byte("a"), Value: []byte("v")}, {Key: []byte("b"), Omitted: true}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		kind, frame, n, err := Frame(b)
 		if err != nil || n == 0 {
@@ -66,6 +68,14 @@ func decodeAny(kind Kind, b []byte) (any, bool) {
 	case KindLeaseRequest, KindLeaseGrant:
 		v, err := DecodeLease(b)
 		return v, err == nil
+	case KindScan:
+		var v Scan
+		err := DecodeScan(b, &v)
+		return v, err == nil
+	case KindPage:
+		var v Page
+		err := DecodePage(b, &v)
+		return v, err == nil
 	}
 	var v Message
 	err := DecodeMessage(kind, b, &v)
@@ -84,6 +94,10 @@ func encodeAny(kind Kind, v any) []byte {
 		return AppendPeerHello(nil, &v)
 	case Lease:
 		return AppendLease(nil, kind, v)
+	case Scan:
+		return AppendScan(nil, &v)
+	case Page:
+		return AppendPage(nil, &v)
 	case Message:
 		return AppendMessage(nil, &v)
 	}

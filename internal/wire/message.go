@@ -55,6 +55,10 @@ const (
 	KindJoinDone     // R6: everything is stored
 	KindAppendQuery  // R1: primary to others: is everything up to Version there?
 	KindAppendGap    // R1: no, only what is up to Version
+
+	// Between a client and a server.
+	KindScan // a page of a partition's items (codec_scan.go)
+	KindPage // the page; or KindReply or KindNak
 	kindEnd
 )
 

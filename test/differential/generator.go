@@ -200,7 +200,7 @@ func (g *generator) odd() *command {
 	bad := longestKey + "k"
 	switch g.IntN(12) {
 	case 0:
-		return &command{alone: true, pieces: plain(g.pick("get "+bad, "gets a "+bad, "gat 0 "+bad, "gats 0 "+bad+" a b") + "\r\n").pieces}
+		return &command{alone: true, pieces: plain(g.pick("get "+bad, "gets "+bad+" a", "gat 0 "+bad, "gats 0 "+bad+" a b") + "\r\n").pieces}
 	case 1:
 		return plain(g.pick("incr "+bad+" 1", "touch "+bad+" 0", "delete "+bad) + "\r\n")
 	case 2: // a body that is too long, too short, ends in LF

@@ -103,6 +103,11 @@ type Server struct {
 	// will. Openings of sessions only if ScriptOpens.
 	Script      func(t *Try) bool
 	ScriptOpens bool
+	// Partitions is their number, for scans. ScanScript is for those what Script is
+	// for requests; reply appends to the connection. Scans counts them.
+	Partitions int
+	ScanScript func(q *wire.Scan, reply func(func([]byte) []byte)) bool
+	Scans      int
 	// Tries counts the requests that came, openings of sessions apart.
 	Tries int
 	Opens int
@@ -204,8 +209,11 @@ func (h *conn) OnData(c loop.Conn, b []byte) int {
 			return used
 		}
 		used += n
-		if kind == wire.KindRequest {
+		switch kind {
+		case wire.KindRequest:
 			h.request(body)
+		case wire.KindScan:
+			h.scan(body)
 		}
 	}
 }
