@@ -19,6 +19,7 @@ import (
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/router"
+	"github.com/kumofs/kumofs/internal/secret"
 )
 
 // Defaults and limits of Options.
@@ -47,6 +48,10 @@ type Options struct {
 	MaxInFlight int
 	// AllowFlushAll lets FlushAll empty the store.
 	AllowFlushAll bool
+	// ClusterSecretFile is the file of a cluster that has a secret
+	// (--cluster-secret-file); "" is one that has none. It is read by Open, and again
+	// by ReloadSecret.
+	ClusterSecretFile string
 	// Logger hears of connections made and lost, and of managers that refuse; nil is
 	// nobody.
 	Logger *slog.Logger
@@ -61,6 +66,7 @@ type Client struct {
 	loop       loop.Loop
 	router     *router.Router // the loop's
 	member     *control.Member
+	secret     *secret.Secret      // nil: there is none
 	budget     *semaphore.Weighted // of MaxInFlight
 	goroutines sync.WaitGroup
 	partitions atomic.Int32          // 0: no map yet
@@ -84,14 +90,20 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{opt: opt, budget: semaphore.NewWeighted(int64(opt.MaxInFlight)), mapped: make(chan struct{}), ended: make(chan struct{})}
+	if opt.ClusterSecretFile != "" {
+		if c.secret, err = secret.Load(opt.ClusterSecretFile, opt.Logger); err != nil {
+			return nil, err
+		}
+	}
 	if c.loop, err = loop.New(); err != nil {
 		return nil, fmt.Errorf("%w: cannot make an event loop: %w", ErrUnavailable, err)
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.router = router.New(c.loop, router.Options{Timeout: opt.Timeout, Log: opt.Logger})
+	c.router = router.New(c.loop, router.Options{Timeout: opt.Timeout, Secret: c.secret, Log: opt.Logger})
 	var said lastError
 	c.member = control.NewMember(control.MemberConfig{
 		Managers:       managers,
+		Secret:         c.secret,
 		Logger:         slog.New(said.handler(opt.Logger.Handler())),
 		Hello:          func() control.Hello { return control.Hello{Role: control.RoleGateway, Version: cli.Version} },
 		OnMap:          func(m *clustermap.Map) { c.loop.Post(func() { c.adopt(m) }) },
@@ -198,4 +210,13 @@ func (c *Client) Close() error {
 	c.cancel()
 	c.goroutines.Wait()
 	return nil
+}
+
+// ReloadSecret reads Options.ClusterSecretFile again, for connections that are opened
+// from now on. After an error what was known before stays.
+func (c *Client) ReloadSecret() error {
+	if c.secret == nil {
+		return nil
+	}
+	return c.secret.Reload()
 }

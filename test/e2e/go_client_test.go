@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -197,5 +198,38 @@ func TestGoClientScan(t *testing.T) {
 			})
 			n.end(t)
 		})
+	}
+}
+
+// The Go client in a cluster with a secret: with its file it is as any, with another's
+// or none it is told that no manager takes it.
+func TestGoClientSecret(t *testing.T) {
+	t.Parallel()
+	opt := options(1)
+	opt.Secret = secretFile(t, "the secret of this cluster")
+	c := harness.Start(t, opt)
+	open := func(file string) (*client.Client, error) {
+		return client.Open(t.Context(), client.Options{Managers: []string{c.Managers[0].Addr}, ClusterSecretFile: file, Timeout: 3 * time.Second})
+	}
+	for _, file := range []string{"", secretFile(t, "the secret of another cluster")} {
+		if cl, err := open(file); err == nil {
+			cl.Close()
+			t.Errorf("with the file %q it is let in", file)
+		} else if !errors.Is(err, client.ErrUnavailable) {
+			t.Errorf("with the file %q: %v", file, err)
+		}
+	}
+	cl, err := open(opt.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.Set(t.Context(), &client.Item{Key: "k", Value: []byte("v")}); err != nil {
+		t.Fatal(err)
+	}
+	for it, err := range cl.Scan(t.Context(), nil, client.ScanOptions{}) {
+		if err != nil || it.Key != "k" {
+			t.Errorf("a scan finds %+v, %v", it, err)
+		}
 	}
 }
