@@ -223,7 +223,7 @@ func (g *generator) odd() *command {
 		return plain("flush_all " + g.pick("abc", "noreply 0", "0 1 2") + "\r\n")
 	}
 	return plain(g.pick("cache_memlimit a", "cache_memlimit 7", "verbosity a", "verbosity noreply", "verbosity 1 noreply", "version x",
-		"incr a 1 2", "delete a 5 noreply", "ge\x00t a") + "\r\n")
+		"incr absent 1 2", "delete a 5 noreply", "ge\x00t a") + "\r\n")
 }
 
 // meta is a meta command. flags are shuffled; some are left out, some are wrong.
