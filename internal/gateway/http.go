@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/control"
@@ -104,6 +105,8 @@ func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 		{"outstanding_bytes", "gauge", "Bytes of those.", uint64(s.Bytes)},
 		{"map_version", "gauge", "Version of the cluster map.", s.MapVersion},
 		{"manager_connected", "gauge", "1 with a link to a manager.", linked},
+		{"auth_failures_total", "counter", "Clients that told a wrong user or password.", c.AuthErrors},
+		{"goroutines", "gauge", "Goroutines of the process.", uint64(runtime.NumGoroutine())},
 	} {
 		fmt.Fprintf(w, "# HELP kumofs_gateway_%s %s\n# TYPE kumofs_gateway_%s %s\nkumofs_gateway_%s %d\n",
 			m.name, m.help, m.name, m.kind, m.name, m.value)

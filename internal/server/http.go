@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/cli"
@@ -297,4 +298,5 @@ func (n *node) serveMetrics(w http.ResponseWriter, req *http.Request) {
 			fmt.Fprintf(w, "kumofs_server_%s %v\n", g, v)
 		}
 	}
+	fmt.Fprintf(w, "kumofs_server_goroutines %d\n", runtime.NumGoroutine())
 }
