@@ -61,7 +61,10 @@ func (c *command) String() string {
 		text := p.text
 		for len(text) > 0 {
 			// Long runs of one byte are told by their length.
-			run := len(text) - len(strings.TrimLeft(text, text[:1]))
+			run := 1
+			for run < len(text) && text[run] == text[0] {
+				run++
+			}
 			if run > 40 {
 				fmt.Fprintf(&b, "{%q x %d}", text[:1], run)
 			} else {
