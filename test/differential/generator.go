@@ -280,7 +280,7 @@ func (g *generator) meta() *command {
 		some(70, "v", "c")
 		some(30, "s", "f", "t")
 		some(15, "h", "l", "u")
-		some(10, "R"+g.pick("30", "5000"))
+		some(10, "R"+g.pick("30", "4000"))
 		if g.newer {
 			some(15, "E"+g.unique())
 		}
