@@ -15,6 +15,8 @@ type server struct {
 	r    *Router
 	id   clustermap.ServerID
 	addr string
+	// incarnation is its run in the newest map.
+	incarnation uint64
 	// link is the connection, or the attempt at one; nil if there is none.
 	link    *link
 	backoff time.Duration

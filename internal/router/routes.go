@@ -64,8 +64,10 @@ func (r *Router) setServers(m *clustermap.Map) {
 			s = nil
 		}
 		if s == nil {
-			r.servers[ms.ID] = &server{r: r, id: ms.ID, addr: ms.Addr}
+			s = &server{r: r, id: ms.ID, addr: ms.Addr}
+			r.servers[ms.ID] = s
 		}
+		s.incarnation = ms.Incarnation
 	}
 	for id, s := range r.servers {
 		if m.Server(id) == nil {

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -18,11 +19,39 @@ type session struct {
 	id        uint64 // 0: none is open
 	next      uint32 // the number that the next write gets
 	opening   bool
-	began     int64 // when the opening was
+	began     int64  // when the opening was
+	keeper    keeper // whose table it was opened in
 	// numbered are the calls of this session, lowest number first; waiting are
 	// those that will get a number.
 	numbered node
 	waiting  node
+}
+
+// keeper is one run of a primary.
+type keeper struct {
+	server      clustermap.ServerID
+	incarnation uint64
+}
+
+// keeper is the partition's primary, as far as this router knows.
+func (r *Router) keeper(partition uint16) keeper {
+	rt := &r.routes[partition]
+	k := keeper{server: rt.primary}
+	if rt.server != nil {
+		k.incarnation = rt.server.incarnation
+	}
+	return k
+}
+
+// refresh gives the session up if nothing is outstanding in it and the partition has
+// another primary, or another run of it, than when it was opened. The table has
+// outlived that, unless all replicas crashed at once (R9). Then the next write would
+// be refused and get another session; but if that refusal is lost, with its
+// connection, nobody could say that the write was not done.
+func (s *session) refresh() {
+	if s.id != 0 && s.numbered.empty() && s.keeper != s.r.keeper(s.partition) {
+		s.forget()
+	}
 }
 
 // maxNumber is when another session is opened: numbers never wrap.
@@ -42,6 +71,7 @@ func (r *Router) initSessions(partitions int) {
 // waits for one, and is dispatched again when it has it.
 func (r *Router) number(c *call) bool {
 	s := &r.sessions[c.req.Partition]
+	s.refresh()
 	if s.waiting.empty() && s.hasRoom() {
 		s.assign(c)
 		return true
@@ -113,7 +143,7 @@ func (s *session) open() {
 		return
 	}
 	r := s.r
-	s.opening, s.began = true, r.clock()
+	s.opening, s.began, s.keeper = true, r.clock(), r.keeper(s.partition)
 	c := r.newCall(&item.Request{Op: item.OpOpenSession}, s)
 	c.fixed = true
 	c.req.Partition = s.partition

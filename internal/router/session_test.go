@@ -161,6 +161,84 @@ func TestUnknownSessionOnFirstTry(t *testing.T) {
 }
 
 // Of an unknown session a retry's fate is unknown, and it is never repeated.
+// A session that is at rest is not used on under another run of the primary: all
+// replicas may have crashed, and a refusal that is lost would leave the write's fate
+// unknown. One with writes outstanding is.
+func TestSessionOfAnEarlierRun(t *testing.T) {
+	g := numberRig(t, router.Options{})
+	var seen []wire.Request
+	restart := func(incarnation uint64) {
+		m := routertest.Map(1+incarnation, parts, 1, []*routertest.Server{g.a, g.b}, func(int) *routertest.Server { return g.a })
+		for i := range m.Servers {
+			m.Servers[i].Incarnation = incarnation
+		}
+		g.on(func() { g.r.SetMap(m) })
+	}
+	restart(2)
+	g.on(func() {
+		clear(g.a.Store.Sessions) // they were in memory
+		script(g.a, &seen)
+	})
+	g.begin(0, item.OpIncr, "k", "").wantNumber(t, 6)
+	g.on(func() {
+		if len(seen) != 1 || seen[0].Number != 1 || seen[0].Retry {
+			t.Errorf("tries: %+v", seen)
+		}
+		seen = nil
+		script(g.a, &seen)
+	})
+	g.begin(0, item.OpIncr, "k", "").wantNumber(t, 7)
+	g.on(func() {
+		if len(seen) != 1 {
+			t.Errorf("a session of this run is used on; tries: %+v", seen)
+		}
+	})
+	// A write is outstanding while the primary starts again: those after it stay in
+	// its session.
+	var held []*routertest.Try
+	other := ""
+	for i := 0; other == ""; i++ {
+		if k := fmt.Sprint("other-", i); clustermap.PartitionOf([]byte(k), parts) == clustermap.PartitionOf([]byte("k"), parts) {
+			other = k
+		}
+	}
+	g.on(func() {
+		seen = nil
+		g.a.Script = func(try *routertest.Try) bool {
+			seen = append(seen, try.Req)
+			held = append(held, try)
+			return true
+		}
+	})
+	sent := func(n int) {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			now := 0
+			if g.on(func() { now = len(held) }); now == n {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d tries, not %d", now, n)
+			}
+		}
+	}
+	one := g.begin(0, item.OpIncr, "k", "")
+	sent(1)
+	restart(3)
+	two := g.begin(0, item.OpSet, other, "x")
+	sent(2)
+	g.on(func() {
+		if seen[0].Session == 0 || seen[1].Session != seen[0].Session {
+			t.Errorf("tries: %+v", seen)
+		}
+		for _, try := range held {
+			try.Execute()
+		}
+	})
+	one.wantNumber(t, 8)
+	two.want(t, item.OK, "")
+}
+
 func TestUnknownSessionOnRetry(t *testing.T) {
 	g := numberRig(t, router.Options{})
 	var seen []wire.Request

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/planted"
 	"github.com/kumofs/kumofs/internal/wire"
@@ -12,6 +13,24 @@ type session struct {
 	next    uint32
 	opening bool
 	opened  int64 // when it was asked for: the answer may be later than a resume that it is lost in
+	keeper  keeper
+}
+
+// keeper is the run of a primary in whose table a session was opened: one at rest is
+// given up when there is another (internal/router).
+type keeper struct {
+	id          clustermap.ServerID
+	incarnation uint64
+}
+
+func (g *gateway) keeper(p uint16) (k keeper) {
+	if c := g.config(p); c != nil {
+		k.id = c.Primary()
+		if s := g.cmap.Server(k.id); s != nil {
+			k.incarnation = s.Incarnation
+		}
+	}
+	return k
 }
 
 func (c *call) isWrite() bool { return c.req.Op != item.OpGet && c.req.Op != item.OpOpenSession }
@@ -27,9 +46,12 @@ func (c *call) enter() bool {
 		s = &session{}
 		g.sessions[c.part] = s
 	}
+	if s.id != 0 && s.keeper != g.keeper(c.part) && g.lowest(s.id, s.next) == s.next {
+		s.id = 0
+	}
 	if s.id == 0 {
 		if !s.opening {
-			s.opening = true
+			s.opening, s.keeper = true, g.keeper(c.part)
 			o := &call{g: g, client: -1, req: item.Request{Op: item.OpOpenSession}, part: c.part, began: g.w.now, deadline: g.w.now + patience}
 			g.calls = append(g.calls, o)
 			o.send()
