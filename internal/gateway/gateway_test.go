@@ -143,7 +143,7 @@ func TestGateway(t *testing.T) {
 		})
 	})
 	addrs := <-up
-	if len(addrs) != 2 || !log.has("does not serve the binary protocol")() {
+	if len(addrs) != 2 || !log.has("protocol=any")() || !log.has("protocol=binary")() {
 		t.Errorf("%v, %s", addrs, log.b.String())
 	}
 	eventually(t, "says that it waits", log.has("waiting for a manager"))
@@ -161,12 +161,26 @@ func TestGateway(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "connect success", log.has("connect success"))
-	other := memcache.New(addrs[1])
-	if it, err := other.Get("a"); err != nil || string(it.Value) != "1" {
+	if it, err := c.Get("a"); err != nil || string(it.Value) != "1" {
 		t.Errorf("%+v %v", it, err)
 	}
-	if _, err := other.Get("b"); !errors.Is(err, memcache.ErrCacheMiss) {
+	if _, err := c.Get("b"); !errors.Is(err, memcache.ErrCacheMiss) {
 		t.Error(err)
+	}
+	// The other port takes binary alone.
+	other, err := net.Dial("tcp", addrs[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	_ = other.SetDeadline(time.Now().Add(10 * time.Second))
+	noop := [24]byte{0x80, 0x0a}
+	if _, err := other.Write(noop[:]); err != nil {
+		t.Fatal(err)
+	}
+	var answer [24]byte
+	if _, err := io.ReadFull(other, answer[:]); err != nil || answer != [24]byte{0x81, 0x0a} {
+		t.Errorf("binary noop: %x %v", answer, err)
 	}
 	if code, body := status(t, "http://"+monitor+"/healthz"); code != 200 {
 		t.Errorf("healthz %d %q", code, body)
