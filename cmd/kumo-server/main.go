@@ -22,6 +22,7 @@ func main() {
 			Fsync: o.Fsync, CacheSize: o.CacheSize, ReplaceRate: o.ReplaceRate, ReadThreads: o.ReadThreads,
 			ConnectTimeout: o.ConnectTimeout,
 			Secret:         gates.Secret,
+			OpenMetrics:    o.Access.OpenMetrics,
 			Text:           o.Text, TextTLS: gates.TLS, TextAuth: gates.Auth, Logger: log, Ready: func(string) { up() },
 		})
 	})

@@ -12,6 +12,7 @@ import (
 type Access struct {
 	SecretFile  string // "": no cluster secret
 	RequireAuth bool   // to let anybody in is an error
+	OpenMetrics bool   // monitoring needs no secret
 	Memcached   MemcachedAccess
 }
 
@@ -41,6 +42,9 @@ func (f *Flags) notEmpty(name, path string) error {
 func accessFlags(f *Flags, a *Access, peers, memcached func() []string) {
 	SecretFlag(f, &a.SecretFile)
 	boolVar(f, &a.RequireAuth, "", "require-auth", "end instead of warning where a port lets anybody in")
+	if peers != nil {
+		boolVar(f, &a.OpenMetrics, "", "open-metrics", "answer /metrics and /healthz to who has not got the cluster secret")
+	}
 	if memcached != nil {
 		m := &a.Memcached
 		stringVar(f, &m.Cert, "", "tls-cert", "FILE", "serve memcached over TLS with this certificate (PEM)")

@@ -21,10 +21,10 @@ func Proven(nc net.Conn) net.Conn { return proven{nc} }
 
 type provenKey struct{}
 
-// Guard has s serve who comes without the cluster secret only what is for monitoring:
-// PathMetrics and PathHealth. Others are told what they lack. Without a secret it
-// changes nothing. The listener's connections are a Mux's, or marked by Proven.
-func Guard(s *http.Server, sec *secret.Secret, who string) {
+// Guard has s refuse who comes without the cluster secret, and tell what is lacking.
+// With openMetrics what is for monitoring, PathMetrics and PathHealth, is served to
+// everybody. Without a secret it changes nothing. The listener's connections are a Mux's, or marked by Proven.
+func Guard(s *http.Server, sec *secret.Secret, who string, openMetrics bool) {
 	if !sec.Known() {
 		return
 	}
@@ -36,7 +36,7 @@ func Guard(s *http.Server, sec *secret.Secret, who string) {
 		return ctx
 	}
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		monitoring := (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.URL.Path == PathMetrics || r.URL.Path == PathHealth)
+		monitoring := openMetrics && (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.URL.Path == PathMetrics || r.URL.Path == PathHealth)
 		if monitoring || r.Context().Value(provenKey{}) != nil {
 			inner.ServeHTTP(w, r)
 			return

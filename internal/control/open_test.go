@@ -43,14 +43,14 @@ func theSecret(t *testing.T, line string) *secret.Secret {
 }
 
 // guarded is a port as a manager has it.
-func guarded(t *testing.T, s *secret.Secret) (addr string, links net.Listener, log *safeBuffer) {
+func guarded(t *testing.T, s *secret.Secret, openMetrics bool) (addr string, links net.Listener, log *safeBuffer) {
 	t.Helper()
 	log = &safeBuffer{}
 	m := NewMux(listen(t), s, slog.New(slog.NewTextHandler(log, nil)))
 	links = m.Magic(Magic)
 	pages := m.HTTP()
 	web := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "page "+r.URL.Path) })}
-	Guard(web, s, "manager")
+	Guard(web, s, "manager", openMetrics)
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = web.Serve(pages) })
 	wg.Go(func() { _ = m.Serve() })
@@ -77,7 +77,7 @@ func ask(t *testing.T, s *secret.Secret, method, url string) (int, string, error
 // Without the secret HTTP is for monitoring alone.
 func TestWebAsksForTheSecret(t *testing.T) {
 	right, wrong := theSecret(t, "the secret of this cluster"), theSecret(t, "the secret of another cluster")
-	addr, _, log := guarded(t, right)
+	addr, _, log := guarded(t, right, true)
 	for _, c := range []struct {
 		s            *secret.Secret
 		method, path string
@@ -93,6 +93,12 @@ func TestWebAsksForTheSecret(t *testing.T) {
 			t.Errorf("%v %s %s: %d %q %v", c.s.Known(), c.method, c.path, code, body, err)
 		}
 	}
+	shut, _, _ := guarded(t, right, false)
+	for _, path := range []string{PathMetrics, PathHealth, PathStatus, "/"} {
+		if code, body, err := ask(t, nil, "GET", "http://"+shut+path); err != nil || code != 403 || strings.Contains(body, "page") {
+			t.Errorf("without --open-metrics %s: %d %q %v", path, code, body, err)
+		}
+	}
 	if _, _, err := ask(t, wrong, "GET", "http://"+addr+PathMetrics); err == nil || !strings.Contains(err.Error(), string(secret.ErrOther)) {
 		t.Error(err)
 	}
@@ -100,7 +106,7 @@ func TestWebAsksForTheSecret(t *testing.T) {
 		t.Error(log.String())
 	}
 	// One that is proven is not another's: each request of a connection that is not proven is refused.
-	open, _, _ := guarded(t, nil)
+	open, _, _ := guarded(t, nil, false)
 	if code, _, err := ask(t, nil, "POST", "http://"+open+PathCommand); err != nil || code != 200 {
 		t.Error(code, err)
 	}
@@ -111,7 +117,7 @@ func TestWebAsksForTheSecret(t *testing.T) {
 
 // What else comes without the secret is closed before it is looked at.
 func TestMuxAsksForTheSecret(t *testing.T) {
-	addr, links, log := guarded(t, theSecret(t, "the secret of this cluster"))
+	addr, links, log := guarded(t, theSecret(t, "the secret of this cluster"), false)
 	for _, text := range []string{"KMRF\x01", "KMDT\x01", "rubbish", "PRI * HTTP/2.0\r\n\r\n", secret.Magic + strings.Repeat("x", 100)} {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -140,7 +146,7 @@ func TestMuxAsksForTheSecret(t *testing.T) {
 // A member with the secret is taken; one without it, or with another, is told.
 func TestLinkAsksForTheSecret(t *testing.T) {
 	right := theSecret(t, "the secret of this cluster")
-	addr, links, _ := guarded(t, right)
+	addr, links, _ := guarded(t, right, false)
 	member := func(s *secret.Secret, ok func(log string, refused string) bool) {
 		t.Helper()
 		log, refused := &safeBuffer{}, &safeBuffer{}

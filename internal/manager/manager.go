@@ -58,7 +58,9 @@ type Config struct {
 	Replication int
 	// Secret is the cluster's; nil: there is none, and everybody is let in.
 	Secret *secret.Secret
-	Logger *slog.Logger
+	// OpenMetrics: /metrics and /healthz are answered to who has not got the secret.
+	OpenMetrics bool
+	Logger      *slog.Logger
 	// Up is called once it listens.
 	Up func()
 }
@@ -196,7 +198,7 @@ func run(ctx context.Context, cfg Config) error {
 	}
 	m.go_(func() { m.acceptLinks(links) })
 	web := m.webServer()
-	control.Guard(web, cfg.Secret, "manager")
+	control.Guard(web, cfg.Secret, "manager", cfg.OpenMetrics)
 	m.go_(func() { web.Serve(pages) })
 	served := make(chan error, 1)
 	m.go_(func() { served <- mux.Serve() })

@@ -40,6 +40,8 @@ type Config struct {
 	Logger         *slog.Logger
 	// Secret is the cluster's; nil: there is none, and everybody is let in.
 	Secret *secret.Secret
+	// OpenMetrics: /metrics and /healthz are answered to who has not got the secret.
+	OpenMetrics bool
 	// Text is where to serve memcached itself ("ip:port"); "" is nowhere.
 	Text string
 	// TextTLS, if not nil, has Text take TLS alone, with the present one of its configurations;
@@ -172,7 +174,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	web := &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what reads the store for a tool ends with it
 		ErrorLog:    slog.NewLogLogger(n.log.Handler(), slog.LevelInfo)}
-	control.Guard(web, cfg.Secret, "server")
+	control.Guard(web, cfg.Secret, "server", cfg.OpenMetrics)
 	wg.Go(func() { _ = web.Serve(n.cfg.http) }) // ends with http.ErrServerClosed
 	wg.Go(func() {
 		if err := member.Run(ctx); err != nil && ctx.Err() == nil {

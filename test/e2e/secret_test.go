@@ -54,6 +54,7 @@ func TestClusterSecret(t *testing.T) {
 	opt := options(3)
 	opt.Managers = 2
 	opt.Secret = secretFile(t, line)
+	opt.ServerArgs = []string{"--open-metrics"}
 	c := harness.Start(t, opt)
 	harness.Until(t, 30*time.Second, "five voters", func() error {
 		s, err := c.TryStatus()
@@ -146,8 +147,9 @@ func TestClusterSecret(t *testing.T) {
 	})
 
 	t.Run("monitoring", func(t *testing.T) {
-		for _, addr := range []string{c.Manager.Addr, c.Servers[1].Addr} {
-			for path, want := range map[string]int{control.PathMetrics: 200, control.PathHealth: 200, control.PathMap: 403, control.PathVoter: 403} {
+		// The servers have --open-metrics, the managers have not.
+		for addr, open := range map[string]int{c.Manager.Addr: 403, c.Servers[1].Addr: 200} {
+			for path, want := range map[string]int{control.PathMetrics: open, control.PathHealth: open, control.PathMap: 403, control.PathVoter: 403} {
 				resp, err := http.Get("http://" + addr + path)
 				if err != nil {
 					t.Error(err)
