@@ -43,7 +43,7 @@ func (l *lockedLog) count(text string) int {
 }
 
 // alone runs a server that finds no manager.
-func alone(t *testing.T, s *secret.Secret) (addr, stream string, log *lockedLog) {
+func alone(t *testing.T, s *secret.Secret, openMetrics bool) (addr, stream string, log *lockedLog) {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,7 +58,7 @@ func alone(t *testing.T, s *secret.Secret) (addr, stream string, log *lockedLog)
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
 		ended <- Run(ctx, Config{
-			Listen: "127.0.0.1:0", StreamPort: port, Store: "/s", Managers: []string{"127.0.0.1:1"}, CacheSize: 1 << 20, Secret: s,
+			Listen: "127.0.0.1:0", StreamPort: port, Store: "/s", Managers: []string{"127.0.0.1:1"}, CacheSize: 1 << 20, Secret: s, OpenMetrics: openMetrics,
 			Logger: slog.New(slog.NewTextHandler(log, nil)), Ready: func(addr string) { ready <- addr }, options: store.Options{FS: vfs.NewMem()},
 		})
 	}()
@@ -106,7 +106,7 @@ func stays(t *testing.T, s *secret.Secret, addr, text string) (bool, error) {
 // proven, but HTTP for monitoring.
 func TestServerAsksForTheSecret(t *testing.T) {
 	right, wrong := secretOf(t, "the secret of this cluster"), secretOf(t, "the secret of another cluster")
-	addr, stream, log := alone(t, right)
+	addr, stream, log := alone(t, right, true)
 	for _, c := range []struct{ name, addr, text string }{
 		{"data", addr, wire.Magic},
 		{"relay", addr, wire.RelayMagic},
@@ -159,9 +159,24 @@ func TestServerAsksForTheSecret(t *testing.T) {
 	}
 }
 
+// Without --open-metrics monitoring needs the secret too.
+func TestServerHidesMetrics(t *testing.T) {
+	addr, _, _ := alone(t, secretOf(t, "the secret of this cluster"), false)
+	for _, path := range []string{control.PathMetrics, control.PathHealth} {
+		resp, err := http.Get("http://" + addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+	}
+}
+
 // A server without a secret tells who brings one.
 func TestServerWithoutASecret(t *testing.T) {
-	addr, stream, log := alone(t, nil)
+	addr, stream, log := alone(t, nil, false)
 	s := secretOf(t, "the secret of this cluster")
 	for _, a := range []string{addr, stream} {
 		if _, err := stays(t, s, a, wire.Magic); !errors.Is(err, secret.ErrNone) {
@@ -181,7 +196,7 @@ func TestServerWithoutASecret(t *testing.T) {
 // The handshake may come in any pieces, with what follows it in the last of them.
 func TestGreetInPieces(t *testing.T) {
 	s := secretOf(t, "the secret of this cluster")
-	addr, _, _ := alone(t, s)
+	addr, _, _ := alone(t, s, false)
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
