@@ -49,7 +49,7 @@ func refuse(s Status) Outcome { return Outcome{Result: Result{Status: s}} }
 
 // store is the answer of a command that leaves it there.
 func store(it Item) Outcome {
-	out := Outcome{Result: Result{Status: OK, Item: it, Size: uint32(len(it.Value))}, Effect: Put, New: it}
+	out := Outcome{Result: Result{Status: OK, Item: it, Size: it.Size()}, Effect: Put, New: it}
 	// Only retrievals show more.
 	out.Result.Item.Value, out.Result.Item.Fetched, out.Result.Item.Accessed = nil, false, 0
 	return out
@@ -86,7 +86,7 @@ func retrieval(req *Request, cur *Item, now int64, version uint64) Outcome {
 	}
 	won := !cur.TokenSent &&
 		(req.Has(Win) && cur.Stale || req.Has(Recache) && exptime != 0 && exptime < ResolveExptime(req.RecacheExptime, now))
-	out := Outcome{Result: Result{Status: OK, Item: *cur, Size: uint32(len(cur.Value)), Now: now, Won: won}}
+	out := Outcome{Result: Result{Status: OK, Item: *cur, Size: cur.Size(), Now: now, Won: won}}
 	if req.Has(Touch) || won {
 		out.Effect = Put
 		out.New = *cur
@@ -138,6 +138,7 @@ func put(req *Request, now int64, version uint64) Outcome {
 		Flags:    req.Flags,
 		Exptime:  ResolveExptime(req.Exptime, now),
 		Value:    req.Value,
+		Large:    req.Has(Large),
 		Accessed: uint32(now),
 	})
 }
@@ -164,15 +165,19 @@ func compareAndSet(req *Request, cur *Item, now int64, version uint64) Outcome {
 func concat(req *Request, cur *Item, now int64, version uint64) Outcome {
 	switch {
 	case cur == nil && req.Has(Vivify):
-		return vivified(req, Item{Flags: req.Flags, Value: req.Value}, now, version)
+		return vivified(req, Item{Flags: req.Flags, Value: req.Value, Large: req.Has(Large)}, now, version)
 	case cur == nil:
 		return refuse(NotStored)
 	case req.Has(Compare) && cur.CAS() != req.CAS:
 		return refuse(Exists)
 	}
-	size := len(cur.Value) + len(req.Value)
-	if req.MaxItemSize != 0 && uint64(size) > uint64(req.MaxItemSize) {
+	added := Item{Value: req.Value, Large: req.Has(Large)}
+	size := uint64(cur.Size()) + uint64(added.Size())
+	if req.MaxItemSize != 0 && size > uint64(req.MaxItemSize) || size > maxValue {
 		return refuse(TooLarge)
+	}
+	if cur.Large || added.Large || size > MaxWhole {
+		return joined(req, cur, now, version)
 	}
 	first, second := cur.Value, req.Value
 	if req.Op == OpPrepend {

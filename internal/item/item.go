@@ -19,7 +19,9 @@ type Item struct {
 	// Stale: a client has marked the value as outdated (meta I). TokenSent: some
 	// client was told to make a new one (meta W) and nobody has yet.
 	Stale, TokenSent bool
-	Value            []byte
+	// Large: Value is the manifest of the value (large.go).
+	Large bool
+	Value []byte
 
 	// Fetched and Accessed are the primary's own notes (meta h and l): whether a
 	// client has seen the item, and when one last did or stored it, in Unix
@@ -67,6 +69,11 @@ const (
 	opEnd
 )
 
+// OpCollect is what a server asks itself: to remove the marker and the Initial
+// chunks from number Delta on of the upload whose ID is Value, unless Key's item
+// lists it. Then it answers NotStored. It does not go over the wire.
+const OpCollect Op = 255
+
 // Valid tells whether op is one of the commands above.
 func (op Op) Valid() bool { return op >= OpGet && op < opEnd }
 
@@ -111,6 +118,8 @@ const (
 	RecacheNew
 	// Win: a retrieval of a stale item wins the token, as every meta get does.
 	Win
+	// Large: Value is the manifest of the value, the chunks of which are stored (large.go).
+	Large
 )
 
 // Request is one command on one key. Key and Value are only borrowed: whoever
@@ -161,7 +170,8 @@ const (
 type Result struct {
 	Status Status
 	// Item is what a retrieval found, or what a write left there (its version
-	// is the new CAS unique). Value is set only for retrievals without NoValue.
+	// is the new CAS unique). Value is set only for retrievals without NoValue;
+	// of a large item it is the manifest.
 	// With TTLBefore, Exptime is the one from before the command.
 	Item Item
 	// Size is the length of the item's value in bytes; 0 for OpTouch, OpIncr, OpDecr and OpDelete.
@@ -201,4 +211,7 @@ type Outcome struct {
 	// New is the item to store when Effect is Put. Its Value may share memory
 	// with the request's Value or with the current item's.
 	New Item
+	// Chunks are to be stored before New: the first under the version that Execute
+	// was given, each of the others under the next one. New has the one after them.
+	Chunks []Chunk
 }

@@ -23,7 +23,7 @@ func arithmetic(req *Request, cur *Item, now int64, version uint64) Outcome {
 		return refuse(Exists)
 	}
 	n, ok := parseNumber(cur.Value)
-	if !ok {
+	if !ok || cur.Large {
 		return refuse(NonNumeric)
 	}
 	switch {

@@ -10,7 +10,7 @@ import (
 // big endian:
 //
 //	byte  0      layout, 1
-//	byte  1      bits: recordHasUnique, recordStale, recordTokenSent
+//	byte  1      bits: recordHasUnique, recordStale, recordTokenSent, recordLarge
 //	bytes 2-9    version
 //	bytes 10-13  flags
 //	bytes 14-21  exptime, Unix seconds, 0 is never
@@ -21,7 +21,8 @@ const (
 	recordHasUnique = 1 << 0
 	recordStale     = 1 << 1
 	recordTokenSent = 1 << 2
-	recordBits      = recordHasUnique | recordStale | recordTokenSent
+	recordLarge     = 1 << 3
+	recordBits      = recordHasUnique | recordStale | recordTokenSent | recordLarge
 	recordHeader    = 22 // without unique
 
 	// MaxRecordHeader is the most that a record is longer than its value, in bytes.
@@ -43,6 +44,9 @@ func AppendRecord(dst []byte, it *Item) []byte {
 	}
 	if it.TokenSent {
 		bits |= recordTokenSent
+	}
+	if it.Large {
+		bits |= recordLarge
 	}
 	dst = append(dst, recordLayout, bits)
 	dst = binary.BigEndian.AppendUint64(dst, it.Version)
@@ -66,6 +70,7 @@ func ParseRecord(b []byte) (Item, error) {
 		Exptime:   int64(binary.BigEndian.Uint64(b[14:])),
 		Stale:     b[1]&recordStale != 0,
 		TokenSent: b[1]&recordTokenSent != 0,
+		Large:     b[1]&recordLarge != 0,
 	}
 	rest := b[recordHeader:]
 	if b[1]&recordHasUnique != 0 {

@@ -57,7 +57,7 @@ func TestRecordErrors(t *testing.T) {
 		{"only a layout 2", []byte{2}, false, "layout 2"},
 		{"short header", plain[:21], true, "21 bytes"},
 		{"short unique", unique[:29], true, "29 bytes"},
-		{"unknown bits", append([]byte{1, 8}, plain[2:]...), false, "bits 0x08"},
+		{"unknown bits", append([]byte{1, 16}, plain[2:]...), false, "bits 0x10"},
 		{"unique of 0", append(append([]byte{1, 1}, plain[2:]...), make([]byte, 8)...), false, "unique"},
 	} {
 		_, err := ParseRecord(c.b)

@@ -92,5 +92,8 @@ const (
 	FlushNotVersioned
 	FlushInMemory
 
+	ManifestUnchecked
+	ListedCollected
+
 	bugs // how many there are
 )

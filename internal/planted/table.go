@@ -95,4 +95,7 @@ var All = []Info{
 	{FlushNotSentToJoiner, "flush-not-sent-to-joiner", "R11, R6", "A joiner does not get the flush record.", 1500, ""},
 	{FlushNotVersioned, "flush-not-versioned", "R11", "Items below the flush's version are not misses.", 1500, ""},
 	{FlushInMemory, "flush-in-memory", "R11", "The flush record is lost in a restart.", 1500, ""},
+
+	{ManifestUnchecked, "manifest-unchecked", "P5", "The manifest of a large value is taken although its chunks have been collected.", 1500, ""},
+	{ListedCollected, "listed-collected", "P5", "Chunks are collected although an item lists them.", 1500, ""},
 }

@@ -59,7 +59,6 @@ func park(req *wire.Request, t Token) parked {
 
 // execute orders or answers one command at an active primary.
 func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
-	q := r.pri
 	switch req.Op {
 	case item.OpFlush:
 		r.executeFlush(req, t, fx)
@@ -69,6 +68,9 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 		return
 	}
 	r.startDueFlush(fx)
+	if req.Has(item.Large) && !r.checkUpload(req, t, fx) {
+		return
+	}
 	cur, depends, known := r.current(req.Key)
 	if !known {
 		if req.Op != item.OpSet {
@@ -76,9 +78,7 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 				r.refuse(t, wire.NakNotReady, fx)
 				return
 			}
-			key := string(req.Key)
-			q.load(key, nil, park(req, t))
-			fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Keys: []string{key}, gen: r.gen})
+			r.read(string(req.Key), req, t, fx)
 			return
 		}
 		cur = nil // a set asks for nothing
@@ -86,16 +86,30 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 	r.apply(req, t, cur, depends, fx)
 }
 
+// read has the item of key read; the request goes on when it is there.
+func (r *Replica) read(key string, req *wire.Request, t Token, fx *Effects) {
+	list, reading := r.pri.loading[key]
+	r.pri.load(key, list, park(req, t))
+	if !reading {
+		fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Keys: []string{key}, gen: r.gen})
+	}
+}
+
 // apply executes a command on the key's present item, nil for none.
 func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint64, fx *Effects) {
 	found := cur
 	// Flushed or expired: a miss, and whoever finds it deletes it (R11). Asking
 	// for such a key is also how the daemon sweeps.
-	gone := cur != nil && (cur.Version < r.flush.Version && !planted.Is(planted.FlushNotVersioned) || cur.Expired(r.node.Unix))
+	gone := cur != nil && !item.IsChunk(req.Key) && // a chunk is there as long as it is listed
+		(cur.Version < r.flush.Version && !planted.Is(planted.FlushNotVersioned) || cur.Expired(r.node.Unix))
 	if gone {
 		cur = nil
 	}
 	if req.Session != 0 && r.onceMore(req, t, found, cur, depends, fx) {
+		return
+	}
+	if req.Op == item.OpCollect {
+		r.collect(req, t, cur, gone, depends, fx)
 		return
 	}
 	version, ok := r.nextVersion()
@@ -110,8 +124,12 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 		if borrowed(it.Value, req.Value) {
 			it.Value = append([]byte{}, it.Value...)
 		}
-		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, &out.Result, fx)
-		r.answer(t, out.Result, version, false, fx)
+		if len(out.Chunks) > 0 && !r.orderChunks(out.Chunks, version, fx) {
+			r.fail(req, t, r.usedUp(), fx)
+			return
+		}
+		r.order(entry{version: it.Version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, &out.Result, fx)
+		r.answer(t, out.Result, it.Version, false, fx)
 	case out.Effect == item.Remove:
 		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)
@@ -210,6 +228,10 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 		p := &list[i]
 		if !q.active {
 			q.park(*p)
+			continue
+		}
+		if string(p.req.Key) != key { // it asked for a marker
+			r.markerRead(p, key, items[0] != nil, fx)
 			continue
 		}
 		// Only requests of this list can have changed the key since it was read,

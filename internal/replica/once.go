@@ -65,7 +65,7 @@ func (r *Replica) onceMore(req *wire.Request, t Token, found, cur *item.Item, de
 
 // show makes it what a retrieval found.
 func show(res *item.Result, it *item.Item, req *wire.Request) {
-	res.Item, res.Size = *it, uint32(len(it.Value))
+	res.Item, res.Size = *it, it.Size()
 	if req.Has(item.NoValue) {
 		res.Item.Value = nil
 	}

@@ -204,7 +204,8 @@ func resultOf(req *item.Request, r *wire.SessionResult, now int64) item.Result {
 		res.Size = uint32(r.Answer)
 	default:
 		res.Item.Unique = r.Answer
-		res.Size = uint32(len(req.Value)) // what was stored, by those that store a value
+		stored := item.Item{Value: req.Value, Large: req.Has(item.Large)}
+		res.Size = stored.Size() // by those that store a value
 	}
 	return res
 }

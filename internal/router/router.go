@@ -166,7 +166,7 @@ func (r *Router) dispatch(c *call) {
 		return
 	}
 	if !c.fixed {
-		c.req.Partition = r.m.PartitionOf(c.req.Key)
+		c.req.Partition = r.m.PartitionOf(item.RoutingKey(c.req.Key))
 	}
 	rt := &r.routes[c.req.Partition]
 	c.req.Epoch = rt.epoch

@@ -271,6 +271,9 @@ func (n *node) request(req *wire.Request, to sink) {
 	switch req.Op {
 	case item.OpGet, item.OpGetAndTouch, item.OpMetaGet:
 		n.counters.gets.Add(1)
+		if item.IsChunk(req.Key) {
+			n.sweep.chunks.used(req.Partition, req.Key)
+		}
 	case item.OpDelete:
 		n.counters.deletes.Add(1)
 	case item.OpFlush, item.OpOpenSession:

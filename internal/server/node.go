@@ -90,6 +90,7 @@ type node struct {
 type counters struct {
 	gets, sets, deletes, others atomic.Uint64
 	scans                       atomic.Uint64 // pages
+	collected                   atomic.Uint64 // chunks of large values that nobody lists
 	hits, misses                atomic.Uint64
 	copyBytes, copyItems        atomic.Uint64
 	copyReceived                atomic.Uint64 // bytes

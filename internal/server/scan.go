@@ -195,7 +195,7 @@ func (s *scanner) read(j *scanJob) {
 	}
 	it := sn.Iter(j.req.Partition, from)
 	p := pageMaker{j: j, maxItems: bound(j.req.MaxItems, maxPageItems), maxBytes: bound(j.req.MaxBytes, maxPageBytes)}
-	for it.Next() && bytes.HasPrefix(it.Key(), j.req.Prefix) {
+	for it.Next() && bytes.HasPrefix(it.Key(), j.req.Prefix) && !item.IsChunk(it.Key()) {
 		rec, err := it.Record()
 		if err == nil {
 			err = s.n.ctx.Err() // the server stops
@@ -250,6 +250,9 @@ func (p *pageMaker) add(key, rec []byte) (full bool, err error) {
 	e := wire.PageItem{Key: key, Flags: it.Flags, Exptime: it.Exptime, CAS: it.CAS()}
 	if !j.req.KeysOnly {
 		e.Value = it.Value
+	}
+	if it.Large && !j.req.KeysOnly {
+		e.Value, e.Omitted = nil, true
 	}
 	if size := e.Size(); len(j.items)+size > p.maxBytes {
 		if p.items > 0 {

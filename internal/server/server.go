@@ -148,7 +148,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n.reads = newReaders(n, cfg.ReadThreads)
 	n.scans = newScanner(n)
 	n.copies = newCopier(n, cfg.ReplaceRate)
-	n.sweep.n = n
+	n.sweep.n, n.sweep.chunks.n = n, n
 	n.witness = newWitness(n, listener.Addr())
 	member, maps := n.newMember(listener.Addr(), streams.Addr().String())
 	n.report.send = func(r *control.Report) { member.Send(*r) }

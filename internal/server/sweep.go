@@ -6,12 +6,15 @@ import (
 
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/store"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
 // Sweeping gives back the space of items that expired or were flushed and that
 // nobody asks for (R11). The primary of a partition looks through it now and
 // then and asks for such keys itself: whoever finds an expired item deletes it.
+//
+// Chunks of large values that no item lists any more go on the same rounds (collect.go).
 const (
 	// sweepPause is between two partitions, and sweepShare how many times longer
 	// than the look itself a pause is: sweeping costs at most 1/20 of a core.
@@ -30,6 +33,8 @@ type sweeper struct {
 	// flushed: all of them at the start, as nobody knows.
 	due  []bool
 	next int
+	// chunks of large values are looked for on the same rounds.
+	chunks collector
 }
 
 // sweepJob is one partition to look through.
@@ -37,10 +42,23 @@ type sweepJob struct {
 	part    uint16
 	flushed uint64
 	now     int64
+
+	items bool // look for expired and flushed items
+	keys  []string
+	more  bool
+
+	chunks     *uploads // look for these too; nil: do not
+	ripe       map[item.UploadID]bool
+	uploads    []found
+	gone       []item.Request
+	moreChunks bool
+
+	failed bool // something could not be read
 }
 
 // wrote notes what may have to be swept later.
 func (s *sweeper) wrote(w *replica.Write) {
+	s.chunks.wrote(w)
 	if (w.IsFlush || w.Item != nil && w.Item.Exptime != 0) && int(w.Partition) < len(s.due) {
 		s.due[w.Partition] = true
 	}
@@ -58,9 +76,14 @@ func (s *sweeper) pick() (job sweepJob, ok bool) {
 	for s.next < len(s.due) {
 		i := s.next
 		s.next++
-		if s.due[i] && n.replicas[i].Serving() {
-			s.due[i] = false // set again by a write meanwhile, or by what the look finds
-			return sweepJob{part: uint16(i), flushed: n.replicas[i].Flush().Version, now: time.Now().Unix()}, true
+		if !n.replicas[i].Serving() {
+			s.chunks.rest(i)
+			continue
+		}
+		job = sweepJob{part: uint16(i), flushed: n.replicas[i].Flush().Version, now: time.Now().Unix(), items: s.due[i]}
+		s.due[i] = false // set again by a write meanwhile, or by what the look finds
+		if s.chunks.pick(&job) || job.items {
+			return job, true
 		}
 	}
 	s.next = 0
@@ -86,24 +109,34 @@ func (s *sweeper) run(ctx context.Context) {
 			continue
 		}
 		began := time.Now()
-		keys, more, err := s.look(&job)
-		if err != nil && ctx.Err() == nil {
-			s.n.log.Warn("cannot look for expired items", "partition", job.part, "err", err)
-			more = true
+		if err := s.look(&job); err != nil && ctx.Err() == nil {
+			s.n.log.Warn("cannot look for what has expired or is not used any more", "partition", job.part, "err", err)
+			job.failed = true
 		}
 		pause = max(sweepPause, sweepShare*time.Since(began))
-		if s.n.onLoop(ctx, func() { s.remove(&job, keys, more) }) != nil {
+		if s.n.onLoop(ctx, func() { s.remove(&job) }) != nil {
 			return
 		}
 	}
 }
 
-// look finds what is to be removed; more: there is more, or will be.
-func (s *sweeper) look(job *sweepJob) (keys []string, more bool, err error) {
+// look finds what is to be removed.
+func (s *sweeper) look(job *sweepJob) (err error) {
 	sn := s.n.store.Snapshot()
 	defer sn.Close()
+	if job.items {
+		job.keys, job.more, err = lookForItems(sn, job)
+	}
+	if err == nil && job.chunks != nil {
+		job.uploads, job.gone, job.moreChunks, err = lookForChunks(sn, job)
+	}
+	return err
+}
+
+// lookForItems finds expired and flushed items; more: there are more, or will be.
+func lookForItems(sn *store.Snapshot, job *sweepJob) (keys []string, more bool, err error) {
 	it := sn.Iter(job.part, nil)
-	for it.Next() {
+	for it.Next() && !item.IsChunk(it.Key()) {
 		rec, err := it.Record()
 		if err != nil {
 			_ = it.Close() // the first error says more
@@ -126,19 +159,32 @@ func (s *sweeper) look(job *sweepJob) (keys []string, more bool, err error) {
 	return keys, more, it.Close()
 }
 
-func (s *sweeper) remove(job *sweepJob, keys []string, more bool) {
+func (s *sweeper) remove(job *sweepJob) {
 	n := s.n
 	if int(job.part) >= len(s.due) {
 		return
 	}
-	s.due[job.part] = s.due[job.part] || more
+	if job.failed {
+		s.due[job.part] = s.due[job.part] || job.items
+		if job.chunks != nil {
+			job.chunks.due = true
+		}
+		return
+	}
+	s.due[job.part] = s.due[job.part] || job.more
 	r := n.replicas[job.part]
 	if !r.Serving() {
 		s.due[job.part] = true
 		return
 	}
 	n.touchClock()
-	for _, key := range keys {
+	if job.chunks != nil {
+		job.chunks.due = s.chunks.collect(job) || job.chunks.due
+		if job.moreChunks && s.next > 0 {
+			s.next-- // again, lest a value of many chunks take as many rounds
+		}
+	}
+	for _, key := range job.keys {
 		req := wire.Request{Partition: job.part, Epoch: r.Config().Epoch, Request: item.Request{Op: item.OpGet, Options: item.NoBump | item.NoValue, Key: []byte(key)}}
 		r.Request(&req, replica.Token{Owner: nobody{}}, &n.fx)
 	}

@@ -48,9 +48,10 @@ func (c *Cache) Get(key []byte) (*item.Item, bool) {
 	return c.c.GetIfPresent(unsafe.String(unsafe.SliceData(key), len(key)))
 }
 
-// Set keeps an item. It copies key and keeps it, its Value included.
+// Set keeps an item. It copies key and keeps it, its Value included. Chunks are
+// not kept: one large value would drive out thousands of items.
 func (c *Cache) Set(key []byte, it *item.Item) {
-	if c.c != nil {
+	if c.c != nil && !item.IsChunk(key) {
 		c.c.Set(string(key), it)
 	}
 }

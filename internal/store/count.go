@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/kumofs/kumofs/internal/item"
 )
 
 // counts remembers how many items each partition has, so that a count of all
@@ -51,7 +53,8 @@ const (
 	countRest  = 10
 )
 
-// Items is the number of pairs in all partitions, bookkeeping not counted. At
+// Items is the number of pairs in all partitions, bookkeeping and the chunks of
+// large values not counted. At
 // rest it is exact; under writes it lags behind, by as much as ten times what
 // counting takes (a second for some million items). It blocks while counting, or
 // until ctx is done.
@@ -115,7 +118,7 @@ func (s *Store) Count(part uint16) (int64, error) {
 }
 
 func countItems(ctx context.Context, r pebble.Reader, part uint16) (n int64, err error) {
-	lower, upper := itemRange(part, nil, nil)
+	lower, upper := itemRange(part, nil, item.ChunkPrefix())
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return 0, err

@@ -59,13 +59,14 @@ func (sn *Snapshot) iter(part uint16, from, end []byte) *Iter {
 func newIter(r pebble.Reader, g *guard, part uint16, from, end []byte) *Iter {
 	lower, upper := itemRange(part, from, end)
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	return &Iter{it: it, g: g, err: err}
+	return &Iter{it: it, g: g, part: part, err: err}
 }
 
 // Iter is an iterator. It belongs to one goroutine.
 type Iter struct {
 	it      *pebble.Iterator
 	g       *guard
+	part    uint16
 	started bool
 	err     error
 }
@@ -82,6 +83,16 @@ func (it *Iter) Next() bool {
 	default:
 		return it.it.Next()
 	}
+}
+
+// Seek goes to the first item whose key is not below key, and tells whether there
+// is one. Next goes on from there. It may block for disk reads.
+func (it *Iter) Seek(key []byte) bool {
+	if it.err != nil {
+		return false
+	}
+	it.started = true
+	return it.it.SeekGE(itemKey(nil, it.part, key))
 }
 
 // Key is the user's key. It is valid until the next call of Next or Close.

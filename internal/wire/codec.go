@@ -182,6 +182,7 @@ const (
 	replyTokenSent
 	replyFetched
 	replyWon
+	replyLarge
 )
 
 // AppendReply appends r as a frame. The tail is the message when Status is
@@ -190,7 +191,7 @@ func AppendReply(dst []byte, r *Reply) []byte {
 	it := &r.Item
 	dst, at := begin(dst, KindReply)
 	dst = le.AppendUint32(dst, r.ID)
-	dst = append(dst, byte(r.Status), bit(it.Stale)*replyStale|bit(it.TokenSent)*replyTokenSent|bit(it.Fetched)*replyFetched|bit(r.Won)*replyWon)
+	dst = append(dst, byte(r.Status), bit(it.Stale)*replyStale|bit(it.TokenSent)*replyTokenSent|bit(it.Fetched)*replyFetched|bit(r.Won)*replyWon|bit(it.Large)*replyLarge)
 	dst = le.AppendUint32(dst, it.Flags)
 	dst = le.AppendUint64(dst, uint64(it.Exptime))
 	dst = le.AppendUint64(dst, it.Version)
@@ -223,6 +224,7 @@ func DecodeReply(b []byte, r *Reply) error {
 			Stale:     bits&replyStale != 0,
 			TokenSent: bits&replyTokenSent != 0,
 			Fetched:   bits&replyFetched != 0,
+			Large:     bits&replyLarge != 0,
 			Accessed:  le.Uint32(b[54:]),
 		},
 		Number: le.Uint64(b[34:]),

@@ -36,7 +36,7 @@ type PageItem struct {
 	Flags      uint32
 	Exptime    int64 // Unix seconds, 0 is never
 	CAS        uint64
-	// Omitted: the value alone is more than a page may hold. It is to be got by its key.
+	// Omitted: the value is large, or alone more than a page may hold. It is to be got by its key.
 	Omitted bool
 }
 
