@@ -91,6 +91,8 @@ type command struct {
 	b      *batch
 	req    item.Request
 	going  router.Ongoing
+	up     *upload   // of a large value, before the command itself
+	down   *download // of a large value, after it
 	done   bool
 	result item.Result // its value is the caller's
 }
@@ -111,8 +113,11 @@ func (b *batch) begin() {
 	}
 	b.begun = true
 	for i := range b.cmds {
-		m := &b.cmds[i]
-		m.going = b.c.router.Begin(&m.req, m)
+		if m := &b.cmds[i]; len(m.req.Value) > item.MaxWhole {
+			m.beginUpload()
+		} else {
+			m.begin()
+		}
 	}
 }
 
@@ -125,6 +130,12 @@ func (b *batch) cancel() {
 		m := &b.cmds[i]
 		switch {
 		case m.done:
+		case m.up != nil:
+			m.up.End()
+			m.finish(&item.Result{Status: item.Failed})
+		case m.down != nil:
+			m.down.d.End()
+			m.finish(&item.Result{Status: item.Failed})
 		case b.begun:
 			b.c.router.Cancel(m.going)
 		default:
@@ -133,14 +144,25 @@ func (b *batch) cancel() {
 	}
 }
 
+func (m *command) begin() { m.going = m.b.c.router.Begin(&m.req, m) }
+
 // Done implements router.Completion.
 func (m *command) Done(res *item.Result) {
-	m.done, m.result = true, *res
-	if res.Status == item.OK && (m.req.Op == item.OpGet || m.req.Op == item.OpGetAndTouch) {
-		m.result.Item.Value = own(res.Item.Value)
-	} else {
-		m.result.Item.Value = nil
+	if res.Status == item.OK && res.Item.Large && m.req.Op.Retrieves() {
+		m.beginDownload(res)
+		return
 	}
+	taken := *res
+	taken.Item.Value = nil
+	if res.Status == item.OK && m.req.Op.Retrieves() {
+		taken.Item.Value = own(res.Item.Value)
+	}
+	m.finish(&taken)
+}
+
+// finish takes the command's result, with its value.
+func (m *command) finish(res *item.Result) {
+	m.done, m.result = true, *res
 	if m.b.left--; m.b.left == 0 {
 		close(m.b.done)
 	}

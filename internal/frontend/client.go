@@ -30,6 +30,8 @@ type client struct {
 	// and stays in the input until it is all asked for.
 	keysBegun int
 
+	up *upload // of the command at the end of the queue, whose value is on its way in; nil: there is none
+
 	stranger bool // it has to authenticate before anything else
 	paused   bool
 	draining bool // OnDrain will call tryResume
@@ -66,6 +68,10 @@ func (cl *client) OnData(_ loop.Conn, b []byte) (used int) {
 	f := cl.f
 	cl.tick = f.tick
 	for !cl.paused && !cl.closing {
+		if cl.awaits() {
+			cl.pause()
+			break
+		}
 		n, err := cl.parse(b[used:])
 		if err != nil {
 			cl.refuse(err)
@@ -96,7 +102,7 @@ func (cl *client) OnData(_ loop.Conn, b []byte) (used int) {
 func (cl *client) parse(b []byte) (n int, err error) {
 	f := cl.f
 	n, err = cl.parser.Next(b, &f.cmd)
-	if n > 0 || err != nil || len(b) <= shareBytes || f.input-cl.input <= f.inputLimit {
+	if n > 0 || err != nil || len(b) <= shareBytes || f.input-cl.input <= f.inputLimit || cl.up != nil {
 		return n, err
 	}
 	if n = cl.parser.GiveUp(b, &f.cmd); n == 0 {
@@ -164,7 +170,7 @@ func (cl *client) askAgain() {
 		if s.declined == 0 {
 			continue
 		}
-		if s != cl.head && (cl.held+s.declined > maxHeldBytes || cl.crowded()) {
+		if s != cl.head && (s.large || cl.held+s.declined > maxHeldBytes || cl.crowded()) {
 			break
 		}
 		s.cost, s.declined = s.declined, 0
@@ -228,7 +234,7 @@ func (cl *client) pause() {
 // tryResume goes on reading once there is room again, half of each bound, so
 // that a client at its bounds is not stopped and started for every command.
 func (cl *client) tryResume() {
-	if !cl.paused || cl.closed || cl.closing || cl.barrier {
+	if !cl.paused || cl.closed || cl.closing || cl.barrier || cl.awaits() {
 		return
 	}
 	if cl.outstanding > maxOutstanding/2 || cl.declined > 0 || cl.held > maxHeldBytes/2 && cl.outstanding > 0 {
@@ -289,6 +295,8 @@ func (cl *client) popDone() {
 	}
 	if cl.head == nil {
 		cl.barrier = false
+	} else if cl.head.kept != nil && !cl.closed {
+		cl.head.streamKept()
 	}
 	cl.look()
 	if cl.declined > 0 {
@@ -320,6 +328,9 @@ func (cl *client) say(b []byte) {
 }
 
 func (cl *client) closeIfDone() {
+	if cl.up != nil && !cl.up.whole {
+		cl.dropUpload("")
+	}
 	if cl.head != nil {
 		if !cl.paused {
 			cl.paused = true
@@ -364,5 +375,6 @@ func (cl *client) OnClose(loop.Conn, error) {
 		cl.group = nil
 	}
 	cl.dropDeclined()
+	cl.dropLarge()
 	cl.popDone()
 }

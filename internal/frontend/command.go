@@ -17,6 +17,12 @@ func (cl *client) begin(cmd *memproto.Command) bool {
 		return cl.beginRetrieval(cmd)
 	case memproto.KindRequest:
 		cl.beginRequest(cmd)
+	case memproto.KindBegin:
+		cl.beginUpload(cmd)
+	case memproto.KindPart:
+		if cl.up != nil { // else it failed, and what comes of it is of no use
+			cl.up.part(cmd)
+		}
 	case memproto.KindTooLarge:
 		f.counters.begin(item.OpSet)
 		f.counters.StoreTooLarge++
@@ -47,8 +53,14 @@ func (cl *client) begin(cmd *memproto.Command) bool {
 		cl.say(memproto.AppendQuit(nil, &cmd.Form))
 		cl.closing = true
 	case memproto.KindError:
-		if !cmd.Quiet {
-			cl.say([]byte(cmd.Error))
+		answer := cmd.Error
+		if cmd.Quiet {
+			answer = ""
+		}
+		if cl.up != nil { // the value did not end where it should
+			cl.dropUpload(answer)
+		} else {
+			cl.say([]byte(answer))
 		}
 		cl.closing = cl.closing || cmd.Closes
 	}
@@ -104,6 +116,9 @@ func (cl *client) do(req *item.Request, s *slot) {
 	if n := len(f.opt.KeyPrefix); n > 0 {
 		f.keyBuf = append(f.keyBuf[:n], req.Key...)
 		req.Key = f.keyBuf
+	}
+	if s.kind == value {
+		s.routed = append(s.routed[:0], req.Key...)
 	}
 	f.router.DoInOrder(cl.stream, req, s)
 }

@@ -34,6 +34,12 @@ type slot struct {
 	declined int // bytes of the value that was not taken; 0: none was
 	get      router.Declined
 
+	large bool         // declined: the value lies in chunks, and is asked for when this slot is the first
+	kept  *item.Result // such a value that could not be declined
+	down  *download    // such a value on its way out
+	// routed is the key of a value as it was routed.
+	routed []byte
+
 	cost int    // in client.held
 	key  []byte // what the answer repeats: the key, and behind shown bytes the flags
 	// shown is the length of the key in key.
@@ -60,17 +66,20 @@ func (f *Frontend) putSlot(s *slot) {
 	if cap(buf) > keepBuffer {
 		buf = nil
 	}
-	*s = slot{next: f.freeSlot, key: s.key[:0], buf: buf}
+	*s = slot{next: f.freeSlot, key: s.key[:0], routed: s.routed[:0], buf: buf}
 	f.freeSlot = s
 }
 
 // Decline implements router.Decliner.
 func (s *slot) Decline(res *item.Result, get router.Declined) bool {
 	cl, n := s.client, len(res.Item.Value)
-	if n <= s.cost || cl.closed || cl.hasRoom(n-s.cost) {
+	s.large = res.Item.Large && cl.head != s
+	if !s.large && (n <= s.cost || cl.hasRoom(n-s.cost)) || cl.closed {
 		return false
 	}
-	cl.sawValue(n)
+	if !res.Item.Large {
+		cl.sawValue(n)
+	}
 	cl.hold(-s.cost)
 	s.cost, s.declined, s.get = 0, n, get
 	cl.declined++
@@ -84,6 +93,10 @@ func (s *slot) Done(res *item.Result) {
 	f := cl.f
 	if s.kind != tooLarge {
 		f.counters.count(s.op, res)
+	}
+	if s.kind == value && res.Item.Large && res.Status == item.OK && !cl.closed {
+		s.streamOrKeep(res)
+		return
 	}
 	if s.kind == value {
 		cl.sawValue(len(res.Item.Value))
@@ -120,6 +133,8 @@ func (s *slot) append(dst []byte, res *item.Result) []byte {
 			return dst
 		}
 		return memproto.Say(dst, &s.form, memproto.ReplyTooLarge)
+	case s.down != nil:
+		return memproto.AppendHead(dst, &s.form, s.key[:s.shown], s.key[s.shown:], s.op, res)
 	case s.kind == request || s.failed || s.form.Proto != memproto.Text:
 		return memproto.AppendAnswer(dst, &s.form, s.key[:s.shown], s.key[s.shown:], s.op, res)
 	}
@@ -167,7 +182,7 @@ func (f *Frontend) putGroup(g *group) {
 
 // emit lets out the answer of s, the first of the queue. res is nil if it is in buf.
 func (cl *client) emit(s *slot, res *item.Result) {
-	if s.kind == value && !s.alone {
+	if s.inGroup() {
 		cl.emitPart(s, res)
 		return
 	}
@@ -184,12 +199,26 @@ func (cl *client) out(s *slot, res *item.Result) {
 	f.answer, f.result = nil, nil
 }
 
-func (cl *client) emitPart(s *slot, res *item.Result) {
-	f, g := cl.f, cl.group
-	if g == nil {
-		g = f.newGroup()
-		cl.group = g
+// inGroup tells whether s is answered as a part of a multi-get.
+func (s *slot) inGroup() bool { return s.kind == value && !s.alone }
+
+// openGroup is the group of the multi-get at the front of the queue.
+func (cl *client) openGroup() *group {
+	if cl.group == nil {
+		cl.group = cl.f.newGroup()
 	}
+	return cl.group
+}
+
+// letOut has the group's hits go out as they come.
+func (cl *client) letOut(g *group) {
+	g.direct = true
+	cl.f.write(cl, g.buf)
+	g.buf = nil
+}
+
+func (cl *client) emitPart(s *slot, res *item.Result) {
+	g := cl.openGroup()
 	switch {
 	case g.failed:
 	case s.failed:
@@ -200,18 +229,21 @@ func (cl *client) emitPart(s *slot, res *item.Result) {
 	default:
 		g.buf = s.append(g.buf, res)
 		if len(g.buf) > maxGroupBytes {
-			g.direct = true
-			f.write(cl, g.buf)
-			g.buf = nil
+			cl.letOut(g)
 		}
 	}
-	if !s.last {
-		return
+	if s.last {
+		cl.closeGroup(s)
 	}
+}
+
+// closeGroup ends the answer to a multi-get.
+func (cl *client) closeGroup(s *slot) {
+	g := cl.group
 	if !g.failed {
 		g.buf = memproto.AppendEnd(g.buf, &s.form)
 	}
-	f.write(cl, g.buf)
+	cl.f.write(cl, g.buf)
 	cl.group = nil
-	f.putGroup(g)
+	cl.f.putGroup(g)
 }
