@@ -20,6 +20,31 @@ func AppendAnswer(dst []byte, f *Form, shown, flags []byte, op item.Op, res *ite
 	return AppendResult(dst, op, res)
 }
 
+// AppendHead appends all of an answer that stands before the bytes of a value, which
+// the caller appends as they come, and after them AppendTail. The value has res.Size
+// bytes; res.Item.Value is not looked at. res is a hit of a retrieval that shows
+// the value: of Text, of Meta with v, of Binary. The other arguments are
+// AppendAnswer's, for Text too, of which shown is the key.
+func AppendHead(dst []byte, f *Form, shown, flags []byte, op item.Op, res *item.Result) []byte {
+	size := int(res.Size)
+	switch f.Proto {
+	case Meta:
+		return appendMetaHead(dst, f, shown, flags, size, res)
+	case Binary:
+		return appendBinaryHead(dst, f, shown, op, size, res)
+	}
+	return appendValueHead(dst, shown, res.Item.Flags, size, f.WithCAS, res.Item.CAS())
+}
+
+// AppendTail appends what stands right after the bytes of a value. The end of a
+// retrieval of Text is still AppendEnd's.
+func AppendTail(dst []byte, f *Form) []byte {
+	if f.Proto == Binary {
+		return dst
+	}
+	return append(dst, "\r\n"...)
+}
+
 // Say appends an answer that is one of the Reply lines, in the form of a command:
 // for Binary, the status that means the same.
 func Say(dst []byte, f *Form, line string) []byte {

@@ -167,9 +167,9 @@ func (p *Parser) nextBinary(buf []byte, cmd *Command) (n int, err error) {
 		return 0, nil
 	}
 	key := buf[headerLen+extras : head : head]
-	limit := p.maxItemSize()
+	limit, inParts := p.maxItemSize(), p.inParts(size)
 	if shape.kind == KindAuth {
-		limit = maxAuth
+		limit, inParts = maxAuth, false
 	}
 	switch {
 	case size > limit:
@@ -179,16 +179,20 @@ func (p *Parser) nextBinary(buf []byte, cmd *Command) (n int, err error) {
 		}
 	case len(buf)-head < size && p.givesUp:
 		cmd.failBinary(ReplyNoMemory)
-	case len(buf)-head < size:
+	case len(buf)-head < size && !inParts:
 		p.need = head + size
 		return 0, nil
 	default:
 		cmd.Quiet, cmd.Size = shape.quiet, uint32(size)
 		cmd.Kind, cmd.Shown = shape.kind, key
 		cmd.Request.Op, cmd.Request.Key = shape.op, key
-		cmd.Request.Value = buf[head : head+size : head+size]
 		fillBinary(&shape, buf[headerLen:headerLen+extras], be.Uint64(buf[16:]), cmd)
 		p.need = 0
+		if inParts {
+			p.beginParts(size, cmd)
+			return head, nil
+		}
+		cmd.Request.Value = buf[head : head+size : head+size]
 		return head + size, nil
 	}
 	p.swallow, p.need = size, 0

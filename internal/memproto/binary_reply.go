@@ -131,16 +131,11 @@ func appendBinary(dst []byte, f *Form, key []byte, op item.Op, res *item.Result)
 func appendBinaryOK(dst []byte, f *Form, key []byte, op item.Op, res *item.Result) []byte {
 	it := &res.Item
 	if f.retrieves() {
-		if !f.repeatsKey() {
-			key = nil
-		}
-		var flags [4]byte
-		binary.BigEndian.PutUint32(flags[:], it.Flags)
-		value := it.Value
+		dst = appendBinaryHead(dst, f, key, op, len(it.Value), res)
 		if op == item.OpTouch {
-			value = nil
+			return dst
 		}
-		return append(appendPacket(dst, f, binOK, it.CAS(), flags[:], key, len(value)), value...)
+		return AppendTail(append(dst, it.Value...), f)
 	}
 	switch {
 	case f.Quiet:
@@ -152,4 +147,18 @@ func appendBinaryOK(dst []byte, f *Form, key []byte, op item.Op, res *item.Resul
 		return appendPacket(dst, f, binOK, 0, nil, nil, 0)
 	}
 	return appendPacket(dst, f, binOK, it.CAS(), nil, nil, 0)
+}
+
+// appendBinaryHead appends the answer to a retrieval but its value, which has size
+// bytes; a touch shows none.
+func appendBinaryHead(dst []byte, f *Form, key []byte, op item.Op, size int, res *item.Result) []byte {
+	if op == item.OpTouch {
+		size = 0
+	}
+	if !f.repeatsKey() {
+		key = nil
+	}
+	var flags [4]byte
+	binary.BigEndian.PutUint32(flags[:], res.Item.Flags)
+	return appendPacket(dst, f, binOK, res.Item.CAS(), flags[:], key, size)
 }

@@ -205,7 +205,7 @@ func (p *Parser) parseStorage(op item.Op, args, rest []byte, cmd *Command) (body
 		return 0, true
 	}
 	body, ok = p.takeBody(op, t.word[0], size, rest, cmd)
-	if ok && cmd.Kind == KindRequest {
+	if ok && (cmd.Kind == KindRequest || cmd.Kind == KindBegin) {
 		cmd.Request.Flags = uint32(flags)
 		cmd.Request.Exptime = exptime
 		cmd.Request.CAS = unique
@@ -214,20 +214,28 @@ func (p *Parser) parseStorage(op item.Op, args, rest []byte, cmd *Command) (body
 }
 
 // takeBody makes cmd the request op of key with the data block of size bytes at
-// the start of rest, or refuses the block. The results are parseLine's.
+// the start of rest, or begins it in parts, or refuses the block. The results are
+// parseLine's.
 func (p *Parser) takeBody(op item.Op, key []byte, size int, rest []byte, cmd *Command) (body int, ok bool) {
 	if size > p.maxItemSize() {
 		tooLarge(op, key, cmd)
 		p.refuseBody(size)
 		return 0, true
 	}
+	if len(rest) < size+2 && p.givesUp {
+		// memcached drops the old value of a set. Here it is kept: nothing was done.
+		cmd.fail(ReplyNoMemory)
+		p.refuseBody(size)
+		return 0, true
+	}
+	if p.inParts(size) {
+		request(cmd, op, key)
+		cmd.Size = uint32(size)
+		p.quiet = cmd.Quiet
+		p.beginParts(size, cmd)
+		return 0, true
+	}
 	if len(rest) < size+2 {
-		if p.givesUp {
-			// memcached drops the old value of a set. Here it is kept: nothing was done.
-			cmd.fail(ReplyNoMemory)
-			p.refuseBody(size)
-			return 0, true
-		}
 		return size + 2, false
 	}
 	// What was read is gone even if it does not end as it should: the next
@@ -237,6 +245,7 @@ func (p *Parser) takeBody(op item.Op, key []byte, size int, rest []byte, cmd *Co
 		return size + 2, true
 	}
 	request(cmd, op, key)
+	cmd.Size = uint32(size)
 	cmd.Request.Value = rest[:size:size]
 	return size + 2, true
 }

@@ -33,6 +33,15 @@ const (
 	KindRetrieve
 	// KindRequest: Request. The answer is AppendResult.
 	KindRequest
+	// KindBegin: a storage command whose value of Form.Size bytes comes in parts,
+	// because it is longer than Parser.Whole. All is as in KindRequest, but
+	// Request.Value is nil. Take it: it does not come again. KindParts follow.
+	KindBegin
+	// KindPart: Part is the next piece of the value, and with Last its end. Take it,
+	// as KindBegin; what else is in the Command is not of the value's command.
+	// KindError in the place of the last part: the value did not end as it should,
+	// and nothing is to be stored. See also SkipValue.
+	KindPart
 	// KindTooLarge: a set with a value over the limit, whose body the parser will
 	// swallow. Request is the OpDelete that drops the old value, as memcached does.
 	// The answer is ReplyTooLarge.
@@ -120,6 +129,10 @@ type Command struct {
 	Shown, Flags []byte
 	// Error is the answer of KindError, ready to be sent.
 	Error string
+	// Part is a piece of a value: Parser.PartSize bytes, or with Last what remains,
+	// 1 byte or more.
+	Part []byte
+	Last bool
 
 	decoded []byte // the key of a Meta command with b
 }

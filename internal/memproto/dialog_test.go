@@ -158,9 +158,13 @@ var dialogs = append([]dialog{
 func TestDialogs(t *testing.T) {
 	for _, d := range dialogs {
 		t.Run(d.name, func(t *testing.T) {
-			out, closed := newFake(1_700_000_000).serve([]byte(d.in))
-			if string(out) != d.out || closed != d.closed {
-				t.Errorf("answers %.300q closed %v, want %.300q closed %v", out, closed, d.out, d.closed)
+			for _, p := range []Parser{{}, {Whole: 1, PartSize: 1}, {Whole: 3, PartSize: 2}} {
+				f := newFake(1_700_000_000)
+				f.parser = p
+				out, closed := f.serve([]byte(d.in))
+				if string(out) != d.out || closed != d.closed {
+					t.Errorf("answers %.300q closed %v, want %.300q closed %v; values above %d in parts", out, closed, d.out, d.closed, p.Whole)
+				}
 			}
 		})
 	}

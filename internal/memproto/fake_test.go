@@ -10,7 +10,8 @@ type fake struct {
 	items   map[string]item.Item
 	version uint64
 	now     int64
-	name    string // what it answers to version
+	name    string  // what it answers to version
+	begun   Command // whose value comes in parts
 }
 
 func newFake(now int64) *fake {
@@ -20,7 +21,8 @@ func newFake(now int64) *fake {
 // serve answers in as one connection that sends it and then closes. closed tells
 // whether the server closed it first.
 func (f *fake) serve(in []byte) (out []byte, closed bool) {
-	f.parser = Parser{MaxItemSize: f.parser.MaxItemSize}
+	p := &f.parser
+	*p = Parser{MaxItemSize: p.MaxItemSize, Whole: p.Whole, PartSize: p.PartSize}
 	return f.feed(in)
 }
 
@@ -36,6 +38,11 @@ func (f *fake) feed(in []byte) (out []byte, closed bool) {
 			return out, false
 		}
 		in = in[n:]
+		if cmd.Kind == KindBegin || cmd.Kind == KindPart {
+			if !f.addPart(&cmd) {
+				continue
+			}
+		}
 		if cmd.Kind == KindQuit {
 			return AppendQuit(out, &cmd.Form), true
 		}
@@ -48,6 +55,21 @@ func (f *fake) feed(in []byte) (out []byte, closed bool) {
 	}
 }
 
+// addPart makes cmd, if it is the last part of a value, the whole command.
+func (f *fake) addPart(cmd *Command) (whole bool) {
+	if cmd.Kind == KindBegin {
+		f.begun = *cmd
+		f.begun.Kind = KindRequest
+		f.begun.Request.Key = append([]byte{}, cmd.Request.Key...)
+		return false
+	}
+	f.begun.Request.Value = append(f.begun.Request.Value, cmd.Part...)
+	if cmd.Last {
+		*cmd = f.begun
+	}
+	return cmd.Kind == KindRequest
+}
+
 func (f *fake) run(cmd *Command) (out []byte) {
 	switch cmd.Kind {
 	case KindRetrieve:
@@ -56,7 +78,11 @@ func (f *fake) run(cmd *Command) (out []byte) {
 			req.Key = key
 			res := f.execute(&req)
 			if res.Status == item.OK {
-				out = AppendValue(out, key, res.Item.Flags, res.Item.Value, cmd.WithCAS, res.Item.CAS())
+				if f.parser.inParts(len(res.Item.Value)) {
+					out = appendInPieces(out, &cmd.Form, key, nil, req.Op, &res)
+				} else {
+					out = AppendValue(out, key, res.Item.Flags, res.Item.Value, cmd.WithCAS, res.Item.CAS())
+				}
 			}
 		}
 		return AppendEnd(out, &cmd.Form)
@@ -69,6 +95,9 @@ func (f *fake) run(cmd *Command) (out []byte) {
 		}
 		if cmd.Proto == Text && op.Retrieves() {
 			panic("a retrieval of text is KindRetrieve")
+		}
+		if f.parser.inParts(len(res.Item.Value)) && res.Status == item.OK && showsValue(&cmd.Form, op) {
+			return appendInPieces(nil, &cmd.Form, cmd.Shown, cmd.Flags, op, &res)
 		}
 		return AppendAnswer(nil, &cmd.Form, cmd.Shown, cmd.Flags, op, &res)
 	case KindTooLarge:

@@ -72,7 +72,8 @@ func (p *Parser) parseMeta(letter byte, args, rest []byte, cmd *Command) (body i
 		return 0, true
 	}
 	if letter == 's' {
-		if body, ok = p.takeBody(op, key, size, rest, cmd); !ok || cmd.Kind != KindRequest {
+		body, ok = p.takeBody(op, key, size, rest, cmd)
+		if !ok || cmd.Kind != KindRequest && cmd.Kind != KindBegin {
 			return body, ok
 		}
 	} else {

@@ -35,18 +35,26 @@ func appendMeta(dst []byte, f *Form, key, flags []byte, res *item.Result) []byte
 	default:
 		return appendFailure(dst, res)
 	}
-	hit := res.Status == item.OK
+	if res.Status != item.OK || !f.WithValue || f.Code != 'g' && f.Code != 'a' {
+		return appendReturnFlags(append(dst, code...), f, key, flags, res)
+	}
 	value := res.Item.Value
 	var number [20]byte
 	if f.Code == 'a' {
 		value = strconv.AppendUint(number[:0], res.Number, 10)
 	}
-	withValue := hit && f.WithValue && (f.Code == 'g' || f.Code == 'a')
-	if withValue {
-		dst = strconv.AppendUint(append(dst, "VA "...), uint64(len(value)), 10)
-	} else {
-		dst = append(dst, code...)
-	}
+	dst = appendMetaHead(dst, f, key, flags, len(value), res)
+	return AppendTail(append(dst, value...), f)
+}
+
+// appendMetaHead appends the line before a value of size bytes.
+func appendMetaHead(dst []byte, f *Form, key, flags []byte, size int, res *item.Result) []byte {
+	dst = strconv.AppendUint(append(dst, "VA "...), uint64(size), 10)
+	return appendReturnFlags(dst, f, key, flags, res)
+}
+
+// appendReturnFlags appends the rest of a line, behind its code.
+func appendReturnFlags(dst []byte, f *Form, key, flags []byte, res *item.Result) []byte {
 	for {
 		var word []byte
 		if word, flags = nextToken(flags); len(word) == 0 {
@@ -54,14 +62,10 @@ func appendMeta(dst []byte, f *Form, key, flags []byte, res *item.Result) []byte
 		}
 		dst = appendFlag(dst, f, word, key, res)
 	}
-	if hit && f.Code == 'g' {
+	if res.Status == item.OK && f.Code == 'g' {
 		dst = appendMarks(dst, res)
 	}
-	dst = append(dst, "\r\n"...)
-	if withValue {
-		dst = append(append(dst, value...), "\r\n"...)
-	}
-	return dst
+	return append(dst, "\r\n"...)
 }
 
 // appendFlag appends what the flag word asks for.

@@ -22,6 +22,11 @@ var (
 type Parser struct {
 	// MaxItemSize bounds a value, in bytes, at most 2^31-3; 0 is DefaultMaxItemSize.
 	MaxItemSize int
+	// Whole: a value of more bytes is given in parts (KindBegin); 0: every value is
+	// given in one piece. What is sent to authenticate always is.
+	Whole int
+	// PartSize is the length of each part but the last, in bytes; 0 is Whole.
+	PartSize int
 	// BinaryOnly: a connection that does not begin with a binary request is refused.
 	BinaryOnly bool
 
@@ -29,9 +34,11 @@ type Parser struct {
 	binary  bool // by the first byte of the connection
 	err     error
 	swallow int // bytes of an unwanted body that are still to come
+	left    int // bytes of a value given in parts that are still to come
 	scanned int // bytes at the start of buf that are known to hold no newline
 	need    int // bytes of buf without which Next cannot go on; 0 is any
 	givesUp bool
+	quiet   bool // whether a value given in parts may end wrongly without an answer
 }
 
 // Next parses the command at the start of buf and says how many bytes it took.
@@ -43,8 +50,14 @@ type Parser struct {
 // was swallowed. An error: answer what came before and close the connection;
 // Next only repeats it from then on.
 //
-// A value is parsed in one piece, so buf must be able to grow to
-// maxShortLine + MaxItemSize + 3, or to 1 MiB if that is more.
+// A caller that cannot begin a command yet may take nothing of it, and is given it
+// again. But KindBegin, KindPart, and KindTooLarge and KindError, behind which a body
+// may have to be swallowed, have to be taken: the parser goes on behind them.
+//
+// A value that is not longer than Whole is parsed in one piece, so buf must be able
+// to grow to that piece and maxShortLine + 3 more; the piece is MaxItemSize if Whole
+// is 0 or more than that. For a part it must be able to grow to PartSize + 2, and in
+// any case to 1 MiB for a line.
 func (p *Parser) Next(buf []byte, cmd *Command) (n int, err error) {
 	cmd.reset()
 	if p.err != nil {
@@ -54,6 +67,9 @@ func (p *Parser) Next(buf []byte, cmd *Command) (n int, err error) {
 		n = min(p.swallow, len(buf))
 		p.swallow -= n
 		return n, nil
+	}
+	if p.left > 0 {
+		return p.nextPart(buf, cmd), nil
 	}
 	if len(buf) == 0 || len(buf) < p.need {
 		return 0, nil
@@ -96,6 +112,9 @@ func (p *Parser) Next(buf []byte, cmd *Command) (n int, err error) {
 // GiveUp is Next for a command of which it has not got all: if that is because of
 // its value, the value is refused, and swallowed when it comes. n == 0: not even
 // its line is there.
+//
+// Of a value that has begun to come in parts nothing is refused: GiveUp is then
+// Next alone, and SkipValue is what gives the value up.
 func (p *Parser) GiveUp(buf []byte, cmd *Command) (n int) {
 	p.need, p.givesUp = 0, true
 	n, _ = p.Next(buf, cmd)
@@ -118,6 +137,69 @@ func (p *Parser) maxItemSize() int {
 		return DefaultMaxItemSize
 	}
 	return p.MaxItemSize
+}
+
+// inParts tells whether a value of size bytes is given in parts.
+func (p *Parser) inParts(size int) bool { return p.Whole > 0 && size > p.Whole }
+
+// beginParts makes cmd, the request for a value of size bytes, the KindBegin of it.
+func (p *Parser) beginParts(size int, cmd *Command) {
+	cmd.Kind = KindBegin
+	p.left = size
+	_, p.need = p.partLen()
+}
+
+// partLen is the length of the part to come, and how many bytes must be there for
+// it: with the last part comes the end of the data block.
+func (p *Parser) partLen() (size, need int) {
+	size = p.PartSize
+	if size <= 0 {
+		size = p.Whole
+	}
+	switch {
+	case size < p.left:
+		return size, size
+	case p.binary:
+		return p.left, p.left
+	}
+	return p.left, p.left + len("\r\n")
+}
+
+// nextPart is Next within a value that is given in parts.
+func (p *Parser) nextPart(buf []byte, cmd *Command) (n int) {
+	size, n := p.partLen()
+	p.need = n
+	if len(buf) < n {
+		return 0
+	}
+	p.left -= size
+	cmd.Request.MaxItemSize = uint32(p.maxItemSize())
+	switch {
+	case p.left > 0:
+		_, p.need = p.partLen()
+	case !p.binary && string(buf[size:n]) != "\r\n":
+		p.need = 0
+		cmd.Quiet = p.quiet
+		cmd.fail(ReplyBadDataChunk)
+		return n
+	default:
+		p.need = 0
+	}
+	cmd.Kind, cmd.Part, cmd.Last = KindPart, buf[:size:size], p.left == 0
+	return n
+}
+
+// SkipValue makes the parser swallow what is still to come of a value after its
+// KindBegin, or after a KindPart that is not Last. Otherwise it does nothing.
+func (p *Parser) SkipValue() {
+	if p.left == 0 {
+		return
+	}
+	p.swallow = p.left
+	if !p.binary {
+		p.swallow += len("\r\n")
+	}
+	p.left, p.need = 0, 0
 }
 
 // endOfLine is the place of the newline that ends the command line in buf, -1 if

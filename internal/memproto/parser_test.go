@@ -12,14 +12,22 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 )
 
-// transcript feeds a parser the chunks as they come from a connection and writes
-// down all that it finds. It fails if the parser asks for more than it may.
-func transcript(t *testing.T, limit int, chunks ...[]byte) string {
+// transcript feeds the parser p the chunks as they come from a connection and writes
+// down all that it finds. It fails if the parser asks for more than it may. A value
+// that comes in parts is put together, as if it had not.
+func transcript(t *testing.T, p Parser, chunks ...[]byte) string {
 	t.Helper()
-	p := Parser{MaxItemSize: limit}
+	return skippingTranscript(t, p, -1, chunks...)
+}
+
+// skippingTranscript is transcript, but of a value in parts all that comes after
+// skipAfter parts is skipped; -1: nothing is.
+func skippingTranscript(t *testing.T, p Parser, skipAfter int, chunks ...[]byte) string {
+	t.Helper()
 	var cmd Command
 	var log strings.Builder
 	var buf []byte
+	joined := joiner{skipAfter: skipAfter}
 	bound := max(maxShortLine+p.maxItemSize()+3, maxLine+1)
 	for _, chunk := range chunks {
 		// A new buffer each time, so that nothing leans on the old one.
@@ -42,7 +50,10 @@ func transcript(t *testing.T, limit int, chunks ...[]byte) string {
 				if cmd.Kind != KindNone {
 					t.Fatalf("took nothing and found kind %d", cmd.Kind)
 				}
-				if need = p.Need(len(buf)); need < 1 || p.swallow == 0 && len(buf)+need > bound {
+				if need = p.Need(len(buf)); p.left > 0 && len(buf)+need > p.PartSize+2 {
+					t.Fatalf("has %d bytes of a part and wants %d more", len(buf), need)
+				}
+				if need < 1 || p.swallow == 0 && len(buf)+need > bound {
 					t.Fatalf("has %d bytes and wants %d more, the bound is %d", len(buf), need, bound)
 				}
 				break
@@ -50,7 +61,9 @@ func transcript(t *testing.T, limit int, chunks ...[]byte) string {
 			if before.swallow == 0 && need > 1 {
 				t.Fatalf("wanted %d bytes more, yet went on without", need)
 			}
-			writeCommand(t, &log, &cmd)
+			if whole := joined.add(t, &p, &cmd, buf[:n]); whole != nil {
+				writeCommand(t, &log, whole)
+			}
 			// What was consumed may be overwritten once the command is done.
 			for i := range buf[:n] {
 				buf[i] = '#'
@@ -58,7 +71,7 @@ func transcript(t *testing.T, limit int, chunks ...[]byte) string {
 			buf = buf[n:]
 		}
 	}
-	fmt.Fprintf(&log, "swallow %d\nrest %q\n", p.swallow, buf)
+	fmt.Fprintf(&log, "swallow %d\nrest %q\n", p.swallow, append(joined.taken, buf...))
 	return log.String()
 }
 
@@ -78,7 +91,7 @@ func writeCommand(t *testing.T, log *strings.Builder, cmd *Command) {
 				t.Fatalf("key %q", key)
 			}
 		}
-	case KindRequest, KindTooLarge:
+	case KindRequest, KindBegin, KindTooLarge:
 		if !req.Op.Valid() || !validKey(req.Key) && cmd.Proto != Binary && !cmd.Base64 || len(req.Key) == 0 || len(req.Key) > MaxKey {
 			t.Fatalf("operation %d of key %q", req.Op, req.Key)
 		}
@@ -94,15 +107,74 @@ func writeCommand(t *testing.T, log *strings.Builder, cmd *Command) {
 		req.Options, req.Unique, req.Initial, req.VivifyExptime, req.RecacheExptime, cmd.Shown, cmd.Flags)
 }
 
+// joiner puts commands together whose values come in parts, and checks the parts.
+type joiner struct {
+	skipAfter int // parts after which the rest of a value is skipped; -1: never
+
+	begun bool
+	cmd   Command // with the value, as far as it has come
+	parts int
+	taken []byte // what was taken since KindBegin
+}
+
+// add returns the whole command that cmd, found in the bytes taken, is or ends, if it
+// does; a command of which the value is skipped is its KindBegin with what has come.
+func (j *joiner) add(t *testing.T, p *Parser, cmd *Command, taken []byte) *Command {
+	t.Helper()
+	switch {
+	case !j.begun && cmd.Kind == KindBegin:
+		if cmd.Request.Value != nil || int(cmd.Size) <= p.Whole || p.Whole == 0 || int(cmd.Size) > p.maxItemSize() {
+			t.Fatalf("parts of %d bytes, value %q", cmd.Size, cmd.Request.Value)
+		}
+		j.begun, j.parts = true, 0
+		j.cmd = *cmd
+		j.cmd.Request.Key = bytes.Clone(cmd.Request.Key)
+		j.cmd.Shown, j.cmd.Flags = bytes.Clone(cmd.Shown), bytes.Clone(cmd.Flags)
+	case j.begun && cmd.Kind == KindPart:
+		value, size := &j.cmd.Request.Value, int(j.cmd.Size)
+		*value = append(*value, cmd.Part...)
+		if len(cmd.Part) != cap(cmd.Part) || len(*value) > size || cmd.Last != (len(*value) == size) ||
+			len(cmd.Part) != p.PartSize && !(cmd.Last && 0 < len(cmd.Part) && len(cmd.Part) < p.PartSize) {
+			t.Fatalf("a part of %d bytes with room for %d, last %v: has %d of %d bytes", len(cmd.Part), cap(cmd.Part), cmd.Last, len(*value), size)
+		}
+		if cmd.Request.MaxItemSize != j.cmd.Request.MaxItemSize {
+			t.Fatalf("a part with a limit of %d", cmd.Request.MaxItemSize)
+		}
+		j.parts++
+	case j.begun && cmd.Kind == KindError:
+		j.begun, j.taken = false, nil
+		return cmd
+	case j.begun || cmd.Kind == KindPart || cmd.Kind == KindBegin:
+		t.Fatalf("kind %d, begun %v", cmd.Kind, j.begun)
+	default:
+		if cmd.Kind == KindRequest && p.inParts(len(cmd.Request.Value)) {
+			t.Fatalf("a value of %d bytes in one piece", len(cmd.Request.Value))
+		}
+		return cmd
+	}
+	j.taken = append(j.taken, taken...)
+	switch {
+	case cmd.Last:
+		j.cmd.Kind = KindRequest
+	case j.parts == j.skipAfter:
+		p.SkipValue()
+	default:
+		return nil
+	}
+	j.begun, j.taken = false, nil
+	return &j.cmd
+}
+
 // isLine tells whether s is one line with its CR LF.
 func isLine(s string) bool {
 	return strings.HasSuffix(s, "\r\n") && !strings.ContainsAny(s[:len(s)-2], "\r\n")
 }
 
-// checkSplits checks that what is found in b does not depend on how it comes.
+// checkSplits checks that what is found in b does not depend on how it comes, nor on
+// how values are given.
 func checkSplits(t *testing.T, limit int, b []byte, seed uint64) {
 	t.Helper()
-	whole := transcript(t, limit, bytes.Clone(b))
+	whole := transcript(t, Parser{MaxItemSize: limit}, bytes.Clone(b))
 	r := rand.New(rand.NewPCG(seed, 1))
 	var chunks [][]byte
 	for rest := bytes.Clone(b); len(rest) > 0; {
@@ -110,9 +182,31 @@ func checkSplits(t *testing.T, limit int, b []byte, seed uint64) {
 		chunks = append(chunks, rest[:n])
 		rest = rest[n:]
 	}
-	if split := transcript(t, limit, chunks...); split != whole {
+	if split := transcript(t, Parser{MaxItemSize: limit}, cloned(chunks)...); split != whole {
 		t.Fatalf("in one piece:\n%.2000s\nin %d pieces:\n%.2000s", whole, len(chunks), split)
 	}
+	for _, p := range []Parser{{Whole: 3, PartSize: 4}, {Whole: 1 + r.IntN(12), PartSize: 1 + r.IntN(12)}} {
+		p.MaxItemSize = limit
+		if parts := transcript(t, p, bytes.Clone(b)); parts != whole {
+			t.Fatalf("whole:\n%.2000s\nin parts of %d above %d:\n%.2000s", whole, p.PartSize, p.Whole, parts)
+		}
+		if parts := transcript(t, p, cloned(chunks)...); parts != whole {
+			t.Fatalf("whole:\n%.2000s\nin parts of %d above %d, from %d pieces:\n%.2000s", whole, p.PartSize, p.Whole, len(chunks), parts)
+		}
+		skipAfter := r.IntN(4)
+		one, split := skippingTranscript(t, p, skipAfter, bytes.Clone(b)), skippingTranscript(t, p, skipAfter, cloned(chunks)...)
+		if one != split {
+			t.Fatalf("skipped after %d parts of %d above %d, in one piece:\n%.2000s\nin %d pieces:\n%.2000s", skipAfter, p.PartSize, p.Whole, one, len(chunks), split)
+		}
+	}
+}
+
+func cloned(chunks [][]byte) [][]byte {
+	var c [][]byte
+	for _, b := range chunks {
+		c = append(c, bytes.Clone(b))
+	}
+	return c
 }
 
 func TestSplits(t *testing.T) {
@@ -121,19 +215,26 @@ func TestSplits(t *testing.T) {
 			checkSplits(t, 0, []byte(d.in), seed)
 		}
 		if len(d.in) < 5000 {
-			single := make([][]byte, len(d.in))
-			for i := range single {
-				single[i] = []byte{d.in[i]}
-			}
-			if a, b := transcript(t, 0, []byte(d.in)), transcript(t, 0, single...); a != b {
-				t.Errorf("%s: in one piece:\n%s\nbyte by byte:\n%s", d.name, a, b)
+			for _, p := range []Parser{{}, {Whole: 1, PartSize: 1}, {Whole: 3, PartSize: 4}} {
+				if a, b := transcript(t, Parser{}, []byte(d.in)), transcript(t, p, single(d.in)...); a != b {
+					t.Errorf("%s: in one piece:\n%s\nbyte by byte, values above %d in parts:\n%s", d.name, a, p.Whole, b)
+				}
 			}
 		}
 	}
 }
 
-// The three fuzz tests feed bytes to the parser, whole and in pieces, and have what
-// it finds executed and answered.
+// single is s byte by byte.
+func single(s string) [][]byte {
+	chunks := make([][]byte, len(s))
+	for i := range chunks {
+		chunks[i] = []byte{s[i]}
+	}
+	return chunks
+}
+
+// The three fuzz tests feed bytes to the parser, whole and in pieces, with values
+// whole and in parts, and have what it finds executed and answered.
 
 func FuzzParser(f *testing.F) { fuzz(f, "") }
 
@@ -159,6 +260,11 @@ func fuzz(f *testing.F, first string) {
 		runtime.ReadMemStats(&after)
 		if grown := after.TotalAlloc - before.TotalAlloc; grown > fuzzAlloc+200*uint64(len(b)+len(out)) {
 			t.Fatalf("%d bytes were allocated for %d of input and %d of answers", grown, len(b), len(out))
+		}
+		server = newFake(1_700_000_000)
+		server.parser = Parser{MaxItemSize: 40, Whole: 3, PartSize: 4}
+		if parts, _ := server.serve(b); !bytes.Equal(parts, out) {
+			t.Fatalf("answers %.1000q, with values in parts %.1000q", out, parts)
 		}
 	})
 }

@@ -60,18 +60,23 @@ const (
 // AppendValue appends a hit of a retrieval: the VALUE line, the value and its
 // CR LF. cas is shown only if withCAS.
 func AppendValue(dst, key []byte, flags uint32, value []byte, withCAS bool, cas uint64) []byte {
+	dst = appendValueHead(dst, key, flags, len(value), withCAS, cas)
+	dst = append(dst, value...)
+	return AppendTail(dst, &Form{Proto: Text})
+}
+
+// appendValueHead appends the VALUE line of a value of size bytes.
+func appendValueHead(dst, key []byte, flags uint32, size int, withCAS bool, cas uint64) []byte {
 	dst = append(dst, "VALUE "...)
 	dst = append(dst, key...)
 	dst = append(dst, ' ')
 	dst = strconv.AppendUint(dst, uint64(flags), 10)
 	dst = append(dst, ' ')
-	dst = strconv.AppendUint(dst, uint64(len(value)), 10)
+	dst = strconv.AppendUint(dst, uint64(size), 10)
 	if withCAS {
 		dst = append(dst, ' ')
 		dst = strconv.AppendUint(dst, cas, 10)
 	}
-	dst = append(dst, "\r\n"...)
-	dst = append(dst, value...)
 	return append(dst, "\r\n"...)
 }
 

@@ -1,6 +1,8 @@
 package memproto
 
 import (
+	"bytes"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -90,4 +92,60 @@ func TestRepliesAreLines(t *testing.T) {
 			t.Errorf("%q is not a line", r)
 		}
 	}
+}
+
+// An answer is what stands before a value, the value, and what stands behind it.
+func TestAnswerInPieces(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	binaryGets := []byte{binGet, binGetQ, binGetK, binGetKQ, binGAT, binGATQ, binGATK, binGATKQ}
+	metaWords := []string{"v", "k", "c", "t", "f", "s", "h", "l", "q", "Oabc", "T5", "N5", "R5", "u"}
+	for range 5000 {
+		value := bytes.Repeat([]byte{byte(r.Uint32())}, r.IntN(300))
+		res := item.Result{Status: item.OK, Size: uint32(len(value)), Now: 1_700_000_000 + r.Int64N(10), Won: r.IntN(2) == 0, Item: item.Item{
+			Version: r.Uint64() >> r.IntN(64), Unique: r.Uint64() * r.Uint64N(2), Flags: r.Uint32() >> r.IntN(32), Exptime: (1_700_000_000 + r.Int64N(20)) * r.Int64N(2),
+			Stale: r.IntN(2) == 0, TokenSent: r.IntN(2) == 0, Value: value, Fetched: r.IntN(2) == 0, Accessed: uint32(1_700_000_000-r.Int64N(50)) * r.Uint32N(2),
+		}}
+		f := Form{Proto: Proto(r.IntN(3)), Quiet: r.IntN(2) == 0, WithCAS: r.IntN(2) == 0, Base64: r.IntN(2) == 0, Opaque: r.Uint32()}
+		shown, flags := []byte(longKey[:1+r.IntN(MaxKey)]), []byte(nil)
+		op := []item.Op{item.OpGet, item.OpGetAndTouch}[r.IntN(2)]
+		var want []byte
+		switch f.Proto {
+		case Meta:
+			f.Code, f.WithValue = 'g', true
+			op = []item.Op{item.OpGet, item.OpMetaGet}[r.IntN(2)]
+			r.Shuffle(len(metaWords), func(i, j int) { metaWords[i], metaWords[j] = metaWords[j], metaWords[i] })
+			flags = []byte(" v " + strings.Join(metaWords[:r.IntN(len(metaWords))], " "))
+			want = AppendAnswer([]byte("before"), &f, shown, flags, op, &res)
+		case Binary:
+			f.Code = binaryGets[r.IntN(len(binaryGets))]
+			want = AppendAnswer([]byte("before"), &f, shown, flags, op, &res)
+		default:
+			want = AppendValue([]byte("before"), shown, res.Item.Flags, value, f.WithCAS, res.Item.CAS())
+		}
+		if !showsValue(&f, op) {
+			t.Fatalf("%+v shows no value", f)
+		}
+		if got := appendInPieces([]byte("before"), &f, shown, flags, op, &res); !bytes.Equal(got, want) {
+			t.Fatalf("%+v with flags %q, result %+v:\nin pieces %q\nwhole     %q", f, flags, res, got, want)
+		}
+	}
+}
+
+// showsValue tells whether a hit of op is answered with its value.
+func showsValue(f *Form, op item.Op) bool {
+	switch f.Proto {
+	case Meta:
+		return f.Code == 'g' && f.WithValue
+	case Binary:
+		return op == item.OpGet || op == item.OpGetAndTouch
+	}
+	return op.Retrieves()
+}
+
+// appendInPieces appends an answer with the value by itself.
+func appendInPieces(dst []byte, f *Form, shown, flags []byte, op item.Op, res *item.Result) []byte {
+	head := *res
+	head.Item.Value = nil
+	dst = AppendHead(dst, f, shown, flags, op, &head)
+	return AppendTail(append(dst, res.Item.Value...), f)
 }
