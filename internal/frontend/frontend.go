@@ -168,6 +168,7 @@ func (f *Frontend) accept(c loop.Conn, binaryOnly bool) loop.Handler {
 	f.counters.TotalConnections++
 	cl := &client{f: f, conn: c, stream: f.router.NewStream(), valueSize: firstValueSize, tick: f.tick}
 	cl.parser.MaxItemSize, cl.parser.BinaryOnly = f.opt.MaxItemSize, binaryOnly
+	cl.parser.Whole, cl.parser.PartSize = item.MaxWhole, item.ChunkSize
 	if f.opt.Auth != nil {
 		cl.stranger = true
 		cl.parser.MaxItemSize = maxStrangerBytes
