@@ -221,7 +221,7 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 	for k, v := range map[string]any{
 		"pid": os.Getpid(), "uptime": int64(time.Since(n.started).Seconds()), "time": time.Now().Unix(),
 		"version": cli.Version, "id": n.self.String(), "incarnation": n.incarnation,
-		"cmd_get": c.gets.Load(), "cmd_set": c.sets.Load(), "cmd_delete": c.deletes.Load(), "cmd_scan": c.scans.Load(), "items": items,
+		"cmd_get": c.gets.Load(), "cmd_set": c.sets.Load(), "cmd_delete": c.deletes.Load(), "cmd_scan": c.scans.Load(), "items": items, "chunks_collected": c.collected.Load(),
 		"connections": c.connections.Load(), "cache_items": n.cacheLen(),
 		"replstat": rep.State, "primaries": rep.Primaries, "replicas": rep.Replicas, "joining": rep.Joining,
 		"partitions_short": rep.Short, "copies_left": rep.CopiesLeft, "copies_done": c.copiesDone.Load(),
@@ -291,7 +291,7 @@ func (n *node) serveMetrics(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	for _, g := range []string{"uptime", "cmd_get", "cmd_set", "cmd_delete", "cmd_scan", "items", "connections", "cache_items",
+	for _, g := range []string{"uptime", "cmd_get", "cmd_set", "cmd_delete", "cmd_scan", "items", "chunks_collected", "connections", "cache_items",
 		"primaries", "replicas", "joining", "partitions_short", "copies_left", "copies_done", "copy_bytes_sent", "copy_bytes_received",
 		"disk_usage", "disk_avail", "write_stalls", "compactions", "clock"} {
 		if v, ok := values[g]; ok {
