@@ -92,7 +92,9 @@ func writeCommand(t *testing.T, log *strings.Builder, cmd *Command) {
 			}
 		}
 	case KindRequest, KindBegin, KindTooLarge:
-		if !req.Op.Valid() || !validKey(req.Key) && cmd.Proto != Binary && !cmd.Base64 || len(req.Key) == 0 || len(req.Key) > MaxKey {
+		// An encoded key may be anything. That it was is not in the Form of KindTooLarge.
+		binaryKey := cmd.Proto == Binary || cmd.Base64 || cmd.Kind == KindTooLarge
+		if !req.Op.Valid() || !validKey(req.Key) && !binaryKey || len(req.Key) == 0 || len(req.Key) > MaxKey {
 			t.Fatalf("operation %d of key %q", req.Op, req.Key)
 		}
 		if len(req.Value) > int(req.MaxItemSize) {
