@@ -63,6 +63,7 @@ var metaDialogs = []dialog{
 		out: ReplyInvalidFlag + ReplyBadToken + ReplyBadSetMode + ReplyBadFormat + ReplyDuplicateFlag + "MN\r\n"},
 	{name: "ms, bad data", in: "ms a 2 q\r\nhixx\r\nmn\r\n", out: ReplyBadDataChunk + ReplyError + "MN\r\n"},
 	{name: "ms, key too long", in: "ms " + badKey + " 2\r\nhi\r\nmn\r\n", out: ReplyBadFormat + "MN\r\n", ours: "the body is swallowed, as of a classic set"},
+	{name: "ms of base64, too large", in: "ms 0w0Q 2000000 b\r\n" + strings.Repeat("x", 2000000) + "\r\nmn\r\n", out: ReplyTooLarge + "MN\r\n"},
 	{name: "ms, too large", in: setA + "ms a 2000000 q k\r\n" + strings.Repeat("x", 2000000) + "\r\nmg a\r\n", out: "HD\r\n" + ReplyTooLarge + "EN\r\n"},
 	{name: "ms, flags of others", in: "ms a 2 f h l u v t N5 J1 D1\r\nhi\r\nmn\r\n", out: "HD\r\nMN\r\n"},
 	{name: "ms of nothing", in: "ms a 0\r\n\r\nmg a v\r\n", out: "HD\r\nVA 0\r\n\r\n"},

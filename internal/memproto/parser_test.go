@@ -92,7 +92,9 @@ func writeCommand(t *testing.T, log *strings.Builder, cmd *Command) {
 			}
 		}
 	case KindRequest, KindBegin, KindTooLarge:
-		if !req.Op.Valid() || !validKey(req.Key) && cmd.Proto != Binary && !cmd.Base64 || len(req.Key) == 0 || len(req.Key) > MaxKey {
+		// An encoded key may be anything. That it was is not in the Form of KindTooLarge.
+		binaryKey := cmd.Proto == Binary || cmd.Base64 || cmd.Kind == KindTooLarge
+		if !req.Op.Valid() || !validKey(req.Key) && !binaryKey || len(req.Key) == 0 || len(req.Key) > MaxKey {
 			t.Fatalf("operation %d of key %q", req.Op, req.Key)
 		}
 		if len(req.Value) > int(req.MaxItemSize) {
@@ -170,43 +172,48 @@ func isLine(s string) bool {
 	return strings.HasSuffix(s, "\r\n") && !strings.ContainsAny(s[:len(s)-2], "\r\n")
 }
 
-// checkSplits checks that what is found in b does not depend on how it comes, nor on
-// how values are given.
+// checkSplits checks that what is found in b does not depend on how it comes.
 func checkSplits(t *testing.T, limit int, b []byte, seed uint64) {
 	t.Helper()
 	whole := transcript(t, Parser{MaxItemSize: limit}, bytes.Clone(b))
-	r := rand.New(rand.NewPCG(seed, 1))
-	var chunks [][]byte
+	chunks := cut(b, rand.New(rand.NewPCG(seed, 1)))
+	if split := transcript(t, Parser{MaxItemSize: limit}, chunks...); split != whole {
+		t.Fatalf("in one piece:\n%.2000s\nin %d pieces:\n%.2000s", whole, len(chunks), split)
+	}
+}
+
+// cut cuts a copy of b anywhere.
+func cut(b []byte, r *rand.Rand) (chunks [][]byte) {
 	for rest := bytes.Clone(b); len(rest) > 0; {
 		n := min(1+r.IntN(1+r.IntN(1+len(rest))), len(rest))
 		chunks = append(chunks, rest[:n])
 		rest = rest[n:]
 	}
-	if split := transcript(t, Parser{MaxItemSize: limit}, cloned(chunks)...); split != whole {
-		t.Fatalf("in one piece:\n%.2000s\nin %d pieces:\n%.2000s", whole, len(chunks), split)
-	}
+	return chunks
+}
+
+// checkParts checks that what is found in b does not depend on whether values come
+// in parts, and on how b comes then.
+func checkParts(t *testing.T, limit int, b []byte, seed uint64) {
+	t.Helper()
+	whole := transcript(t, Parser{MaxItemSize: limit}, bytes.Clone(b))
+	r := rand.New(rand.NewPCG(seed, 2))
 	for _, p := range []Parser{{Whole: 3, PartSize: 4}, {Whole: 1 + r.IntN(12), PartSize: 1 + r.IntN(12)}} {
 		p.MaxItemSize = limit
 		if parts := transcript(t, p, bytes.Clone(b)); parts != whole {
 			t.Fatalf("whole:\n%.2000s\nin parts of %d above %d:\n%.2000s", whole, p.PartSize, p.Whole, parts)
 		}
-		if parts := transcript(t, p, cloned(chunks)...); parts != whole {
+		chunks := cut(b, r)
+		if parts := transcript(t, p, chunks...); parts != whole {
 			t.Fatalf("whole:\n%.2000s\nin parts of %d above %d, from %d pieces:\n%.2000s", whole, p.PartSize, p.Whole, len(chunks), parts)
 		}
 		skipAfter := r.IntN(4)
-		one, split := skippingTranscript(t, p, skipAfter, bytes.Clone(b)), skippingTranscript(t, p, skipAfter, cloned(chunks)...)
-		if one != split {
+		one := skippingTranscript(t, p, skipAfter, bytes.Clone(b))
+		chunks = cut(b, r)
+		if split := skippingTranscript(t, p, skipAfter, chunks...); split != one {
 			t.Fatalf("skipped after %d parts of %d above %d, in one piece:\n%.2000s\nin %d pieces:\n%.2000s", skipAfter, p.PartSize, p.Whole, one, len(chunks), split)
 		}
 	}
-}
-
-func cloned(chunks [][]byte) [][]byte {
-	var c [][]byte
-	for _, b := range chunks {
-		c = append(c, bytes.Clone(b))
-	}
-	return c
 }
 
 func TestSplits(t *testing.T) {
@@ -215,6 +222,9 @@ func TestSplits(t *testing.T) {
 			checkSplits(t, 0, []byte(d.in), seed)
 		}
 		if len(d.in) < 5000 {
+			for seed := range uint64(5) {
+				checkParts(t, 0, []byte(d.in), seed)
+			}
 			for _, p := range []Parser{{}, {Whole: 1, PartSize: 1}, {Whole: 3, PartSize: 4}} {
 				if a, b := transcript(t, Parser{}, []byte(d.in)), transcript(t, p, single(d.in)...); a != b {
 					t.Errorf("%s: in one piece:\n%s\nbyte by byte, values above %d in parts:\n%s", d.name, a, p.Whole, b)
@@ -252,6 +262,7 @@ func fuzz(f *testing.F, first string) {
 	f.Fuzz(func(t *testing.T, b []byte, seed uint64) {
 		b = append([]byte(first), bytes.TrimPrefix(b, []byte(first))...)
 		checkSplits(t, 40, b, seed)
+		checkParts(t, 40, b, seed)
 		server := newFake(1_700_000_000)
 		server.parser.MaxItemSize = 40
 		var before, after runtime.MemStats
