@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -45,6 +46,11 @@ func TestLocal(t *testing.T) {
 					if !strings.Contains(out, want) {
 						t.Errorf("run %d does not say %q:\n%s", run+1, want, out)
 					}
+				}
+				_, line, _ := strings.Cut(out, "Try it:\n")
+				line, _, _ = strings.Cut(line, "\n")
+				if tried, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil || string(tried) != "STORED\r\nVALUE greeting 0 5\r\nhello\r\nEND\r\n" {
+					t.Errorf("run %d: %s: %q, %v", run+1, line, tried, err)
 				}
 				kind := load.Get
 				if run == 0 {
