@@ -11,10 +11,10 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
+
+	"github.com/kumofs/kumofs/internal/ownfile"
 )
 
 const (
@@ -58,21 +58,9 @@ func Load(path string, log *slog.Logger) (*Users, error) {
 // Reload reads the file again. After an error the users of before stay. Clients that are
 // connected are not asked again.
 func (u *Users) Reload() error {
-	f, err := os.Open(u.path)
+	list, err := ownfile.Read(u.path, "the users of memcached", maxFile, u.log, parse)
 	if err != nil {
-		return fmt.Errorf("cannot read the users of memcached: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return fmt.Errorf("cannot read the users of memcached: %w", err)
-	}
-	list, err := parse(text)
-	if err != nil {
-		return fmt.Errorf("users of memcached in %s: %w", u.path, err)
-	}
-	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o007 != 0 && u.log != nil {
-		u.log.Warn(fmt.Sprintf("others on this machine may read or write the passwords of memcached's users: chmod 600 %s", u.path))
+		return err
 	}
 	u.list.Store(&list)
 	return nil
@@ -94,9 +82,6 @@ func (u *Users) Check(user, password []byte) bool {
 // parse reads the lines of a file. Its errors name a line by its number, never by what
 // is in it.
 func parse(text []byte) ([]digest, error) {
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("it is longer than %d bytes", maxFile)
-	}
 	var list []digest
 	names := map[string]int{}
 	n := 0

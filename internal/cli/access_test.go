@@ -1,17 +1,15 @@
 package cli
 
 import (
-	"bytes"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/kumofs/kumofs/internal/certs/certstest"
+	"github.com/kumofs/kumofs/internal/testlog"
 )
 
 // Who may come in where, as a warning, an error or nothing.
@@ -74,32 +72,6 @@ func TestOpenPorts(t *testing.T) {
 	}
 }
 
-type lockedLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedLog) says(t *testing.T, text string) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		l.mu.Lock()
-		said := l.b.String()
-		l.mu.Unlock()
-		if strings.Contains(said, text) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("not said: %q in %q", text, said)
-		}
-	}
-}
-
 // At SIGHUP the files are read again; a bad one changes nothing.
 func TestGatesReadAgain(t *testing.T) {
 	dir := t.TempDir()
@@ -111,7 +83,7 @@ func TestGatesReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	log := &lockedLog{}
+	log := &testlog.Buffer{}
 	if _, _, err := a.Gates(slog.New(slog.NewTextHandler(log, nil))); err == nil {
 		t.Fatal("no secret is there")
 	}
@@ -131,7 +103,7 @@ func TestGatesReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{"read again at SIGHUP: the users of memcached", "read again at SIGHUP: the TLS certificates", "a line has 5 bytes"} {
-		log.says(t, text)
+		log.Says(t, text)
 	}
 	if g.TLS() == was || !g.Auth([]byte("app"), []byte("two")) || g.Auth([]byte("app"), []byte("one")) {
 		t.Error("not read again")

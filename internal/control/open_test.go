@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -13,25 +12,8 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/secret"
+	"github.com/kumofs/kumofs/internal/testlog"
 )
-
-// safeBuffer is a log that a test can read meanwhile.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
 
 func theSecret(t *testing.T, line string) *secret.Secret {
 	t.Helper()
@@ -43,9 +25,9 @@ func theSecret(t *testing.T, line string) *secret.Secret {
 }
 
 // guarded is a port as a manager has it.
-func guarded(t *testing.T, s *secret.Secret, openMetrics bool) (addr string, links net.Listener, log *safeBuffer) {
+func guarded(t *testing.T, s *secret.Secret, openMetrics bool) (addr string, links net.Listener, log *testlog.Buffer) {
 	t.Helper()
-	log = &safeBuffer{}
+	log = &testlog.Buffer{}
 	m := NewMux(listen(t), s, slog.New(slog.NewTextHandler(log, nil)))
 	links = m.Magic(Magic)
 	pages := m.HTTP()
@@ -149,7 +131,7 @@ func TestLinkAsksForTheSecret(t *testing.T) {
 	addr, links, _ := guarded(t, right, false)
 	member := func(s *secret.Secret, ok func(log string, refused string) bool) {
 		t.Helper()
-		log, refused := &safeBuffer{}, &safeBuffer{}
+		log, refused := &testlog.Buffer{}, &testlog.Buffer{}
 		m := NewMember(MemberConfig{
 			Managers: []string{addr}, Secret: s, Logger: slog.New(slog.NewTextHandler(log, nil)),
 			Hello:       func() Hello { return Hello{Role: RoleGateway} },

@@ -24,7 +24,6 @@ func (cl *client) begin(cmd *memproto.Command) bool {
 			cl.up.part(cmd)
 		}
 	case memproto.KindTooLarge:
-		f.counters.begin(item.OpSet)
 		f.counters.StoreTooLarge++
 		cl.beginDrop(cmd)
 	case memproto.KindFlushAll:
@@ -40,7 +39,11 @@ func (cl *client) begin(cmd *memproto.Command) bool {
 			cl.waitAlone()
 			return false
 		}
-		cl.say(f.appendStats(nil, &cmd.Form, cmd.Keys))
+		if isDump(cmd) {
+			cl.beginDump(cmd)
+		} else {
+			cl.say(f.appendStats(nil, &cmd.Form, cmd.Keys))
+		}
 	case memproto.KindShutdown:
 		cl.say([]byte(memproto.ReplyShutdownNotEnabled))
 	case memproto.KindAuthList, memproto.KindAuth:

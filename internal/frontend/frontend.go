@@ -268,10 +268,14 @@ func (n *Counters) count(op item.Op, res *item.Result) {
 		which(hit, &n.TouchHits, &n.TouchMisses)
 	case item.OpDelete:
 		which(hit, &n.DeleteHits, &n.DeleteMisses)
-	case item.OpIncr:
-		which(res.Status != item.NotFound, &n.IncrHits, &n.IncrMisses)
-	case item.OpDecr:
-		which(res.Status != item.NotFound, &n.DecrHits, &n.DecrMisses)
+	case item.OpIncr, item.OpDecr:
+		switch {
+		case res.Status != item.OK && res.Status != item.NotFound: // no number
+		case op == item.OpIncr:
+			which(hit, &n.IncrHits, &n.IncrMisses)
+		default:
+			which(hit, &n.DecrHits, &n.DecrMisses)
+		}
 	case item.OpCAS:
 		if res.Status == item.Exists {
 			n.CasBadval++
@@ -297,10 +301,7 @@ func (n *Counters) begin(op item.Op) {
 	switch op {
 	case item.OpGet, item.OpMetaGet:
 		n.CmdGet++
-	case item.OpGetAndTouch:
-		n.CmdGet++
-		n.CmdTouch++
-	case item.OpTouch:
+	case item.OpTouch, item.OpGetAndTouch:
 		n.CmdTouch++
 	case item.OpSet, item.OpAdd, item.OpReplace, item.OpAppend, item.OpPrepend, item.OpCAS:
 		n.CmdSet++

@@ -1,7 +1,6 @@
 package frontend_test
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"math/rand"
@@ -36,7 +35,6 @@ func TestCommands(t *testing.T) {
 		{"set n 0 0 1 noreply\r\n1\r\nincr n 1 noreply\r\nadd n 0 0 1 noreply\r\n7\r\nget n\r\n", hit("n", "2") + end},
 		{set("x", "1") + "flush_all\r\nget x\r\n" + set("x", "2") + "flush_all 0 noreply\r\nget x\r\n", stored + "OK\r\n" + end + stored + end},
 		{"get " + strings.Repeat("k", 251) + "\r\n", "CLIENT_ERROR bad command line format\r\n"},
-		{"stats reset\r\nstats items\r\nstats detail dump\r\nstats bogus\r\n", "RESET\r\n" + end + end + "ERROR\r\n"},
 		{"get n", ""}, {"\r\nquit\r\nget n\r\n", end},
 	} {
 		s.send(d[0])
@@ -258,55 +256,4 @@ func TestClosedBeforeAnswer(t *testing.T) {
 	other := g.dial()
 	other.send("get d\r\n")
 	other.want(end)
-}
-
-func TestStats(t *testing.T) {
-	g := newRig(t, router.Options{}, frontend.Options{Version: "0.1.0"})
-	s := g.dial()
-	s.send(set("a", "1") + "get a b\r\nincr a 1\r\ndecr x 1\r\ndelete a\r\ntouch a 1\r\nstats\r\n")
-	s.want(stored + hit("a", "1") + end + "2\r\nNOT_FOUND\r\nDELETED\r\nNOT_FOUND\r\n")
-	stats := map[string]string{}
-	for {
-		line, err := s.r.ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
-		if line == end {
-			break
-		}
-		f := strings.Fields(line)
-		if len(f) != 3 || f[0] != "STAT" || stats[f[1]] != "" {
-			t.Errorf("line %q", line)
-			continue
-		}
-		stats[f[1]] = f[2]
-	}
-	for _, w := range strings.Fields(`uptime time get_misses delete_misses incr_hits decr_hits decr_misses cas_hits
-		cas_misses touch_hits touch_misses cas_badval cmd_flush rusage_user rusage_system bytes limit_maxbytes curr_items total_items
-		bytes_read bytes_written rejected_connections conn_yields listen_disabled_num evictions reclaimed store_too_large store_no_memory
-		lru_crawler_starts direct_reclaims crawler_items_checked crawler_reclaimed moves_to_cold moves_to_warm moves_within_lru accepting_conns`) {
-		if stats[w] == "" {
-			t.Errorf("stats lacks %s", w)
-		}
-	}
-	for k, v := range map[string]string{"cmd_get": "2", "get_hits": "1", "get_misses": "1", "cmd_set": "1", "incr_hits": "1", "decr_misses": "1",
-		"delete_hits": "1", "touch_misses": "1", "cmd_touch": "1", "curr_connections": "1", "total_connections": "1", "version": "1.6.45", "kumofs_version": "0.1.0"} {
-		if stats[k] != v {
-			t.Errorf("%s is %s, want %s", k, stats[k], v)
-		}
-	}
-	s.send("stats settings\r\n")
-	var settings bytes.Buffer
-	for !strings.HasSuffix(settings.String(), end) {
-		line, err := s.r.ReadString('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
-		settings.WriteString(line)
-	}
-	for _, line := range []string{"evictions on", "cas_enabled yes", "flush_enabled no", "domain_socket NULL", "item_size_max 1048576"} {
-		if !strings.Contains(settings.String(), "STAT "+line+"\r\n") {
-			t.Errorf("settings lack %s", line)
-		}
-	}
 }

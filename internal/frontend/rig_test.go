@@ -100,13 +100,18 @@ type socket struct {
 
 func (g *rig) dial() *socket {
 	g.t.Helper()
-	c, err := net.Dial("tcp", g.addr)
+	return dialAddr(g.t, g.addr)
+}
+
+func dialAddr(t testing.TB, addr string) *socket {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		g.t.Fatal(err)
+		t.Fatal(err)
 	}
-	g.t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(20 * time.Second))
-	return &socket{g.t, c, bufio.NewReader(c)}
+	return &socket{t, c, bufio.NewReader(c)}
 }
 
 func (s *socket) send(text string) {

@@ -17,8 +17,8 @@ func (f *Frontend) appendStats(dst []byte, form *memproto.Form, args [][]byte) [
 	switch string(args[0]) {
 	case "settings":
 		dst = f.appendSettings(dst, form)
-	case "items", "cachedump":
-		// There are no slabs, so none has items.
+	case "items":
+		dst = f.appendItems(dst, form)
 	case "slabs":
 		dst = memproto.AppendStatUint(dst, form, "active_slabs", 0)
 		dst = memproto.AppendStatUint(dst, form, "total_malloced", 0)
@@ -26,8 +26,13 @@ func (f *Frontend) appendStats(dst []byte, form *memproto.Form, args [][]byte) [
 		dst = memproto.AppendStat(dst, form, "sizes_status", "disabled")
 	case "conns":
 		f.eachClient(func(cl *client) { dst = cl.appendConn(dst, form) })
+	case "sizes_enable", "sizes_disable":
+		if form.Proto == memproto.Binary {
+			return memproto.Say(dst, form, memproto.ReplyNotFound)
+		}
+		return appendSizes(dst, form, string(args[0])) // without END, as memcached
 	case "detail":
-		return memproto.Say(dst, form, detail(args[1:]))
+		return memproto.Say(dst, form, detail(form, args[1:]))
 	case "reset":
 		f.reset()
 		return memproto.Say(dst, form, memproto.ReplyReset)
@@ -41,8 +46,8 @@ func (f *Frontend) appendStats(dst []byte, form *memproto.Form, args [][]byte) [
 }
 
 // detail is about statistics by key prefix, which are never collected.
-func detail(args [][]byte) string {
-	if len(args) == 1 {
+func detail(form *memproto.Form, args [][]byte) string {
+	if len(args) > 0 {
 		switch string(args[0]) {
 		case "on", "off":
 			return memproto.ReplyOK
@@ -50,7 +55,51 @@ func detail(args [][]byte) string {
 			return memproto.ReplyEnd
 		}
 	}
-	return "CLIENT_ERROR usage: stats detail on|off|dump\r\n"
+	if form.Proto == memproto.Binary {
+		return memproto.ReplyNotFound
+	}
+	return memproto.ReplyDetailUsage
+}
+
+// appendSizes is about a histogram of items' sizes, which is never made.
+func appendSizes(dst []byte, form *memproto.Form, what string) []byte {
+	if what == "sizes_disable" {
+		return memproto.AppendStat(dst, form, "sizes_status", "disabled")
+	}
+	dst = memproto.AppendStat(dst, form, "sizes_status", "error")
+	return memproto.AppendStat(dst, form, "sizes_error", "not_supported")
+}
+
+// appendItems shows one class that has all items: those who list keys look here
+// for what they may ask stats cachedump for.
+func (f *Frontend) appendItems(dst []byte, form *memproto.Form) []byte {
+	class := "items:" + strconv.Itoa(theClass) + ":"
+	dst = memproto.AppendStatUint(dst, form, class+"number", f.usage().Items)
+	for _, name := range []string{
+		"number_hot", "number_warm", "number_cold", "age_hot", "age_warm", "age", "mem_requested", "evicted", "evicted_nonzero", "evicted_time",
+		"outofmemory", "tailrepairs", "reclaimed", "expired_unfetched", "evicted_unfetched", "evicted_active", "crawler_reclaimed",
+		"crawler_items_checked", "lrutail_reflocked", "moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims",
+		"hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp",
+	} {
+		dst = memproto.AppendStatUint(dst, form, class+name, 0)
+	}
+	return dst
+}
+
+func (f *Frontend) usage() Usage {
+	if f.opt.Usage == nil {
+		return Usage{}
+	}
+	return f.opt.Usage()
+}
+
+// orNull is what stats shows of a text that may be empty: clients split a line at
+// its spaces, and want a value.
+func orNull(text string) string {
+	if text == "" {
+		return "NULL"
+	}
+	return text
 }
 
 // reset forgets what has been counted, but not who is connected.
@@ -79,16 +128,14 @@ func (f *Frontend) appendGeneral(dst []byte, form *memproto.Form) []byte {
 	now := time.Now()
 	user, system := cpuMicros()
 	n := &f.counters
-	var use Usage
-	if f.opt.Usage != nil {
-		use = f.opt.Usage()
-	}
+	use := f.usage()
 	rs := f.router.Stats()
 	dst = memproto.AppendStatUint(dst, form, "pid", uint64(os.Getpid()))
 	dst = memproto.AppendStatUint(dst, form, "uptime", uint64(now.Sub(f.started).Seconds()))
 	dst = memproto.AppendStatUint(dst, form, "time", uint64(now.Unix()))
 	dst = memproto.AppendStat(dst, form, "version", MemcachedVersion)
-	dst = memproto.AppendStat(dst, form, "kumofs_version", f.opt.Version)
+	dst = memproto.AppendStat(dst, form, "kumofs_version", orNull(f.opt.Version))
+	dst = memproto.AppendStat(dst, form, "libevent", "none")
 	dst = memproto.AppendStatUint(dst, form, "pointer_size", strconv.IntSize)
 	dst = memproto.AppendStatSeconds(dst, form, "rusage_user", user)
 	dst = memproto.AppendStatSeconds(dst, form, "rusage_system", system)
@@ -134,34 +181,32 @@ func (f *Frontend) appendGeneral(dst []byte, form *memproto.Form) []byte {
 
 // appendSettings shows what a stock memcached shows, with our own where we have it.
 func (f *Frontend) appendSettings(dst []byte, form *memproto.Form) []byte {
-	flush := "no"
-	if f.opt.AllowFlushAll {
-		flush = "yes"
-	}
-	auth := "no"
-	if f.opt.Auth != nil {
-		auth = "yes"
-	}
-	maxConns := "0"
-	if f.opt.MaxConnections > 0 {
-		maxConns = strconv.Itoa(f.opt.MaxConnections)
-	}
+	flush, auth, tls := yesNo(f.opt.AllowFlushAll), yesNo(f.opt.Auth != nil), yesNo(f.opt.TLS != nil)
 	for _, s := range [][2]string{
-		{"maxbytes", "0"}, {"maxconns", maxConns}, {"tcpport", "0"}, {"udpport", "0"}, {"inter", "NULL"}, {"verbosity", "0"},
+		{"maxbytes", "0"}, {"maxconns", strconv.Itoa(f.opt.MaxConnections)}, {"tcpport", "0"}, {"udpport", "0"}, {"inter", "NULL"}, {"verbosity", "0"},
 		{"oldest", "0"}, {"evictions", "on"}, {"domain_socket", "NULL"}, {"umask", "700"}, {"shutdown_command", "no"},
 		{"growth_factor", "1.25"}, {"chunk_size", "48"}, {"num_threads", "1"}, {"num_threads_per_udp", "1"},
 		{"stat_key_prefix", ":"}, {"detail_enabled", "no"}, {"reqs_per_event", strconv.Itoa(maxOutstanding)}, {"cas_enabled", "yes"},
 		{"tcp_backlog", "1024"}, {"binding_protocol", "auto-negotiate"}, {"auth_enabled_sasl", auth}, {"auth_enabled_ascii", auth},
 		{"item_size_max", strconv.Itoa(f.opt.MaxItemSize)}, {"maxconns_fast", "yes"}, {"hashpower_init", "0"},
-		{"slab_reassign", "no"}, {"slab_automove", "0"}, {"lru_crawler", "no"}, {"lru_crawler_sleep", "100"}, {"lru_crawler_tocrawl", "0"},
-		{"tail_repair_time", "0"}, {"flush_enabled", flush}, {"dump_enabled", "no"}, {"hash_algorithm", "xxh64"},
+		{"slab_reassign", "no"}, {"slab_automove", "0"}, {"slab_automove_ratio", "0.00"}, {"slab_automove_window", "0"},
+		{"slab_automove_freeratio", "0.000"}, {"slab_chunk_max", "0"}, {"lru_crawler", "no"}, {"lru_crawler_sleep", "100"}, {"lru_crawler_tocrawl", "0"},
+		{"tail_repair_time", "0"}, {"flush_enabled", flush}, {"dump_enabled", "yes"}, {"hash_algorithm", "xxh64"},
 		{"lru_maintainer_thread", "no"}, {"lru_segmented", "no"}, {"hot_lru_pct", "0"}, {"warm_lru_pct", "0"},
 		{"hot_max_factor", "0.00"}, {"warm_max_factor", "0.00"}, {"temp_lru", "no"}, {"temporary_ttl", "0"},
 		{"idle_timeout", strconv.Itoa(int(f.opt.IdleTimeout.Seconds()))}, {"watcher_logbuf_size", "0"}, {"worker_logbuf_size", "0"},
 		{"resp_obj_mem_limit", "0"}, {"read_buf_mem_limit", "0"}, {"track_sizes", "no"}, {"inline_ascii_response", "no"},
-		{"key_prefix", f.opt.KeyPrefix},
+		{"ssl_enabled", tls}, {"num_napi_ids", "(null)"}, {"memory_file", "(null)"},
+		{"kumofs_key_prefix", orNull(f.opt.KeyPrefix)},
 	} {
 		dst = memproto.AppendStat(dst, form, s[0], s[1])
 	}
 	return dst
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }

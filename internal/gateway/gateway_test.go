@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,27 +17,8 @@ import (
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/router/routertest"
+	"github.com/kumofs/kumofs/internal/testlog"
 )
-
-// logBuffer is a log that a test can read.
-type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) has(text string) func() bool {
-	return func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return strings.Contains(l.b.String(), text)
-	}
-}
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
@@ -133,7 +113,7 @@ func status(t *testing.T, url string) (int, string) {
 // A gateway that is started first waits for its manager, and so do its clients.
 func TestGateway(t *testing.T) {
 	server, manager, monitor := fakeServer(t), freeAddr(t), freeAddr(t)
-	log := &logBuffer{}
+	log := &testlog.Buffer{}
 	up := make(chan []string, 1)
 	run(t, func(ctx context.Context) error {
 		return Run(ctx, Config{
@@ -143,10 +123,10 @@ func TestGateway(t *testing.T) {
 		})
 	})
 	addrs := <-up
-	if len(addrs) != 2 || !log.has("protocol=any")() || !log.has("protocol=binary")() {
-		t.Errorf("%v, %s", addrs, log.b.String())
+	if len(addrs) != 2 || !strings.Contains(log.String(), "protocol=any") || !strings.Contains(log.String(), "protocol=binary") {
+		t.Errorf("%v, %s", addrs, log)
 	}
-	eventually(t, "says that it waits", log.has("waiting for a manager"))
+	log.Says(t, "waiting for a manager")
 	if code, body := status(t, "http://"+monitor+"/healthz"); code != 503 || !strings.Contains(body, "no cluster map") {
 		t.Errorf("healthz %d %q", code, body)
 	}
@@ -160,7 +140,7 @@ func TestGateway(t *testing.T) {
 	if err := <-early; err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "connect success", log.has("connect success"))
+	log.Says(t, "connect success")
 	if it, err := c.Get("a"); err != nil || string(it.Value) != "1" {
 		t.Errorf("%+v %v", it, err)
 	}

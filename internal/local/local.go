@@ -236,7 +236,8 @@ func (c *cluster) greet(text, mgr string, addrs []string) {
 		fmt.Fprintf(out, "  server %d   %s\n", i+1, a)
 	}
 	_, port, _ := net.SplitHostPort(text) // it was made by JoinHostPort
-	client, secret := fmt.Sprintf("nc %s %s", host, port), ""
+	// bash is there where nc may not be.
+	client, secret := fmt.Sprintf("bash -c 'exec 3<>/dev/tcp/%s/%s; cat >&3; cat <&3'", host, port), ""
 	if c.cfg.Gates.TLS != nil {
 		client = "openssl s_client -quiet -connect " + text
 	}

@@ -21,6 +21,8 @@ func (p *Parser) parseAdmin(word, args []byte, cmd *Command) {
 		parseVerbosity(args, cmd)
 	case "cache_memlimit":
 		parseMemlimit(args, cmd)
+	case "watch": // as memcached started with -W
+		cmd.fail(ReplyWatchNotAllowed)
 	default:
 		if isHTTP(args) {
 			p.err = ErrHTTP

@@ -27,6 +27,7 @@ const (
 	ReplyBadExptime         = "CLIENT_ERROR invalid exptime argument\r\n"
 	ReplyNonNumeric         = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
 	ReplyFlushNotAllowed    = "CLIENT_ERROR flush_all not allowed\r\n"
+	ReplyWatchNotAllowed    = "CLIENT_ERROR watch commands not allowed\r\n"
 	ReplyShutdownMode       = "CLIENT_ERROR invalid shutdown mode\r\n"
 	ReplyShutdownNotEnabled = "ERROR: shutdown not enabled\r\n"
 	ReplyUnauthenticated    = "CLIENT_ERROR unauthenticated\r\n"
@@ -43,6 +44,9 @@ const (
 	ReplyBadArithmeticMode  = "CLIENT_ERROR invalid mode for ma M token\r\n"
 	ReplyBadInitial         = "CLIENT_ERROR invalid numeric initial value\r\n"
 	ReplyBadMetaDelta       = "CLIENT_ERROR invalid numeric delta value\r\n"
+	ReplyDumpUsage          = "CLIENT_ERROR bad command line\r\n"
+	ReplyBadSlabClass       = "CLIENT_ERROR Illegal slab id\r\n"
+	ReplyDetailUsage        = "CLIENT_ERROR usage: stats detail on|off|dump\r\n"
 	ReplyMemlimitTooSmall   = "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n"
 	ReplyMemlimitNotBytes   = "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"
 

@@ -26,10 +26,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
+
+	"github.com/kumofs/kumofs/internal/ownfile"
 )
 
 const (
@@ -85,21 +85,9 @@ func New(log *slog.Logger, lines ...string) (*Secret, error) {
 // Reload reads the file again. After an error what was known before stays.
 // Connections that are open stay open.
 func (s *Secret) Reload() error {
-	f, err := os.Open(s.path)
+	keys, err := ownfile.Read(s.path, "the cluster secret", maxFile, s.log, parse)
 	if err != nil {
-		return fmt.Errorf("cannot read the cluster secret: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return fmt.Errorf("cannot read the cluster secret: %w", err)
-	}
-	keys, err := parse(text)
-	if err != nil {
-		return fmt.Errorf("cluster secret %s: %w", s.path, err)
-	}
-	if info, err := f.Stat(); err == nil && info.Mode().Perm()&0o007 != 0 && s.log != nil {
-		s.log.Warn(fmt.Sprintf("others on this machine may read or write the cluster secret: chmod 600 %s", s.path))
+		return err
 	}
 	s.keys.Store(&keys)
 	return nil
@@ -110,9 +98,6 @@ var errLines = fmt.Errorf("a secret is a line of text of %d bytes or more, as ma
 
 // parse reads the lines of a file: the first is used to dial, all are accepted.
 func parse(text []byte) ([]key, error) {
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("it is longer than %d bytes", maxFile)
-	}
 	var keys []key
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimSpace(line)

@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,29 +20,12 @@ import (
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/store"
+	"github.com/kumofs/kumofs/internal/testlog"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
-// lockedLog is a log that a test can read meanwhile.
-type lockedLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedLog) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), text)
-}
-
 // alone runs a server that finds no manager.
-func alone(t *testing.T, s *secret.Secret, openMetrics bool) (addr, stream string, log *lockedLog) {
+func alone(t *testing.T, s *secret.Secret, openMetrics bool) (addr, stream string, log *testlog.Buffer) {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -53,7 +35,7 @@ func alone(t *testing.T, s *secret.Secret, openMetrics bool) (addr, stream strin
 	free.Close()
 	_, number, _ := net.SplitHostPort(stream)
 	port, _ := strconv.Atoi(number)
-	log = &lockedLog{}
+	log = &testlog.Buffer{}
 	ctx, stop := context.WithCancel(t.Context())
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
@@ -131,7 +113,7 @@ func TestServerAsksForTheSecret(t *testing.T) {
 		t.Errorf("one byte: %v %v", ok, err)
 	}
 	// Said once, however many came.
-	if n := log.count(string(secret.ErrMissing)); n != 1 {
+	if n := strings.Count(log.String(), string(secret.ErrMissing)); n != 1 {
 		t.Errorf("%d lines", n)
 	}
 
@@ -183,7 +165,7 @@ func TestServerWithoutASecret(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if log.count(string(secret.ErrUnasked)) != 1 {
+	if strings.Count(log.String(), string(secret.ErrUnasked)) != 1 {
 		t.Error("it does not say why")
 	}
 	for a, text := range map[string]string{addr: wire.Magic, stream: streamMagic} {

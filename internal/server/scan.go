@@ -247,7 +247,7 @@ func (p *pageMaker) add(key, rec []byte) (full bool, err error) {
 	if j.scan.Flushed(it.Version, j.flush) || it.Expired(j.scan.Unix) {
 		return false, nil
 	}
-	e := wire.PageItem{Key: key, Flags: it.Flags, Exptime: it.Exptime, CAS: it.CAS()}
+	e := wire.PageItem{Key: key, Flags: it.Flags, Exptime: it.Exptime, CAS: it.CAS(), Length: it.Size()}
 	if !j.req.KeysOnly {
 		e.Value = it.Value
 	}

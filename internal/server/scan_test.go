@@ -50,6 +50,11 @@ func TestScanPages(t *testing.T) {
 			t.Errorf("%+v: %q, want %q", c.q, got, c.want)
 		}
 	}
+	for _, q := range []wire.Scan{{From: []byte("d")}, {From: []byte("d"), KeysOnly: true}, {From: []byte("d"), MaxBytes: 1}} {
+		if p := s.page(q); len(p.Items) != 1 || p.Items[0].Length != 200 {
+			t.Errorf("%+v: %+v does not tell the value's length", q, p.Items)
+		}
+	}
 	// Followed to the end, pages of any size show everything once.
 	for size := uint32(1); size < 400; size += 7 {
 		var keys []string

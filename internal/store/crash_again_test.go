@@ -27,26 +27,7 @@ func TestCrashInRecovery(t *testing.T) {
 				twice.Add(int64(n))
 				return lost, err
 			})
-			every := sample(120)
-			fs.point = func(op, name string) error {
-				c.points++
-				if c.points%every != 0 {
-					return nil
-				}
-				for _, percent := range []int{0, 50, 100} {
-					k := sc.at.acked()
-					clone := crash(disk, percent, uint64(c.points))
-					sc.at.begun(&k)
-					c.images <- image{clone, c.points, op + " " + name, percent, k}
-				}
-				return nil
-			}
-			sc.run()
-			close(c.images)
-			c.wg.Wait()
-			if c.bad > 0 {
-				t.Errorf("%d of %d recoveries went wrong", c.bad, c.judged)
-			}
+			c.run(t, sc, fs, disk, sample(120), []int{0, 50, 100})
 			if twice.Load() < 3*int64(c.judged) || fsync[0] && c.lost > 0 {
 				t.Errorf("%d crashes, %d during recovery, %d batches lost: the test tests nothing", c.judged, twice.Load(), c.lost)
 			}

@@ -123,6 +123,31 @@ func (c *crashes) judge(t *testing.T, judge func(im *image) (lost int64, err err
 	}
 }
 
+// run runs the script on a disk of which, before every so many changes, images are
+// taken, one for each percentage of the unsynced that survives; until all are judged.
+func (c *crashes) run(t *testing.T, sc *script, fs *pointFS, disk *vfs.MemFS, every int, survives []int) {
+	t.Helper()
+	fs.point = func(op, name string) error {
+		c.points++
+		if c.points%every != 0 {
+			return nil
+		}
+		for _, percent := range survives {
+			k := sc.at.acked()
+			clone := crash(disk, percent, uint64(c.points))
+			sc.at.begun(&k)
+			c.images <- image{clone, c.points, op + " " + name, percent, k}
+		}
+		return nil
+	}
+	sc.run()
+	close(c.images)
+	c.wg.Wait()
+	if c.bad > 0 {
+		t.Errorf("%d of %d crashes left what must not be", c.bad, c.judged)
+	}
+}
+
 // TestCrashPoints stops the machine before every change that a script makes to
 // the disk, in turn, and opens what is left.
 func TestCrashPoints(t *testing.T) {
@@ -134,26 +159,7 @@ func TestCrashPoints(t *testing.T) {
 			sc := newScript(t, fs, disk, Options{Fsync: fsync})
 			var c crashes
 			c.judge(t, func(im *image) (int64, error) { return sc.judge(im, fsync) })
-			every := sample(3)
-			fs.point = func(op, name string) error {
-				c.points++
-				if c.points%every != 0 {
-					return nil
-				}
-				for _, percent := range survives {
-					k := sc.at.acked()
-					clone := crash(disk, percent, uint64(c.points))
-					sc.at.begun(&k)
-					c.images <- image{clone, c.points, op + " " + name, percent, k}
-				}
-				return nil
-			}
-			sc.run()
-			close(c.images)
-			c.wg.Wait()
-			if c.bad > 0 {
-				t.Errorf("%d of %d crashes left what must not be", c.bad, c.judged)
-			}
+			c.run(t, sc, fs, disk, sample(3), survives)
 			if n := sc.at.batches.acked.Load(); n < 50 || c.judged < 50 || fsync == (c.lost > 0) {
 				t.Errorf("%d batches, %d crashes, %d batches lost: the test tests nothing", n, c.judged, c.lost)
 			}

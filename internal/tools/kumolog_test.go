@@ -6,9 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
+
+	"github.com/kumofs/kumofs/internal/testlog"
 )
 
 const someLog = `{"time":"2026-11-22T10:30:00.123456Z","level":"INFO","msg":"server connected","addr":"127.0.0.1:19801","n":3}
@@ -52,33 +52,6 @@ func TestKumolog(t *testing.T) {
 	}
 }
 
-// lockedBuffer can be read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) waitFor(t *testing.T, want string) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		b.mu.Lock()
-		got := b.buf.String()
-		b.mu.Unlock()
-		if got == want {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("printed\n%s\nwant\n%s", got, want)
-		}
-	}
-}
-
 func TestKumologFollows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	add := func(text string) {
@@ -93,22 +66,26 @@ func TestKumologFollows(t *testing.T) {
 		}
 	}
 	add("one\ntwo\nthr")
-	var out lockedBuffer
+	var out testlog.Buffer
+	prints := func(want string) {
+		t.Helper()
+		out.Becomes(t, want, func(all string) bool { return all == want })
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- Kumolog(ctx, []string{"-f", "-n", "1", path}, &out) }()
-	out.waitFor(t, "two\n")
+	prints("two\n")
 	add("ee\nfour\n")
-	out.waitFor(t, "two\nthree\nfour\n")
+	prints("two\nthree\nfour\n")
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
 	add("five\n")
-	out.waitFor(t, "two\nthree\nfour\nfive\n")
+	prints("two\nthree\nfour\nfive\n")
 	if err := os.WriteFile(path, []byte("6\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	out.waitFor(t, "two\nthree\nfour\nfive\n6\n")
+	prints("two\nthree\nfour\nfive\n6\n")
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -36,6 +36,8 @@ type PageItem struct {
 	Flags      uint32
 	Exptime    int64 // Unix seconds, 0 is never
 	CAS        uint64
+	// Length of the value in bytes, also where it is left out.
+	Length uint32
 	// Omitted: the value is large, or alone more than a page may hold. It is to be got by its key.
 	Omitted bool
 }
@@ -44,7 +46,7 @@ const (
 	scanFixed = 4 + 2 + 4 + 1 + 4 + 4 + 2 + 2
 	pageFixed = 4 + 1 + 2
 	// pageItemFixed is a PageItem without key and value.
-	pageItemFixed = 2 + 4 + 8 + 8 + 1 + 4
+	pageItemFixed = 2 + 4 + 8 + 8 + 4 + 1 + 4
 )
 
 // Size is what AppendPageItem appends for it, in bytes.
@@ -117,6 +119,7 @@ func AppendPageItem(dst []byte, it *PageItem) []byte {
 	dst = le.AppendUint32(dst, it.Flags)
 	dst = le.AppendUint64(dst, uint64(it.Exptime))
 	dst = le.AppendUint64(dst, it.CAS)
+	dst = le.AppendUint32(dst, it.Length)
 	dst = append(dst, bit(it.Omitted))
 	dst = le.AppendUint32(dst, uint32(len(it.Value)))
 	dst = append(dst, it.Key...)
@@ -136,7 +139,7 @@ func DecodePage(b []byte, p *Page) error {
 	p.Next = d.take(int(d.u16()))
 	for len(d.b) > 0 {
 		key := int(d.u16())
-		it := PageItem{Flags: d.u32(), Exptime: int64(d.u64()), CAS: d.u64(), Omitted: d.byte() != 0}
+		it := PageItem{Flags: d.u32(), Exptime: int64(d.u64()), CAS: d.u64(), Length: d.u32(), Omitted: d.byte() != 0}
 		value := int(d.u32())
 		it.Key, it.Value = d.take(key), d.take(value)
 		if d.err == nil {

@@ -36,7 +36,7 @@ func TestPageRoundTrip(t *testing.T) {
 		in := Page{ID: m.Uint32(), More: m.IntN(2) == 0, Next: m.bytes(20)}
 		var items []byte
 		for range m.IntN(5) {
-			it := PageItem{Key: m.bytes(20), Value: m.bytes(40), Flags: m.Uint32(), Exptime: m.Int64(), CAS: m.Uint64(), Omitted: m.IntN(2) == 0}
+			it := PageItem{Key: m.bytes(20), Value: m.bytes(40), Flags: m.Uint32(), Exptime: m.Int64(), CAS: m.Uint64(), Length: m.Uint32(), Omitted: m.IntN(2) == 0}
 			in.Items = append(in.Items, it)
 			before := len(items)
 			if items = AppendPageItem(items, &it); len(items)-before != it.Size() {

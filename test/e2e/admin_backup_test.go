@@ -212,8 +212,8 @@ func TestStoresThatAreNotTaken(t *testing.T) {
 		t.Errorf("status:\n%s", out)
 	}
 	time.Sleep(2 * time.Second) // several tries
-	if n := strings.Count(b.output(), "a manager refuses this server"); n != 1 {
-		t.Errorf("the refusal is said %d times:\n%s", n, b.output())
+	if n := strings.Count(b.said.String(), "a manager refuses this server"); n != 1 {
+		t.Errorf("the refusal is said %d times:\n%s", n, b.said.String())
 	}
 	if code := b.stop(15, 5*time.Second); code != 0 {
 		t.Errorf("status %d", code)

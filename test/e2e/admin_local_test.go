@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -40,11 +41,16 @@ func TestLocal(t *testing.T) {
 				d := start(t, dir, argv...)
 				d.says(30*time.Second, "Stop it with Ctrl-C")
 				up := time.Since(began)
-				out := d.output()
+				out := d.said.String()
 				for _, want := range []string{fmt.Sprintf("%d servers, data in ./kumofs-data", servers), "memcached  " + addr, fmt.Sprintf("server %d ", servers), "manager    127.0.0.1:"} {
 					if !strings.Contains(out, want) {
 						t.Errorf("run %d does not say %q:\n%s", run+1, want, out)
 					}
+				}
+				_, line, _ := strings.Cut(out, "Try it:\n")
+				line, _, _ = strings.Cut(line, "\n")
+				if tried, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil || string(tried) != "STORED\r\nVALUE greeting 0 5\r\nhello\r\nEND\r\n" {
+					t.Errorf("run %d: %s: %q, %v", run+1, line, tried, err)
 				}
 				kind := load.Get
 				if run == 0 {
@@ -84,8 +90,8 @@ func TestLocal(t *testing.T) {
 					sig = syscall.SIGKILL // the third run finds what a killed one left
 				}
 				code := d.stop(sig, 10*time.Second)
-				if sig == syscall.SIGINT && (code != 0 || !strings.Contains(d.output(), "stopping")) {
-					t.Errorf("run %d: Ctrl-C ended it with status %d\n%s", run+1, code, d.output())
+				if sig == syscall.SIGINT && (code != 0 || !strings.Contains(d.said.String(), "stopping")) {
+					t.Errorf("run %d: Ctrl-C ended it with status %d\n%s", run+1, code, d.said.String())
 				}
 				t.Logf("run %d: up after %v, ended by %v after %v", run+1, up.Round(time.Millisecond), sig, time.Since(began).Round(time.Millisecond))
 			}
@@ -101,10 +107,10 @@ func TestLocal(t *testing.T) {
 		return nil
 	})
 	if code := d.stop(syscall.SIGINT, 10*time.Second); code != 0 {
-		t.Errorf("Ctrl-C while it starts: status %d: %s", code, d.output())
+		t.Errorf("Ctrl-C while it starts: status %d: %s", code, d.said.String())
 	}
-	if strings.Contains(d.output(), "context canceled") {
-		t.Errorf("Ctrl-C while it starts: %s", d.output())
+	if strings.Contains(d.said.String(), "context canceled") {
+		t.Errorf("Ctrl-C while it starts: %s", d.said.String())
 	}
 }
 

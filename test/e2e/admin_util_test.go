@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kumofs/kumofs/internal/testlog"
 	"github.com/kumofs/kumofs/test/e2e/harness"
 )
 
@@ -74,45 +74,17 @@ type daemon struct {
 	cmd  *exec.Cmd
 	argv []string
 	done chan struct{}
-	mu   sync.Mutex
-	said bytes.Buffer
+	said testlog.Buffer // all that it has said on both streams
 }
-
-func (d *daemon) Write(b []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.said.Write(b)
-}
-
-// output is all that it has said on both streams.
-func (d *daemon) output() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.said.String()
-}
-
-// spawner starts processes on a thread that stays: Pdeathsig goes by the thread.
-var spawner = sync.OnceValue(func() chan<- func() {
-	jobs := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range jobs {
-			f()
-		}
-	}()
-	return jobs
-})
 
 // start starts a daemon, which ends with the test at the latest.
 func start(t testing.TB, dir string, argv ...string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, argv: argv, cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{})}
-	d.cmd.Dir, d.cmd.Stdout, d.cmd.Stderr = dir, d, d
+	d.cmd.Dir, d.cmd.Stdout, d.cmd.Stderr = dir, &d.said, &d.said
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	d.cmd.WaitDelay = 2 * time.Second
-	started := make(chan error)
-	spawner() <- func() { started <- d.cmd.Start() }
-	if err := <-started; err != nil {
+	if err := harness.Spawn(d.cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
@@ -121,7 +93,7 @@ func start(t testing.TB, dir string, argv ...string) *daemon {
 	}()
 	t.Cleanup(func() {
 		d.stop(syscall.SIGTERM, 10*time.Second)
-		if out := d.output(); strings.Contains(out, "panic:") || strings.Contains(out, "fatal error:") || t.Failed() {
+		if out := d.said.String(); strings.Contains(out, "panic:") || strings.Contains(out, "fatal error:") || t.Failed() {
 			if len(out) > 4000 {
 				out = out[:2000] + "\n...\n" + out[len(out)-2000:]
 			}
@@ -160,8 +132,8 @@ func (d *daemon) ended(limit time.Duration) (int, bool) {
 func (d *daemon) says(limit time.Duration, text string) {
 	d.t.Helper()
 	harness.Until(d.t, limit, fmt.Sprintf("%v says %q", d.argv, text), func() error {
-		if !strings.Contains(d.output(), text) {
-			return errors.New(d.output())
+		if !strings.Contains(d.said.String(), text) {
+			return errors.New(d.said.String())
 		}
 		return nil
 	})

@@ -1,9 +1,14 @@
 package e2e
 
 import (
+	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/bradfitz/gomemcache/memcache"
 
 	suites "github.com/kumofs/kumofs/test/e2e/clients"
 	"github.com/kumofs/kumofs/test/e2e/harness"
@@ -27,6 +32,29 @@ func TestClients(t *testing.T) {
 		out, err := exec.Command("memcstat", "--servers="+c.Gateway.Addr).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "curr_connections") {
 			t.Errorf("memcstat: %v\n%s", err, out)
+		}
+	})
+	t.Run("memcdump", func(t *testing.T) {
+		if _, err := exec.LookPath("memcdump"); err != nil {
+			t.Skip("memcdump is not installed (scripts/deps installs it)")
+		}
+		mc := memcache.New(c.Gateway.Addr)
+		defer mc.Close()
+		mc.Timeout = 20 * time.Second
+		if err := mc.FlushAll(); err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for i := range 300 {
+			want = append(want, fmt.Sprintf("key%03d", i))
+			if err := mc.Set(&memcache.Item{Key: want[i], Value: []byte("x")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := exec.Command("memcdump", "--servers="+c.Gateway.Addr).CombinedOutput()
+		got := strings.Fields(string(out))
+		if slices.Sort(got); err != nil || !slices.Equal(got, want) {
+			t.Errorf("memcdump: %v, %d keys\n%.500s", err, len(got), out)
 		}
 	})
 }

@@ -126,7 +126,7 @@ func TestLocalSecure(t *testing.T) {
 	if _, err := tlsSet(addr, &tls.Config{RootCAs: ca.Pool()}, "k"); err != nil {
 		t.Error(err)
 	}
-	out := d.output()
+	out := d.said.String()
 	if !strings.Contains(out, "--cluster-secret-file "+sec) {
 		t.Error(out)
 	}

@@ -34,7 +34,7 @@ func (s *Server) Page(q *wire.Scan) wire.Page {
 			clustermap.PartitionOf([]byte(key), s.Partitions) != q.Partition {
 			continue
 		}
-		e := wire.PageItem{Key: []byte(key), Flags: it.Flags, Exptime: it.Exptime, CAS: it.CAS()}
+		e := wire.PageItem{Key: []byte(key), Flags: it.Flags, Exptime: it.Exptime, CAS: it.CAS(), Length: uint32(len(it.Value))}
 		if !q.KeysOnly {
 			e.Value = it.Value
 		}

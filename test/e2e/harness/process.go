@@ -54,8 +54,7 @@ func (p *Process) StoreDir() string {
 	return filepath.Join(p.dir, p.argv[i+1])
 }
 
-// spawn starts commands on one thread that never ends: Pdeathsig follows the
-// thread that started the child, not the process.
+// spawn runs what it is sent on one thread that never ends.
 var spawn = sync.OnceValue(func() chan<- func() {
 	jobs := make(chan func())
 	go func() {
@@ -66,6 +65,14 @@ var spawn = sync.OnceValue(func() chan<- func() {
 	}()
 	return jobs
 })
+
+// Spawn starts a command on a thread that never ends: Pdeathsig follows the thread
+// that started the child, not the process.
+func Spawn(cmd *exec.Cmd) error {
+	started := make(chan error)
+	spawn() <- func() { started <- cmd.Start() }
+	return <-started
+}
 
 // Dir is where it runs.
 func (p *Process) Dir() string { return p.dir }
@@ -109,9 +116,7 @@ func (p *Process) start(expected bool) {
 	cmd := exec.Command(p.argv[0], p.argv[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
-	spawn() <- func() { started <- cmd.Start() }
-	if err := <-started; err != nil {
+	if err := Spawn(cmd); err != nil {
 		p.t.Fatalf("%s: %v", p.Name, err)
 	}
 	done := make(chan struct{})

@@ -347,21 +347,9 @@ func (n *nemesis) lose(p *harness.Process) error {
 // attachOrDetach takes a server out, with its data, or takes in an empty one in its place.
 func attachOrDetach(n *nemesis, under bool) (string, func()) {
 	for p := range n.out {
-		n.wipe(p)
-		p.Start()
 		delete(n.out, p)
 		n.used[p] = true
-		_, err := harness.Poll(10*time.Second, func() error {
-			s, err := n.c.TryStatus()
-			if err == nil && !harness.NotAttached(s, p) {
-				err = fmt.Errorf("%s is not listed", p.Name)
-			}
-			return err
-		})
-		if err != nil {
-			return err.Error(), nil
-		}
-		return p.Name + " " + n.command(under, "attach"), nil
+		return n.attachEmpty(p, under), nil
 	}
 	p := n.pick(n.c.Servers)
 	if p == nil {
@@ -386,6 +374,11 @@ func replace(n *nemesis, under bool) (string, func()) {
 	if err := n.lose(p); err != nil {
 		return err.Error(), nil
 	}
+	return n.attachEmpty(p, under), nil
+}
+
+// attachEmpty starts p with an empty store and attaches it.
+func (n *nemesis) attachEmpty(p *harness.Process, under bool) string {
 	n.wipe(p)
 	p.Start()
 	_, err := harness.Poll(10*time.Second, func() error {
@@ -396,7 +389,7 @@ func replace(n *nemesis, under bool) (string, func()) {
 		return err
 	})
 	if err != nil {
-		return err.Error(), nil
+		return err.Error()
 	}
-	return p.Name + " " + n.command(under, "attach"), nil
+	return p.Name + " " + n.command(under, "attach")
 }
