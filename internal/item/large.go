@@ -31,6 +31,14 @@ const (
 // random, or by the primary from the version of a write.
 type UploadID [16]byte
 
+// MarkerListed is the value of a marker once an item has listed its upload. Before
+// that it is empty.
+const MarkerListed = "listed"
+
+// OfCommand tells whether the chunks were made by a command (Outcome.Chunks), and so
+// have been listed from the beginning. They have no marker.
+func (id UploadID) OfCommand() bool { return bytes.Equal(id[8:], make([]byte, 8)) }
+
 // Numbers of an upload's keys.
 const (
 	markerNumber = 0
@@ -303,7 +311,7 @@ func joined(req *Request, cur *Item, now int64, version uint64) Outcome {
 // spill makes chunks of an inline piece.
 func spill(s Segment, chunks []Chunk, key []byte, version uint64) (Segment, []Chunk) {
 	var id UploadID
-	// The version of the first chunk: no other upload in this partition has it.
+	// The version of the first chunk, and zeros: no other upload in this partition has it.
 	binary.BigEndian.PutUint64(id[:], version+uint64(len(chunks)))
 	up := Segment{ID: id, Size: len(s.Inline), Chunk: ChunkSize}
 	for i := 0; i < up.Chunks(); i++ {

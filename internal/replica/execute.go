@@ -130,6 +130,9 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 		}
 		r.order(entry{version: it.Version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, &out.Result, fx)
 		r.answer(t, out.Result, it.Version, false, fx)
+		if req.Has(item.Large) {
+			r.noteListed(req, fx)
+		}
 	case out.Effect == item.Remove:
 		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
 		r.answer(t, out.Result, version, false, fx)

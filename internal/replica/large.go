@@ -70,6 +70,19 @@ func (r *Replica) markerRead(p *parked, key string, there bool, fx *Effects) {
 	r.apply(&p.req, p.token, cur, depends, fx)
 }
 
+// noteListed has the marker of an upload say that an item has listed it, so that
+// whoever collects later need not wait for one that never did.
+func (r *Replica) noteListed(req *wire.Request, fx *Effects) {
+	segs, err := item.ParseManifest(req.Value)
+	version, ok := r.nextVersion()
+	if err != nil || !ok {
+		return
+	}
+	key := item.AppendMarkerKey(nil, req.Key, segs[0].ID)
+	it := &item.Item{Version: version, Value: []byte(item.MarkerListed)}
+	r.order(entry{version: version, key: string(key), effect: wire.EffectPut, item: it}, nil, nil, fx)
+}
+
 // orderChunks orders what a command makes besides its item, from version on.
 func (r *Replica) orderChunks(chunks []item.Chunk, version uint64, fx *Effects) bool {
 	if !r.enough(len(chunks) + 1) {

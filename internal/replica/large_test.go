@@ -54,6 +54,9 @@ func TestManifestNeedsItsMarker(t *testing.T) {
 	if res := r.do(A, q); res.Status != item.OK || res.Size != 15 {
 		t.Fatalf("with the marker: %+v", res)
 	}
+	if it := r.hosts[C].store[string(marker.Key)]; it == nil || string(it.Value) != item.MarkerListed {
+		t.Fatalf("the marker does not tell that it was listed: %+v", it)
+	}
 	if res := r.do(A, collect("k", 1, 0, 3)); res.Status != item.NotStored || r.hosts[A].chunks() != 4 {
 		t.Fatalf("what is listed is collected: %+v", res)
 	}

@@ -37,7 +37,7 @@ type uploads struct {
 type upload struct {
 	used     int64 // when one of its chunks was written or read last
 	unlisted int64 // when it was found to be in no item; 0: it was not
-	listed   bool  // some item has listed it
+	listed   bool  // some item has listed it, at some time
 }
 
 // ripe tells whether it can be collected.
@@ -79,20 +79,6 @@ func (c *collector) wrote(w *replica.Write) {
 	}
 	if len(u.users) > 0 && !u.due {
 		_, u.due = u.users[w.Key]
-	}
-	if w.Item == nil || !w.Item.Large {
-		return
-	}
-	u.users[w.Key] = struct{}{}
-	segs, err := item.ParseManifest(w.Item.Value)
-	if err != nil {
-		return
-	}
-	for i := range segs {
-		if segs[i].Inline == nil {
-			up := u.of(segs[i].ID)
-			up.listed, up.unlisted = true, 0
-		}
 	}
 }
 
@@ -153,7 +139,8 @@ func (c *collector) rest(part int) {
 type found struct {
 	user   string
 	id     item.UploadID
-	listed bool
+	listed bool // by the present item
+	before bool // by an item at some time
 }
 
 // lookForChunks is the part of look that is about chunks: which uploads there are,
@@ -169,14 +156,24 @@ func lookForChunks(sn *store.Snapshot, job *sweepJob) (uploads []found, gone []i
 	left := collectKeys
 	var buf []byte
 	for ok := it.Seek(item.ChunkPrefix()); ok; {
-		user, id, _, isChunk := item.ParseChunkKey(it.Key())
+		user, id, number, isChunk := item.ParseChunkKey(it.Key())
 		if !isChunk { // nothing of ours: leave it alone
 			ok = it.Next()
 			continue
 		}
-		f := found{user: string(user), id: id}
+		f := found{user: string(user), id: id, before: id.OfCommand()}
 		var rec []byte
 		var there bool
+		if number < 0 {
+			if rec, err = it.Record(); err != nil {
+				return nil, nil, false, err
+			}
+			var marker item.Item
+			if marker, err = item.ParseRecord(rec); err != nil {
+				return nil, nil, false, err
+			}
+			f.before = string(marker.Value) == item.MarkerListed
+		}
 		if rec, there, err = sn.Get(job.part, user, buf[:0]); err != nil {
 			return nil, nil, false, err
 		}
@@ -241,8 +238,9 @@ func (c *collector) collect(job *sweepJob) (more bool) {
 		seen[f.id] = struct{}{}
 		u.users[f.user] = struct{}{}
 		up := u.of(f.id)
+		up.listed = up.listed || f.before
 		if f.listed {
-			up.listed, up.unlisted = true, 0
+			up.unlisted = 0
 			continue
 		}
 		if up.unlisted == 0 {
