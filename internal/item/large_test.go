@@ -242,3 +242,13 @@ func FuzzParseManifest(f *testing.F) {
 		}
 	})
 }
+
+// A value that memcached has in pieces is no number before its unique is looked at.
+func TestLargeIsNoNumber(t *testing.T) {
+	for size, status := range map[int]Status{0: NonNumeric, 1: Exists, maxNumber: Exists, maxNumber + 1: NonNumeric} {
+		cur := &Item{Version: 5, Value: bytes.Repeat([]byte("1"), size)}
+		if out := Execute(&Request{Op: OpDecr, Options: Compare, CAS: 6, Key: []byte("k")}, cur, 1, 7); out.Result.Status != status {
+			t.Errorf("%d bytes: %+v", size, out.Result)
+		}
+	}
+}

@@ -19,11 +19,14 @@ func arithmetic(req *Request, cur *Item, now int64, version uint64) Outcome {
 		out.Result.Number, out.Result.Size, out.Result.Won = req.Initial, 0, true
 		return out
 	}
+	if cur.Size() > maxNumber {
+		return refuse(NonNumeric)
+	}
 	if req.Has(Compare) && len(cur.Value) > 0 && cur.CAS() != req.CAS {
 		return refuse(Exists)
 	}
 	n, ok := parseNumber(cur.Value)
-	if !ok || cur.Large {
+	if !ok {
 		return refuse(NonNumeric)
 	}
 	switch {
@@ -51,6 +54,10 @@ func arithmetic(req *Request, cur *Item, now int64, version uint64) Outcome {
 	}
 	return out
 }
+
+// maxNumber is from which length on a value is no number, whatever its unique, in
+// bytes: memcached has such values in pieces.
+const maxNumber = 512 << 10
 
 // formatNumber is n in decimal, padded with spaces on the right to width bytes.
 func formatNumber(n uint64, width int) []byte {

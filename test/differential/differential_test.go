@@ -31,9 +31,9 @@ var (
 )
 
 // start is a memcached that ends with the test.
-func start(t *testing.T) *memcached.Server {
+func start(t *testing.T, more ...string) *memcached.Server {
 	t.Helper()
-	mc, err := memcached.Start()
+	mc, err := memcached.Start(more...)
 	if err != nil {
 		t.Skip(err)
 	}
@@ -60,7 +60,11 @@ func speak(t *testing.T) (set int) {
 
 func compare(t *testing.T, ref, sub string, speak int) {
 	t.Helper()
-	opt := Options{Reference: ref, Subject: sub, Seed: *seed, Commands: *commands, Depth: *depth, Protocols: speak}
+	compareWith(t, Options{Reference: ref, Subject: sub, Seed: *seed, Commands: *commands, Depth: *depth, Protocols: speak})
+}
+
+func compareWith(t *testing.T, opt Options) {
+	t.Helper()
 	if opt.Seed == 0 {
 		opt.Seed = uint64(time.Now().UnixNano())
 	}
@@ -185,7 +189,7 @@ func TestUniques(t *testing.T) {
 }
 
 // kumofs is one that listens at the address: -subject, or a `kumofs local` of its own.
-func kumofs(t *testing.T) (addr string) {
+func kumofs(t *testing.T, more ...string) (addr string) {
 	t.Helper()
 	if *subjectAt != "" {
 		return *subjectAt
@@ -200,7 +204,7 @@ func kumofs(t *testing.T) (addr string) {
 	}
 	port := harness.FreePort(t)
 	var log bytes.Buffer
-	cmd := exec.Command(program, "local", "--port", strconv.Itoa(port), "--data", filepath.Join(dir, "data"), "--allow-flush-all")
+	cmd := exec.Command(program, append([]string{"local", "--port", strconv.Itoa(port), "--data", filepath.Join(dir, "data"), "--allow-flush-all"}, more...)...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
@@ -269,4 +273,15 @@ func TestKumofs(t *testing.T) {
 		t.Run("in step, "+name, func(t *testing.T) { inStepOver(t, addr, name, true) })
 	}
 	t.Run("newer meta, in form", func(t *testing.T) { compare(t, "", addr, Text|Meta) })
+}
+
+// TestLarge is TestKumofs with values that kumofs has in chunks, about a tenth as many
+// commands.
+func TestLarge(t *testing.T) {
+	if *subjectAt != "" {
+		t.Skip("-subject may not take large values")
+	}
+	ref := start(t, "-I", "64m", "-m", "4096").Addr
+	addr := kumofs(t, "--max-item-size", "64M")
+	compareWith(t, Options{Reference: ref, Subject: addr, Seed: *seed, Commands: *commands / 10, Depth: 20, Protocols: speak(t), Large: true})
 }

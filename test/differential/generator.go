@@ -25,6 +25,7 @@ type generator struct {
 	protocols int
 	depth     int  // of the deepest batch
 	newer     bool // flags too that 1.6.18 does not know
+	large     bool // values too that lie in chunks in kumofs
 
 	opaque uint32
 	// held are the keys whose item an answer of this batch still holds in memcached:
@@ -75,6 +76,11 @@ func (g *generator) freeKey(key func() string) string {
 // it if there is one in the memory behind it. Nor is it white space alone: the number
 // would be read from there. Short ones are digits often, for incr.
 func (g *generator) value() string {
+	if g.large && g.chance(8) {
+		// About the sizes at which kumofs goes over to chunks, and from one chunk to the next.
+		size := []int{1 << 20, 1<<20 + 1, 17 << 16, 1 << 16, 1<<20 - 1000, 1<<20 + 70000}[g.IntN(6)]
+		return strings.Repeat(g.pick("w", "END\r\n", "12"), size)[:size]
+	}
 	switch g.IntN(10) {
 	case 0:
 		return strings.Repeat(g.pick("v", "\r\n.", "\x00", "END\r\n"), g.IntN(500))

@@ -16,6 +16,8 @@ type Options struct {
 	Commands           int // how many, at least
 	Depth              int // of the deepest pipeline; 0 is 100
 	Protocols          int // 0 is all
+	// Large has values beyond 1 MiB among the others, which both must take.
+	Large bool
 	// Limit is how long an answer may take; 0 is 20 s.
 	Limit time.Duration
 	// Reduce is how long to look for the shortest dialogue; 0 is a minute.
@@ -56,7 +58,7 @@ func Run(opt Options) (rep Report, err error) {
 		if err := s.reset(); err != nil {
 			return rep, err
 		}
-		g := &generator{Rand: rand.New(rand.NewPCG(opt.Seed, episode)), protocols: opt.Protocols, depth: opt.Depth, newer: opt.Reference == ""}
+		g := &generator{Rand: rand.New(rand.NewPCG(opt.Seed, episode)), protocols: opt.Protocols, depth: opt.Depth, newer: opt.Reference == "", large: opt.Large}
 		var dialogue []batch
 		for n := 0; n < episodeCommands; {
 			b := g.batch()
