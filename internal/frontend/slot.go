@@ -33,6 +33,9 @@ type slot struct {
 
 	declined int // bytes of the value that was not taken; 0: none was
 	get      router.Declined
+	// asked is the item of a declined value, without it: asking again finds an item
+	// that this very command has seen.
+	asked item.Item
 
 	large bool         // declined: the value lies in chunks, and is asked for when this slot is the first
 	kept  *item.Result // such a value that could not be declined
@@ -82,6 +85,10 @@ func (s *slot) Decline(res *item.Result, get router.Declined) bool {
 	}
 	cl.hold(-s.cost)
 	s.cost, s.declined, s.get = 0, n, get
+	if s.asked.Version != res.Item.Version {
+		s.asked = res.Item
+		s.asked.Value = nil
+	}
 	cl.declined++
 	cl.awaitRoom()
 	return true
@@ -91,6 +98,11 @@ func (s *slot) Decline(res *item.Result, get router.Declined) bool {
 func (s *slot) Done(res *item.Result) {
 	cl := s.client
 	f := cl.f
+	if s.asked.Version != 0 && s.asked.Version == res.Item.Version {
+		first := *res
+		first.Item.Fetched, first.Item.Accessed = s.asked.Fetched, s.asked.Accessed
+		res = &first
+	}
 	if s.kind != tooLarge {
 		f.counters.count(s.op, res)
 	}
