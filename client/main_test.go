@@ -77,7 +77,7 @@ func startCluster() (stop func(), err error) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- local.Run(ctx, local.Config{Servers: 3, Port: port, Data: dir, CacheSize: 16 << 20, Out: out, Log: slog.New(slog.DiscardHandler),
-			Serve: cli.ServeOptions{Timeout: 10 * time.Second, MaxItemSize: 1 << 20}})
+			Serve: cli.ServeOptions{Timeout: 10 * time.Second, Clients: cli.ClientLimits{MaxItemSize: 1 << 20}}})
 	}()
 	stop = func() {
 		cancel()

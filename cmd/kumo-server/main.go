@@ -23,7 +23,8 @@ func main() {
 			ConnectTimeout: o.ConnectTimeout,
 			Secret:         gates.Secret,
 			OpenMetrics:    o.Access.OpenMetrics,
-			Text:           o.Text, TextTLS: gates.TLS, TextAuth: gates.Auth, Logger: log, Ready: func(string) { up() },
+			Text:           o.Text, TextTLS: gates.TLS, TextAuth: gates.Auth, Clients: o.Clients,
+			Logger: log, Ready: func(string) { up() },
 		})
 	})
 }

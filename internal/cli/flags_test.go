@@ -20,6 +20,7 @@ func TestServerCommandLines(t *testing.T) {
 		Listen: "127.0.0.1:19801", StreamPort: 19901, Store: "./kumodb1.tch",
 		Managers: []string{"127.0.0.1:19700", "127.0.0.2:19700"},
 		Text:     ":11211", Fsync: true, CacheSize: 1 << 30, ReplaceRate: 8 << 20,
+		Clients: ClientLimits{MaxItemSize: 1 << 20, MaxConnections: 65536},
 	}
 	if !reflect.DeepEqual(o, want) {
 		t.Errorf("got  %+v\nwant %+v", o, want)
@@ -47,7 +48,7 @@ func TestGatewayCommandLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := ServeOptions{Text: "127.0.0.1:11211", Binary: ":11212", Cloudy: "127.0.0.1:11611", KeyPrefix: "pre:",
-		Timeout: 3 * time.Second, HTTP: ":8080", MaxItemSize: 8 << 20, AllowFlushAll: true, MaxConnections: 10}
+		Timeout: 3 * time.Second, HTTP: ":8080", Clients: ClientLimits{MaxItemSize: 8 << 20, AllowFlushAll: true, MaxConnections: 10}}
 	if o.Serve != want {
 		t.Errorf("got  %+v\nwant %+v", o.Serve, want)
 	}

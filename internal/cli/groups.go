@@ -100,6 +100,7 @@ type ServerOptions struct {
 	// ReplaceRate limits copying, in bytes a second; 0 is no limit.
 	ReplaceRate int64
 	Zone        string
+	Clients     ClientLimits // of Text
 }
 
 // ServerFlags makes kumo-server's command line; Parse fills the options.
@@ -113,6 +114,7 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	stringVar(f, &o.Store, "s", "store", "PATH", "directory of the data")
 	f.Require("manager1", "listen", "store")
 	text := f.Listen("t", "memproto-text", TextPort, "serve memcached from here too")
+	clientFlags(f, &o.Clients)
 	boolVar(f, &o.Fsync, "", "fsync", "acknowledge a write only when it is safe from power loss")
 	cache := f.Size("", "cache-size", 128<<20, "memory for data read from disk")
 	rate := f.Rate("", "replace-rate", 64<<20, "limit of copying between servers; 0 is none")
@@ -154,10 +156,29 @@ type ServeOptions struct {
 	KeyPrefix            string
 	Timeout              time.Duration // of one request, retries included
 	HTTP                 string        // /metrics and /healthz; "" is off
-	MaxItemSize          int64
-	AllowFlushAll        bool
-	MaxConnections       int
-	IdleTimeout          time.Duration // 0: never
+	Clients              ClientLimits
+}
+
+// ClientLimits are what memcached's clients may do, wherever it is served.
+type ClientLimits struct {
+	MaxItemSize    int64 // bytes
+	AllowFlushAll  bool
+	MaxConnections int
+	IdleTimeout    time.Duration // 0: never
+}
+
+func clientFlags(f *Flags, o *ClientLimits) {
+	size := f.Size("", "max-item-size", 1<<20, "largest value taken, 1G at most")
+	boolVar(f, &o.AllowFlushAll, "", "allow-flush-all", "let flush_all wipe the store")
+	conns := f.Int("", "max-connections", "N", 65536, 1, 1<<20, "client connections at one time")
+	idle := f.Seconds("", "idle-timeout", 0, "close clients that say nothing for so long (0: never)")
+	f.Check(func() error {
+		o.MaxItemSize, o.MaxConnections, o.IdleTimeout = *size, *conns, *idle
+		if o.MaxItemSize < 1024 || o.MaxItemSize > 1<<30 {
+			return f.BadValue("max-item-size", ShowSize(o.MaxItemSize), errors.New("must be within 1K to 1G"))
+		}
+		return nil
+	})
 }
 
 // ports are all that memcached is served on.
@@ -195,10 +216,7 @@ func ServeFlags(f *Flags, o *ServeOptions) {
 	stringVar(f, &o.KeyPrefix, "k", "key-prefix", "PREFIX", "put this before every key")
 	timeout := f.Seconds("", "timeout", 10*time.Second, "how long a request is retried through failures")
 	stringVar(f, &o.HTTP, "", "http", "[ADDR:]PORT", "serve /metrics and /healthz here")
-	size := f.Size("", "max-item-size", 1<<20, "largest value taken, 1G at most")
-	boolVar(f, &o.AllowFlushAll, "", "allow-flush-all", "let flush_all wipe the store")
-	conns := f.Int("", "max-connections", "N", 65536, 1, 1<<20, "client connections at one time")
-	idle := f.Seconds("", "idle-timeout", 0, "close clients that say nothing for so long (0: never)")
+	clientFlags(f, &o.Clients)
 	f.Ignored("F", "memproto-save-flag", false, "flags are always kept")
 	f.Ignored("E", "memproto-save-expire", false, "expiry times are always kept")
 	for _, r := range [][2]string{{"G", "get-retry"}, {"S", "set-retry"}, {"D", "delete-retry"}} {
@@ -210,10 +228,7 @@ func ServeFlags(f *Flags, o *ServeOptions) {
 	f.Ignored("lc", "local-cache", true, "a cache of the gateway's own would answer old values")
 	f.Check(func() error {
 		o.Text, o.Binary, o.Cloudy = *text, *binary, *cloudy
-		o.Timeout, o.MaxItemSize, o.MaxConnections, o.IdleTimeout = *timeout, *size, *conns, *idle
-		if o.MaxItemSize < 1024 || o.MaxItemSize > 1<<30 {
-			return f.BadValue("max-item-size", ShowSize(o.MaxItemSize), errors.New("must be within 1K to 1G"))
-		}
+		o.Timeout = *timeout
 		if o.HTTP == "" {
 			return nil
 		}

@@ -176,8 +176,8 @@ func (c *cluster) start(text string, stores []string) error {
 	_, err = c.run("gateway", func(up func(string)) error {
 		return gateway.Run(c.ctx, gateway.Config{
 			Managers: []string{mgr}, Text: append([]string{text}, given(s.Text)...), Binary: given(s.Binary, s.Cloudy),
-			KeyPrefix: s.KeyPrefix, Timeout: s.Timeout, HTTP: s.HTTP, MaxItemSize: int(s.MaxItemSize),
-			AllowFlushAll: s.AllowFlushAll, MaxConnections: s.MaxConnections, IdleTimeout: s.IdleTimeout, Version: cli.Version,
+			KeyPrefix: s.KeyPrefix, Timeout: s.Timeout, HTTP: s.HTTP, MaxItemSize: int(s.Clients.MaxItemSize),
+			AllowFlushAll: s.Clients.AllowFlushAll, MaxConnections: s.Clients.MaxConnections, IdleTimeout: s.Clients.IdleTimeout, Version: cli.Version,
 			Secret: cfg.Gates.Secret, TLS: cfg.Gates.TLS, Auth: cfg.Gates.Auth,
 			Log:       cfg.Log.With("daemon", "gateway"),
 			Listening: func([]string) { up(text) },

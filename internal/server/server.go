@@ -48,6 +48,8 @@ type Config struct {
 	// TextAuth, if not nil, has its clients tell user and password.
 	TextTLS  func() *tls.Config
 	TextAuth func(user, password []byte) bool
+	// Clients bounds what its clients may do.
+	Clients cli.ClientLimits
 	// Ready, if not nil, is called when the server listens.
 	Ready func(addr string)
 

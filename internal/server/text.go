@@ -28,7 +28,9 @@ func (b backend) Submit(r *wire.Request, s router.Sink) {
 // serveText serves memcached from this server.
 func (n *node) serveText(addr string) error {
 	r := router.New(n.loop, router.Options{Timeout: 10 * time.Second, Backend: backend{n}, Secret: n.cfg.Secret, Log: n.log})
-	_, l, err := frontend.Serve(n.loop, addr, frontend.Options{Router: r, Version: cli.Version, TLS: n.cfg.TextTLS, Auth: n.cfg.TextAuth, Log: n.log})
+	_, l, err := frontend.Serve(n.loop, addr, frontend.Options{Router: r, Version: cli.Version, TLS: n.cfg.TextTLS, Auth: n.cfg.TextAuth, Log: n.log,
+		MaxItemSize: int(n.cfg.Clients.MaxItemSize), AllowFlushAll: n.cfg.Clients.AllowFlushAll,
+		MaxConnections: n.cfg.Clients.MaxConnections, IdleTimeout: n.cfg.Clients.IdleTimeout})
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,9 @@ type ChurnOptions struct {
 	Pace     time.Duration // at least between two commands of a client
 	Timeout  time.Duration // of an answer
 	Flush    time.Duration // about between two flush_all; 0: none
-	Seed     uint64
+	// Large is of how many written values about one is larger than 1 MiB; 0: none.
+	Large int
+	Seed  uint64
 }
 
 // Verdict is what was found so far.

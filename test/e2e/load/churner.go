@@ -161,6 +161,9 @@ func (cl *churner) retire(c *cell) {
 
 func (cl *churner) value() string {
 	cl.seq++
+	if n := cl.c.opt.Large; n > 0 && cl.rnd.IntN(n) == 0 {
+		return Large(cl.id*1_000_000+cl.seq, 1<<20+cl.rnd.IntN(200_000))
+	}
 	return pad(fmt.Sprintf("c%d-%d-", cl.id, cl.seq), 40)
 }
 

@@ -129,6 +129,14 @@ func (c *Conn) Send(b []byte) error {
 
 // Do sends op and reads its answer. After an error the connection is of no more use.
 func (c *Conn) Do(op *Op) (Result, error) {
+	wired := *op
+	wired.Value = onWire(op.Value)
+	r, err := c.do(&wired)
+	r.Value = offWire(r.Value)
+	return r, err
+}
+
+func (c *Conn) do(op *Op) (Result, error) {
 	if c.protocol == Binary || c.protocol == Meta && op.Kind != FlushAll {
 		return c.doOther(op)
 	}
@@ -191,6 +199,17 @@ func (c *Conn) Read(op *Op) (Result, error) {
 // MultiGet asks for several keys in one command. What is not in found is a miss;
 // res.Error is set when the whole failed.
 func (c *Conn) MultiGet(keys []string) (found map[string]Result, res Result, err error) {
+	found, res, err = c.multiGet(keys)
+	for k, r := range found {
+		if v := offWire(r.Value); len(v) != len(r.Value) {
+			r.Value = v
+			found[k] = r
+		}
+	}
+	return found, res, err
+}
+
+func (c *Conn) multiGet(keys []string) (found map[string]Result, res Result, err error) {
 	if c.protocol != Text {
 		return c.multiGetOther(keys)
 	}

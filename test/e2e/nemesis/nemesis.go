@@ -123,7 +123,7 @@ func Run(t harness.TB, opt Options) {
 // start makes the machines, starts the cluster on them and the load.
 func (n *nemesis) start() {
 	t, opt := n.t, n.opt
-	ho := harness.Options{Bin: opt.Bin, Dir: opt.Dir, Servers: opt.Servers, Managers: opt.Managers, Gateways: opt.Gateways, Text: true, GatewayArgs: []string{"--allow-flush-all"}}
+	ho := harness.Options{Bin: opt.Bin, Dir: opt.Dir, Servers: opt.Servers, Managers: opt.Managers, Gateways: opt.Gateways, Text: true, GatewayArgs: []string{"--allow-flush-all", "--max-item-size", "4M"}}
 	if !opt.Loopback {
 		var names []string
 		for kind, count := range map[string]int{"manager": opt.Managers, "server": opt.Servers, "gateway": opt.Gateways} {
@@ -145,6 +145,9 @@ func (n *nemesis) start() {
 		}
 	}
 	n.c = harness.New(t, ho)
+	for _, s := range n.c.Servers {
+		s.AddArgs("--max-item-size", "4M")
+	}
 	n.c.Servers[0].AddArgs("--fsync") // so that a slow disk is felt
 	last := n.c.Servers[opt.Servers-1]
 	if opt.Servers > 4 {
@@ -167,7 +170,7 @@ func (n *nemesis) start() {
 		direct = append(direct, n.c.Text(s))
 	}
 	n.load = load.StartChurn(load.ChurnOptions{Gateways: gateways, Direct: direct, Clients: opt.Clients, Pace: opt.Pace,
-		Timeout: 15 * time.Second, Flush: max(40*time.Second, min(opt.Time/8, 4*time.Minute)), Seed: opt.Seed})
+		Timeout: 15 * time.Second, Flush: max(40*time.Second, min(opt.Time/8, 4*time.Minute)), Large: 10000, Seed: opt.Seed})
 }
 
 // calm lets the load run without a fault: what is measured then is what the
