@@ -170,7 +170,7 @@ func (n *nemesis) start() {
 		direct = append(direct, n.c.Text(s))
 	}
 	n.load = load.StartChurn(load.ChurnOptions{Gateways: gateways, Direct: direct, Clients: opt.Clients, Pace: opt.Pace,
-		Timeout: 15 * time.Second, Flush: max(40*time.Second, min(opt.Time/8, 4*time.Minute)), Large: 10000, Seed: opt.Seed})
+		Timeout: 15 * time.Second, Flush: max(40*time.Second, min(opt.Time/8, 4*time.Minute)), Large: 2000, Seed: opt.Seed})
 }
 
 // calm lets the load run without a fault: what is measured then is what the
