@@ -164,7 +164,7 @@ func (g *gateway) randomRequest() (req item.Request, large bool) {
 	case x < 162 && n > 1: // spaces behind a number would make one of a large value, where the core sees none
 		req.Op, req.Delta, req.Value = item.OpDecr, 1, nil
 	case x < 172:
-		req.Op, req.Value = []item.Op{item.OpAppend, item.OpPrepend}[rng.IntN(2)], []byte(itoa(1 + rng.Uint64N(9))) // no leading zeros: see decr
+		req.Op, req.Value = []item.Op{item.OpAppend, item.OpPrepend}[rng.IntN(2)], []byte(itoa(1+rng.Uint64N(9))) // no leading zeros: see decr
 		if n == 1 && rng.IntN(8) == 0 {
 			req.Value = []byte{spill}
 		}
