@@ -93,6 +93,8 @@ const (
 	FlushInMemory
 
 	ManifestUnchecked
+	QueuedManifestUnchecked
+	MarkerLast
 	ListedCollected
 
 	bugs // how many there are

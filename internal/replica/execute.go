@@ -237,6 +237,9 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 			r.markerRead(p, key, items[0] != nil, fx)
 			continue
 		}
+		if p.req.Has(item.Large) && !planted.Is(planted.QueuedManifestUnchecked) && !r.checkUpload(&p.req, p.token, fx) {
+			continue
+		}
 		// Only requests of this list can have changed the key since it was read,
 		// and their operations are in flight.
 		cur, depends := items[0], uint64(0)

@@ -112,6 +112,13 @@ func (r *Replica) collect(req *wire.Request, t Token, cur *item.Item, gone bool,
 		r.answer(t, item.Result{Status: item.NotStored}, depends, true, fx)
 		return
 	}
+	marker := item.AppendMarkerKey(nil, req.Key, id)
+	if _, reading := r.pri.loading[string(marker)]; reading {
+		// A manifest waits for it, and what is being read may be older than its
+		// removal would be. Another time.
+		r.answer(t, item.Result{Status: item.NotStored}, depends, true, fx)
+		return
+	}
 	if !r.enough(int(req.Initial) + 2) {
 		r.fail(req, t, r.usedUp(), fx)
 		return
@@ -119,7 +126,7 @@ func (r *Replica) collect(req *wire.Request, t Token, cur *item.Item, gone bool,
 	if gone {
 		r.deleteGone(req.Key, fx)
 	}
-	r.remove(item.AppendMarkerKey(nil, req.Key, id), fx)
+	r.remove(marker, fx)
 	for i := range int(req.Initial) {
 		r.remove(item.AppendChunkKey(nil, req.Key, id, int(req.Delta)+i), fx)
 	}

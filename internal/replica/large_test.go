@@ -74,6 +74,66 @@ func TestManifestNeedsItsMarker(t *testing.T) {
 	r.equal(B, C)
 }
 
+// A manifest that waits behind a read of its key's item is looked at when that is
+// there: its chunks may have been collected long ago, or by the one before it.
+func TestManifestBehindRead(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		r := newRig(t, A, B, C).active()
+		q, marker := r.uploaded("k", 1, 2)
+		r.do(A, set("k", "small"))
+		r.do(A, marker)
+		if before {
+			r.do(A, collect("k", 1, 0, 2))
+		}
+		r.failover(B, C) // nothing is in its cache
+		r.hosts[B].slowReads = true
+		first := r.ask(B, get("k"))
+		r.ask(B, collect("k", 1, 0, 2))
+		late := r.ask(B, q)
+		r.hosts[B].slowReads = false
+		r.run()
+		if res := r.answered(B, first); string(res.Item.Value) != "small" {
+			t.Errorf("%+v", res)
+		}
+		if res := r.answered(B, late); res.Status != item.Failed {
+			t.Errorf("a manifest of what was collected: %+v", res)
+		}
+		r.expect(B, "k", "small")
+	}
+}
+
+// What is read of a marker may be older than its removal: so it is not removed as
+// long as a manifest waits for it.
+func TestMarkerBeingReadStays(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	q, marker := r.uploaded("k", 1, 2)
+	r.do(A, set("k", "small"))
+	r.do(A, marker)
+	r.failover(B, C)
+	h := r.hosts[B]
+	r.expect(B, "k", "small")
+	h.slowReads = true
+	late := r.ask(B, q)
+	r.run()
+	if len(h.reads) != 1 {
+		t.Fatalf("%d reads", len(h.reads))
+	}
+	rd := h.reads[0]
+	h.reads = nil
+	there := []*item.Item{h.store[rd.Keys[0]]}
+	if res := r.do(B, collect("k", 1, 0, 2)); res.Status != item.NotStored || h.chunks() != 3 {
+		t.Errorf("collected while a manifest waits: %+v, %d keys are left", res, h.chunks())
+	}
+	h.r.ReadDone(&rd, there, nil, &h.fx)
+	r.run()
+	if res := r.answered(B, late); res.Status != item.OK {
+		t.Errorf("%+v", res)
+	}
+	if res := r.do(B, collect("k", 1, 0, 2)); res.Status != item.NotStored || h.chunks() != 3 {
+		t.Errorf("what is listed is collected: %+v", res)
+	}
+}
+
 // Chunks that no item lists are collected, with the marker, which ends the upload:
 // its manifest comes too late then.
 func TestCollect(t *testing.T) {

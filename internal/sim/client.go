@@ -52,6 +52,10 @@ type call struct {
 	epoch    uint32
 	done     func()
 	ended    func(item.Result, outcome) // nil, or told of the answer
+	// up: the value is there in chunks already, and its manifest is sent.
+	up *item.Segment
+	// piece: it is about a part of a large value, and ended alone is told.
+	piece bool
 
 	// session and number are of a write from its first try on; retry: a try of it
 	// may have been done.
@@ -103,16 +107,22 @@ func (g *gateway) client(n int, until int64) {
 	if w.now >= until {
 		return
 	}
-	c := g.newCall(n, g.randomRequest())
-	c.done = func() {
+	req, large := g.randomRequest()
+	done := func() {
 		w.after(often(g.rng, 0, 20*millisecond, 200*millisecond, 0.05)+w.opt.think, func() { g.client(n, until) })
 	}
+	if large {
+		g.upload(n, req, done)
+		return
+	}
+	c := g.newCall(n, req)
+	c.done = done
 	c.send()
 }
 
 func (g *gateway) newCall(client int, req item.Request) *call {
 	c := &call{g: g, client: client, req: req, began: g.w.now, deadline: g.w.now + patience}
-	c.part = clustermap.PartitionOf(req.Key, len(g.w.served))
+	c.part = clustermap.PartitionOf(item.RoutingKey(req.Key), len(g.w.served))
 	if req.Op == item.OpFlush && !g.w.opt.Still {
 		c.part = g.w.flushable[g.rng.IntN(len(g.w.flushable))]
 	}
@@ -120,7 +130,8 @@ func (g *gateway) newCall(client int, req item.Request) *call {
 	return c
 }
 
-func (g *gateway) randomRequest() item.Request {
+// randomRequest is a command; large: its value is to lie in chunks.
+func (g *gateway) randomRequest() (req item.Request, large bool) {
 	w, rng := g.w, g.rng
 	n := rng.IntN(keysAtOnce)
 	key := "k" + itoa(uint64(w.now/generation)) + "-" + itoa(uint64(n))
@@ -128,7 +139,7 @@ func (g *gateway) randomRequest() item.Request {
 		key = "t" + key // of these, items expire
 	}
 	w.stats["commands"]++
-	req := item.Request{Key: []byte(key), Value: []byte(itoa(uint64(w.stats["commands"]) * 1000))}
+	req = item.Request{Key: []byte(key), Value: []byte(itoa(uint64(w.stats["commands"]) * 1000))}
 	ttl := int64(0)
 	if n == 0 {
 		ttl = rng.Int64N(4)
@@ -150,10 +161,13 @@ func (g *gateway) randomRequest() item.Request {
 		req.Op, req.CAS = item.OpCAS, g.uniques[key]
 	case x < 158:
 		req.Op, req.Delta, req.Value = item.OpIncr, 1+rng.Uint64N(5), nil
-	case x < 162:
+	case x < 162 && n > 1: // spaces behind a number would make one of a large value, where the core sees none
 		req.Op, req.Delta, req.Value = item.OpDecr, 1, nil
 	case x < 172:
-		req.Op, req.Value = item.OpAppend, []byte(itoa(uint64(rng.IntN(10))))
+		req.Op, req.Value = []item.Op{item.OpAppend, item.OpPrepend}[rng.IntN(2)], []byte(itoa(1+rng.Uint64N(9))) // no leading zeros: see decr
+		if n == 1 && rng.IntN(8) == 0 {
+			req.Value = []byte{spill}
+		}
 	case x < 184:
 		req.Op, req.Value = item.OpDelete, nil
 	case x < 190:
@@ -170,7 +184,11 @@ func (g *gateway) randomRequest() item.Request {
 			req.Exptime = 1 + rng.Int64N(3)
 		}
 	}
-	return req
+	if n <= 1 && len(req.Value) > 0 && string(req.Key) == key && rng.IntN(4) == 0 {
+		req.Value = append([]byte("L"), itoa(uint64(w.stats["commands"])*1000)...) // no number
+		return req, true
+	}
+	return req, false
 }
 
 // send makes the next try.
@@ -198,7 +216,7 @@ func (c *call) send() {
 		return
 	}
 	s := w.server(cfg.Primary())
-	q := wire.Request{ID: try, Partition: c.part, Epoch: cfg.Epoch, Request: c.req,
+	q := wire.Request{ID: try, Partition: c.part, Epoch: cfg.Epoch, Request: c.sent(),
 		Session: c.session, Number: c.number, Lowest: c.lowest(), Retry: c.retry}
 	frame := wire.AppendRequest(nil, &q)
 	if !s.up {
@@ -273,6 +291,7 @@ func (s *Server) request(frame []byte, c *call) {
 			return
 		}
 	}
+	s.noteRead(q.Partition, q.Key)
 	s.turn(func() { s.replicas[q.Partition].Request(&q, t, &s.fx) })
 	clear(frame) // nothing of it may be kept
 }
@@ -325,15 +344,21 @@ func (c *call) answer(s *Server, r *replica.Reply) {
 		if err := wire.DecodeReply(body, &reply); err != nil {
 			w.fail(codec, "reply: %v", err)
 		}
-		switch reply.Status {
-		case item.FateUnknown, item.Failed:
+		switch {
+		case reply.Status == item.Failed && c.up != nil && !c.retry:
+			w.stats["manifests refused"]++ // most of them because they came too late
+			c.end(item.Result{}, notDone)
+		case reply.Status.Unsure():
 			w.stats["fate unknown"]++
 			c.lost()
-		case item.MustWrite:
+		case reply.Status == item.MustWrite:
 			w.stats["reads that must write"]++
 			c.req.Op = item.OpMetaGet
 			c.send()
+		case len(reply.Item.Value) > 0 && reply.Item.Large && !c.piece:
+			c.assemble(reply.Result)
 		default:
+			reply.Item.Value = short(reply.Item.Value)
 			c.end(reply.Result, answered)
 		}
 	})
@@ -374,6 +399,12 @@ func (c *call) end(res item.Result, how outcome) {
 	}
 	if c.req.Op == item.OpOpenSession {
 		g.opened(c, res, how)
+		return
+	}
+	if c.piece {
+		g.w.traceEnd(c, res, how)
+		g.w.checkAnswered(c, res, how)
+		c.ended(res, how)
 		return
 	}
 	if c.ended != nil {

@@ -25,9 +25,7 @@ func (n *counter) request() item.Request {
 }
 
 func (n *counter) ended(w *World, c *call, res item.Result, how outcome) {
-	if w.trace != nil {
-		w.tracef("client %d: %s from %.3f: %s", c.client, describe(&c.req), float64(c.began)/1e6, result(res, how))
-	}
+	w.traceEnd(c, res, how)
 	w.checkAnswered(c, res, how)
 	switch {
 	case c.req.Op == item.OpGet && how == answered:

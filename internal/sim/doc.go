@@ -11,6 +11,7 @@
 //   - counters end at the number of acknowledged increments (R8);
 //   - one server serves a partition in an epoch, and nothing is answered from a
 //     store in an epoch older than one that has served (R5);
+//   - what a large value consists of is there as long as an item lists it, and not for ever after;
 //   - all replicas hold the same at every activation and when all is at rest;
 //   - all managers apply the same steps, each is valid, and none is refused;
 //   - no client is left without an answer after a single fault, or one of a
@@ -25,6 +26,7 @@
 //	server.go         kumo-server without its sockets: turns, maps, joins, leases
 //	peer.go           its connections to other servers, its cache
 //	sweep.go          its looks for what has expired
+//	collect.go        and for chunks that no item lists
 //	disk.go           a store: batches that take time, fail, find no room, are lost in a crash
 //	copy.go           the bulk copy of a join
 //	raft.go           the managers' consensus: one log, agreed by majorities
@@ -32,6 +34,7 @@
 //	uplink.go         a member's link to one of the managers
 //	client.go         gateways and the clients behind them
 //	session.go        their sessions
+//	large.go          their values that lie in chunks
 //	counter.go        what is only ever counted up
 //	fault.go          what goes wrong, and its schedule
 //	fault_network.go  what is cut

@@ -19,6 +19,7 @@ const (
 	answered outcome = iota
 	unknown          // it may have been done, or may yet be
 	notDone          // every try was refused before it was ordered
+	torn             // it was done, and of the value that it found something was missing
 )
 
 // history is what all clients saw.
@@ -54,21 +55,19 @@ func newHistory(w *World) *history {
 
 func (h *history) add(c *call, res item.Result, how outcome) {
 	w := h.w
-	if w.trace != nil {
-		w.tracef("client %d: %s from %.3f: %s", c.client, describe(&c.req), float64(c.began)/1e6, result(res, how))
-	}
+	w.traceEnd(c, res, how)
 	w.checkAnswered(c, res, how)
 	switch {
 	case how == notDone:
 		w.stats["surely not done"]++
 		return
-	case how == unknown && c.req.Op == item.OpGet:
+	case how != answered && c.req.Op == item.OpGet:
 		return
 	case how == unknown:
 		w.stats["outcome unknown"]++
 	}
-	if (c.req.Op == item.OpGetAndTouch || c.req.Op == item.OpMetaGet) && how == answered && c.retry {
-		// It is done once; its value may have been read anew later (R8).
+	if (c.req.Op == item.OpGetAndTouch || c.req.Op == item.OpMetaGet) && (how == torn || how == answered && c.retry) {
+		// It is done once; its value may have been read anew later (R8), or is not known.
 		done := *c
 		if c.req.Op == item.OpGetAndTouch {
 			done.req.Op = item.OpTouch
@@ -77,6 +76,9 @@ func (h *history) add(c *call, res item.Result, how outcome) {
 			h.noteAnew(&done, res)
 		} else {
 			h.note(&done, item.Result{}, unknown)
+		}
+		if how == torn {
+			return
 		}
 		res.Won = false
 		read := *c
@@ -91,7 +93,7 @@ func (h *history) add(c *call, res item.Result, how outcome) {
 func (h *history) leave() {
 	for _, g := range h.w.gates {
 		for _, c := range g.calls {
-			if c.isWrite() && string(c.req.Key) != g.counter.key {
+			if c.isWrite() && !c.piece && string(c.req.Key) != g.counter.key {
 				h.note(c, item.Result{}, unknown)
 			}
 		}
@@ -137,7 +139,15 @@ func describe(r *item.Request) string {
 	if r.Options != 0 {
 		name += fmt.Sprintf("+%x", r.Options)
 	}
-	return fmt.Sprintf("%s %s %s exp %d cas %s delta %d", name, r.Key, r.Value, r.Exptime, version(r.CAS), r.Delta)
+	return fmt.Sprintf("%s %s %s exp %d cas %s delta %d", name, showKey(r.Key), r.Value, r.Exptime, version(r.CAS), r.Delta)
+}
+
+// showKey is a key as the trace shows it.
+func showKey(key []byte) string {
+	if user, id, n, ok := item.ParseChunkKey(key); ok {
+		return fmt.Sprintf("%s/%x/%d", user, id[:8], n)
+	}
+	return string(key)
 }
 
 func result(r item.Result, how outcome) string {
@@ -146,6 +156,8 @@ func result(r item.Result, how outcome) string {
 		return "unknown"
 	case notDone:
 		return "not done"
+	case torn:
+		return "a part is missing"
 	}
 	marks := ""
 	for i, v := range []bool{r.Won, r.Item.Stale, r.Item.TokenSent} {
@@ -154,6 +166,13 @@ func result(r item.Result, how outcome) string {
 		}
 	}
 	return fmt.Sprintf("status %d %q unique %s number %d%s", r.Status, r.Item.Value, version(r.Item.CAS()), r.Number, marks)
+}
+
+// traceEnd shows the end of a command.
+func (w *World) traceEnd(c *call, res item.Result, how outcome) {
+	if w.trace != nil {
+		w.tracef("client %d: %s from %.3f: %s", c.client, describe(&c.req), float64(c.began)/1e6, result(res, how))
+	}
 }
 
 // check runs porcupine on every key.

@@ -192,13 +192,13 @@ func (w *World) traceMessage(from, to *Server, m *wire.Message) {
 	extra := ""
 	switch m.Kind {
 	case wire.KindAppend:
-		extra = " " + m.Key
+		extra = " " + showKey([]byte(m.Key))
 	case wire.KindReconcile, wire.KindRing, wire.KindJoinStart:
 		for _, v := range m.Values {
-			extra += " " + v.Key
+			extra += " " + showKey([]byte(v.Key))
 		}
 		for _, e := range m.Ring {
-			extra += " ring:" + version(e.Version) + " " + e.Key
+			extra += " ring:" + version(e.Version) + " " + showKey([]byte(e.Key))
 		}
 	}
 	w.tracef("    %s>%s p%d e%d %s join %d at %s after %s committed %s%s", from.name, to.name, m.Partition, m.Epoch,

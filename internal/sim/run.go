@@ -45,6 +45,8 @@ type Options struct {
 
 	mean  int64 // ns between faults
 	think int64 // ns between two commands of a client, at least
+	// Chunks are kept so long after they were found to be listed no more, or never (ns).
+	replacedGrace, unlistedGrace int64
 	// flushed: partitions that clients flush.
 	flushed []bool
 }
@@ -80,6 +82,8 @@ const (
 	// restBound is how long after that all copies are where they belong: joins
 	// that failed are tried again after up to 30 s, twice.
 	restBound = 150 * second
+	// collectBound is how long after that chunks may be left that no item lists.
+	collectBound = 15 * second
 	// verdictBound is how long porcupine may think about one key.
 	verdictBound = 20 * time.Second
 )
@@ -113,6 +117,7 @@ func newWorld(opt Options) *World {
 	w.net.chaos = o.Chaos
 	w.agreed.m = &clustermap.Map{}
 	w.hist = newHistory(w)
+	w.uploads = map[item.UploadID]string{}
 	w.served = make([]uint32, o.Partitions)
 	w.leads = make([]map[uint32]serverRun, o.Partitions)
 	for i := range w.leads {
@@ -175,14 +180,22 @@ func (o *Options) draw(rng *rand.Rand) {
 		o.Destroy, o.Power, o.Chaos = false, false, false
 	}
 	o.Short = rng.IntN(8) == 0
+	o.replacedGrace = int64(pick(0, 1, 1)) * second
+	o.unlistedGrace = int64(pick(0, 1, 2)) * second
+	if o.Single {
+		o.unlistedGrace = patience + 2*second // as in a real cluster: no manifest comes too late
+	}
 }
+
+// minRate and maxRate bound how fast the servers' clocks go.
+const minRate, maxRate = 0.955, 1.045
 
 // newServer adds a server with an empty disk.
 func (w *World) newServer(addr string, rng *rand.Rand) *Server {
 	n := len(w.servers)
 	id := clustermap.ServerID(rng.Uint64() | 1)
 	s := &Server{proc: proc{w: w, name: string(rune('A' + n)), place: n}, addr: addr, id: id, disk: newDisk(id),
-		rate: 0.955 + 0.09*rng.Float64(), offset: rng.Int64N(1 << 40), skew: rng.Int64N(3) - 1}
+		rate: minRate + (maxRate-minRate)*rng.Float64(), offset: rng.Int64N(1 << 40), skew: rng.Int64N(3) - 1}
 	if w.opt.Still {
 		s.rate, s.skew = 1, 0
 	}
@@ -247,6 +260,9 @@ func (w *World) settle() {
 	}
 	w.probe("at rest")
 	w.runUntil(w.now + second) // joins' last writes and backups' commits
+	if len(w.failures) == 0 {
+		w.checkUploads()
+	}
 	if len(w.failures) == 0 {
 		w.compareAll()
 	}

@@ -42,13 +42,15 @@ type Server struct {
 	cmap     *clustermap.Map
 	member   bool
 	cache    *cache
-	turning  bool // the end of the turn is due
-	peers    map[int]*peer
-	inbound  map[int]*conn
-	joins    map[replica.JoinWanted]struct{}
-	waiting  []replica.JoinWanted
-	leasing  []*replica.Replica
-	granted  bool
+	// uploads are those that it knows of in partitions that it leads (collect.go).
+	uploads map[uint16]map[item.UploadID]*upSeen
+	turning bool // the end of the turn is due
+	peers   map[int]*peer
+	inbound map[int]*conn
+	joins   map[replica.JoinWanted]struct{}
+	waiting []replica.JoinWanted
+	leasing []*replica.Replica
+	granted bool
 	// checked is the epoch in which each partition's activation was inspected.
 	checked []uint32
 	// led is the epoch in which it was each partition's primary last, ended the one
@@ -114,6 +116,7 @@ func (s *Server) start() {
 	s.started, s.joined = w.now, map[int]bool{}
 	s.fx = replica.Effects{}
 	s.cache = newCache(w)
+	s.uploads = map[uint16]map[item.UploadID]*upSeen{}
 	s.replicas, s.cmap, s.member = nil, nil, false
 	s.turning, s.granted, s.fullSince, s.stepDownAt = false, false, 0, 0
 	s.unreadable = nil
@@ -210,6 +213,7 @@ func (s *Server) persist() {
 	fx, b := &s.fx, s.disk.filling
 	for i := range fx.Writes {
 		wr := &fx.Writes[i]
+		s.noteWrite(wr)
 		switch {
 		case wr.IsFlush: // the record goes with the position
 		case wr.Item != nil:

@@ -21,7 +21,14 @@ func (s *Server) sweep() {
 	if !s.up || len(s.replicas) == 0 {
 		return
 	}
-	s.look(w.rng.IntN(len(s.replicas)))
+	p := w.rng.IntN(len(s.replicas))
+	for range s.replicas {
+		if s.replicas[p].Serving() {
+			s.look(p)
+			return
+		}
+		p = (p + 1) % len(s.replicas)
+	}
 }
 
 // look sweeps one partition.
@@ -30,21 +37,24 @@ func (s *Server) look(p int) {
 	if !r.Serving() {
 		return
 	}
+	ripe := s.ripe(r.Part())
 	part, flushed, now := r.Part(), r.Flush().Version, s.unix()
 	s.after(w.often(0, 5*millisecond, 300*millisecond, 0.1), func() {
 		src := s.disk.snapshot(part)
 		var keys []string
 		for _, k := range slices.Sorted(maps.Keys(src.records)) {
-			if it := src.item(k); it.Version < flushed || it.Expired(now) {
+			if it := src.item(k); !item.IsChunk([]byte(k)) && (it.Version < flushed || it.Expired(now)) {
 				keys = append(keys, k)
 			}
 		}
+		uploads := src.uploads()
 		s.after(w.often(0, 2*millisecond, 300*millisecond, 0.1), func() {
-			if len(keys) == 0 || !r.Serving() {
+			if len(keys)+len(uploads) == 0 || !r.Serving() {
 				return
 			}
 			w.stats["keys swept"] += len(keys)
 			s.turn(func() {
+				s.collect(r, uploads, ripe)
 				for _, k := range keys {
 					req := wire.Request{Partition: part, Epoch: r.Config().Epoch, Request: item.Request{Op: item.OpGet, Key: []byte(k)}}
 					r.Request(&req, replica.Token{}, &s.fx)

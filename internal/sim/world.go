@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
 )
 
 const (
@@ -30,7 +31,10 @@ type World struct {
 	agreed   agreed
 	gates    []*gateway
 	hist     *history
-	net      network
+	// uploads are the values that were stored in chunks, whole or in part.
+	uploads map[item.UploadID]string
+	storing int // clients that store one, or give the command behind it
+	net     network
 	// slowCopy is how much longer each step of a bulk copy takes.
 	slowCopy int64
 	// faults: things still go wrong.
