@@ -78,7 +78,7 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 				r.refuse(t, wire.NakNotReady, fx)
 				return
 			}
-			r.read(string(req.Key), req, t, fx)
+			r.read(string(req.Key), park(req, t), fx)
 			return
 		}
 		cur = nil // a set asks for nothing
@@ -86,10 +86,10 @@ func (r *Replica) execute(req *wire.Request, t Token, fx *Effects) {
 	r.apply(req, t, cur, depends, fx)
 }
 
-// read has the item of key read; the request goes on when it is there.
-func (r *Replica) read(key string, req *wire.Request, t Token, fx *Effects) {
+// read has the item of key read; p goes on when it is there.
+func (r *Replica) read(key string, p parked, fx *Effects) {
 	list, reading := r.pri.loading[key]
-	r.pri.load(key, list, park(req, t))
+	r.pri.load(key, list, p)
 	if !reading {
 		fx.Reads = append(fx.Reads, Read{Replica: r, Epoch: r.cfg.Epoch, Keys: []string{key}, gen: r.gen})
 	}
@@ -215,6 +215,7 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 	}
 	if err != nil {
 		for i := range list {
+			r.unpin(&list[i])
 			if len(r.cfg.Replicas) > 1 {
 				r.refuse(list[i].token, wire.NakNotReady, fx) // it was not ordered
 			} else {
@@ -229,6 +230,7 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 	}
 	for i := range list {
 		p := &list[i]
+		checked := r.unpin(p) // not before: those ahead of it in the list may collect
 		if !q.active {
 			q.park(*p)
 			continue
@@ -237,7 +239,7 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 			r.markerRead(p, key, items[0] != nil, fx)
 			continue
 		}
-		if p.req.Has(item.Large) && !planted.Is(planted.QueuedManifestUnchecked) && !r.checkUpload(&p.req, p.token, fx) {
+		if p.req.Has(item.Large) && !checked && !planted.Is(planted.QueuedManifestUnchecked) && !r.checkUpload(&p.req, p.token, fx) {
 			continue
 		}
 		// Only requests of this list can have changed the key since it was read,

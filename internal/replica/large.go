@@ -27,7 +27,7 @@ func (r *Replica) checkUpload(req *wire.Request, t Token, fx *Effects) bool {
 	marker := item.AppendMarkerKey(buf[:0], req.Key, segs[0].ID)
 	switch it, _, known := r.current(marker); {
 	case !known:
-		r.read(string(marker), req, t, fx)
+		r.read(string(marker), park(req, t), fx)
 		return false
 	case it == nil && !planted.Is(planted.ManifestUnchecked):
 		r.failUpload(req, t, fx)
@@ -48,6 +48,18 @@ func (r *Replica) failUpload(req *wire.Request, t Token, fx *Effects) {
 	r.fail(req, t, "the value came too late: what was sent of it before was given up", fx)
 }
 
+// unpin lets go of the marker that p has pinned, if it has, for p goes on now or ends.
+func (r *Replica) unpin(p *parked) bool {
+	if p.marker == "" {
+		return false
+	}
+	if r.pri.pinned[p.marker]--; r.pri.pinned[p.marker] == 0 {
+		delete(r.pri.pinned, p.marker)
+	}
+	p.marker = ""
+	return true
+}
+
 // markerRead goes on with a request that waited for the marker key to be read.
 func (r *Replica) markerRead(p *parked, key string, there bool, fx *Effects) {
 	if f, ok := r.pri.inflight[key]; ok {
@@ -63,8 +75,10 @@ func (r *Replica) markerRead(p *parked, key string, there bool, fx *Effects) {
 	case known && !reading:
 	case p.req.Op == item.OpSet && !reading:
 		cur = nil
-	default: // behind those that wait for the same item
-		r.read(string(p.req.Key), &p.req, p.token, fx)
+	default: // behind those that wait for the same item, the marker pinned meanwhile
+		p.marker = key
+		r.pri.pinned[key]++
+		r.read(string(p.req.Key), *p, fx)
 		return
 	}
 	r.apply(&p.req, p.token, cur, depends, fx)
@@ -113,9 +127,9 @@ func (r *Replica) collect(req *wire.Request, t Token, cur *item.Item, gone bool,
 		return
 	}
 	marker := item.AppendMarkerKey(nil, req.Key, id)
-	if _, reading := r.pri.loading[string(marker)]; reading {
+	if _, reading := r.pri.loading[string(marker)]; reading || r.pri.pinned[string(marker)] > 0 {
 		// A manifest waits for it, and what is being read may be older than its
-		// removal would be. Another time.
+		// removal would be; or waits for its key's item. Another time.
 		r.answer(t, item.Result{Status: item.NotStored}, depends, true, fx)
 		return
 	}

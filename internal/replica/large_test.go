@@ -266,3 +266,58 @@ func TestBadManifest(t *testing.T) {
 	}
 	r.expect(A, "k", "v")
 }
+
+// A manifest whose command looks at its key's item needs two reads where nothing is
+// cached: it ends, and the marker stays in between.
+func TestManifestWithoutCache(t *testing.T) {
+	for _, collects := range []bool{false, true} {
+		r := newRig(t, A, B, C).active()
+		q, marker := r.uploaded("k", 1, 2)
+		q.Op = item.OpAdd
+		r.do(A, marker)
+		r.failover(B, C)
+		h := r.hosts[B]
+		h.node.Values = noCache{}
+		h.slowReads = true
+		id := r.ask(B, q)
+		r.run() // the marker is being read
+		step := func() {
+			h.slowReads = false
+			r.run()
+			h.slowReads = true
+		}
+		if !collects {
+			h.slowReads = false
+			r.run()
+			if res := r.answered(B, id); res.Status != item.OK {
+				t.Fatalf("%+v", res)
+			}
+			continue
+		}
+		rd := h.reads[0]
+		h.reads = nil
+		h.r.ReadDone(&rd, []*item.Item{h.store[rd.Keys[0]]}, nil, &h.fx)
+		r.turn(h)
+		if len(h.reads) != 1 || h.reads[0].Keys[0] != "k" {
+			t.Fatalf("reads %+v", h.reads)
+		}
+		late := r.ask(B, collect("k", 1, 0, 2)) // behind it, and after it
+		step()
+		if res := r.answered(B, id); res.Status != item.OK {
+			t.Fatalf("%+v", res)
+		}
+		if res := r.answered(B, late); res.Status != item.NotStored || h.chunks() != 3 {
+			t.Fatalf("%+v, %d keys", res, h.chunks())
+		}
+		if n := len(h.r.pri.pinned); n != 0 {
+			t.Errorf("%d markers are pinned", n)
+		}
+	}
+}
+
+// noCache is a Values that keeps nothing.
+type noCache struct{}
+
+func (noCache) Get(uint16, uint32, []byte) (*item.Item, bool) { return nil, false }
+func (noCache) Put(uint16, uint32, string, *item.Item)        {}
+func (noCache) Remove(uint16, uint32, string)                 {}

@@ -30,6 +30,7 @@ type primary struct {
 
 	inflight map[string]*inflight
 	loading  map[string][]parked
+	pinned   map[string]int // markers that were found, for those who wait for their key's item now
 	parked   []parked
 	waits    []wait
 	held     int  // what loading, parked and waits cost in memory, about, in bytes
@@ -46,6 +47,8 @@ type inflight struct {
 type parked struct {
 	req   wire.Request
 	token Token
+	// marker is that of the manifest in req, found and pinned; "": it is still to be looked for.
+	marker string
 }
 
 // wait is an answer held back until what it depends on is committed (R2).
@@ -106,7 +109,7 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	q := r.pri
 	if q == nil {
 		r.gen++
-		q = &primary{began: r.node.Now, inflight: map[string]*inflight{}, loading: map[string][]parked{}}
+		q = &primary{began: r.node.Now, inflight: map[string]*inflight{}, loading: map[string][]parked{}, pinned: map[string]int{}}
 		r.pri = q
 	} else {
 		r.endJoins(fx)

@@ -106,6 +106,9 @@ type values struct {
 	buf []byte
 }
 
+// keptChunk is how long a value may be that is kept whatever its key is, in bytes.
+const keptChunk = 100
+
 func (v *values) key(part uint16, gen uint32) {
 	v.buf = append(v.buf[:0], byte(gen), byte(gen>>8), byte(gen>>16), byte(gen>>24), byte(part), byte(part>>8))
 }
@@ -116,7 +119,12 @@ func (v *values) Get(part uint16, gen uint32, key []byte) (*item.Item, bool) {
 	return v.c.Get(v.buf)
 }
 
+// Put keeps an item, but no chunk of a large value: one such value would drive out
+// thousands of items.
 func (v *values) Put(part uint16, gen uint32, key string, it *item.Item) {
+	if len(it.Value) > keptChunk && item.IsChunk([]byte(key)) {
+		return
+	}
 	v.key(part, gen)
 	v.buf = append(v.buf, key...)
 	v.c.Set(v.buf, it)

@@ -48,10 +48,9 @@ func (c *Cache) Get(key []byte) (*item.Item, bool) {
 	return c.c.GetIfPresent(unsafe.String(unsafe.SliceData(key), len(key)))
 }
 
-// Set keeps an item. It copies key and keeps it, its Value included. Chunks are
-// not kept: one large value would drive out thousands of items.
+// Set keeps an item. It copies key and keeps it, its Value included.
 func (c *Cache) Set(key []byte, it *item.Item) {
-	if c.c != nil && !item.IsChunk(key) {
+	if c.c != nil {
 		c.c.Set(string(key), it)
 	}
 }
