@@ -44,6 +44,7 @@ func (cl *client) beginUpload(cmd *memproto.Command) {
 	up.Upload = large.NewUpload(f.router, up.req.Key, int(cmd.Size), up.changed)
 	cl.up = up
 	up.watch()
+	up.changed() // it may have failed at once
 }
 
 // watch ends the connection of a client that stopped in the middle of a value.

@@ -9,14 +9,15 @@ import (
 
 // A large value does not lie in its key's item: that would make every daemon that
 // it passes hold all of it. Whoever stores it (a gateway, or a client of package
-// client) first stores its bytes as chunks, items of their own in the same
-// partition, under keys that no user's key can be; then a marker, which says that
-// all of them are there; and then, with the user's command, a manifest, that is a
-// list of what the value consists of. An item with a manifest is Large.
+// client) first stores a marker; then its bytes as chunks, items of their own in the
+// same partition, under keys that no user's key can be; and then, with the user's
+// command, a manifest, that is a list of what the value consists of. An item with a
+// manifest is Large.
 //
 // Chunks never change. What no item's manifest lists is collected (OpCollect).
-// The marker goes first, and a manifest is taken only while the markers of what it
-// lists are there: so one that comes late cannot list what was collected.
+// The marker comes before the chunks and goes before them, and a manifest is taken
+// only while the markers of what it lists are there: so one that comes late cannot
+// list what was collected.
 const (
 	// MaxWhole is the longest value that is stored in one piece, in bytes.
 	MaxWhole = 1 << 20

@@ -13,35 +13,41 @@ import (
 // its own, and they wait for disks at the same time.
 const Window = 8
 
-// Upload stores the chunks of one value. After them it stores the marker; then
-// Stored is true, and the command itself can follow, with the manifest for its value.
+// Upload stores the chunks of one value, and before them the marker: so nothing of
+// the value can be collected without the marker, however late the rest of it comes.
+// When all are stored Stored is true, and the command itself can follow, with the
+// manifest for its value.
 type Upload struct {
 	r       *router.Router
 	key     []byte
 	seg     item.Segment
 	changed func()
 
-	taken   int // bytes given to Write
-	under   int // requests under way
-	marking bool
-	stored  bool
-	failed  *item.Result
-	ended   bool
-	keyBuf  []byte
+	taken  int  // bytes given to Write
+	under  int  // requests under way
+	marked bool // the marker is stored
+	stored bool
+	failed *item.Result
+	ended  bool
+	keyBuf []byte
 }
 
 // NewUpload begins an upload for a value of size bytes under key, which it copies.
 // changed is called when Ready, Stored or Failed may have changed, perhaps from
-// within Write.
+// within Write, but not before NewUpload has returned: look at them then.
 func NewUpload(r *router.Router, key []byte, size int, changed func()) *Upload {
-	u := &Upload{r: r, key: bytes.Clone(key), changed: changed, seg: item.Segment{Size: size, Chunk: item.ChunkSize}}
+	u := &Upload{r: r, key: bytes.Clone(key), seg: item.Segment{Size: size, Chunk: item.ChunkSize}}
 	_, _ = rand.Read(u.seg.ID[:]) // never fails
+	u.under++
+	u.keyBuf = item.AppendMarkerKey(u.keyBuf[:0], u.key, u.seg.ID)
+	u.r.Do(&item.Request{Op: item.OpSet, Key: u.keyBuf}, u)
+	u.changed = changed
 	return u
 }
 
 // Ready tells whether Write may be called.
 func (u *Upload) Ready() bool {
-	return u.under < Window && u.taken < u.seg.Size && u.failed == nil && !u.ended
+	return u.marked && u.under < Window && u.taken < u.seg.Size && u.failed == nil && !u.ended
 }
 
 // Write takes the next item.ChunkSize bytes of the value, or what remains of it. It
@@ -74,16 +80,16 @@ func (u *Upload) Done(res *item.Result) {
 		return
 	}
 	switch {
-	case res.Status == item.OK && u.marking:
-		u.stored = true
-	case res.Status != item.OK && u.failed == nil:
-		u.failed = failure(cmp.Or(res.Message, "a part of the value was not stored"))
+	case res.Status != item.OK:
+		if u.failed == nil {
+			u.failed = failure(cmp.Or(res.Message, "a part of the value was not stored"))
+		}
+	case !u.marked:
+		u.marked = true
 	case u.taken == u.seg.Size && u.under == 0 && u.failed == nil:
-		u.marking = true
-		u.under++
-		u.keyBuf = item.AppendMarkerKey(u.keyBuf[:0], u.key, u.seg.ID)
-		u.r.Do(&item.Request{Op: item.OpSet, Key: u.keyBuf}, u)
-		return
+		u.stored = true
 	}
-	u.changed()
+	if u.changed != nil {
+		u.changed()
+	}
 }

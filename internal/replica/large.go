@@ -12,8 +12,9 @@ import (
 // Large values at the primary (package item, large.go): a manifest is taken only
 // while the marker of the upload that it lists is there, and a marker is removed
 // only while its key's item does not list the upload. Both are decided here in the
-// order of the partition's stream, and a marker, once removed, is never made again,
-// as its upload's number of writes is over. So no item lists what is not there.
+// order of the partition's stream. A marker was stored before any of the chunks, so
+// what removes one of them removes it too, and once removed it is never made again,
+// as its write's number is over (R8). So no item lists what is not there.
 
 // checkUpload tells whether a request with a manifest may be executed. If not, it
 // is dealt with: refused, or it waits for the marker to be read.
