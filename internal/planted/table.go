@@ -96,8 +96,8 @@ var All = []Info{
 	{FlushNotVersioned, "flush-not-versioned", "R11", "Items below the flush's version are not misses.", 1500, ""},
 	{FlushInMemory, "flush-in-memory", "R11", "The flush record is lost in a restart.", 1500, ""},
 
-	{ManifestUnchecked, "manifest-unchecked", "P5", "The manifest of a large value is taken although its chunks have been collected.", 1500, ""},
+	{ManifestUnchecked, "manifest-unchecked", "P5", "The manifest of a large value is taken although its chunks have been collected.", 100, ""},
 	{QueuedManifestUnchecked, "queued-manifest-unchecked", "P5", "A manifest that waited for its key's item to be read is taken although its chunks have been collected.", 1500, ""},
 	{MarkerLast, "marker-last", "P5", "The marker is stored after the chunks, so that it may come when they have been collected.", 100, ""},
-	{ListedCollected, "listed-collected", "P5", "Chunks are collected although an item lists them.", 1500, ""},
+	{ListedCollected, "listed-collected", "P5", "Chunks are collected although an item lists them.", 300, ""},
 }

@@ -16,17 +16,20 @@ import (
 // Chunks that no item lists are collected as internal/server does, but with graces
 // that are shorter than some uploads and reads.
 
+// replacedGrace is how long chunks are kept after they were found to be listed no more.
+const replacedGrace = second
+
 // upSeen is what a primary knows of an upload. Times are of its running time.
 type upSeen struct {
 	used     int64 // when one of its chunks was written or read last
 	unlisted int64 // when it was found to be in no item; 0: it was not
-	listed   bool  // some item has listed it
+	listed   bool  // some item has listed it, at some time
 }
 
 func (u *upSeen) ripe(now int64, o *Options) bool {
 	grace := o.unlistedGrace
 	if u.listed {
-		grace = o.replacedGrace
+		grace = replacedGrace
 	}
 	return u.unlisted != 0 && now-max(u.unlisted, u.used) >= grace
 }
@@ -44,7 +47,7 @@ func (s *Server) upload(part uint16, id item.UploadID, add bool) *upSeen {
 	return list[id]
 }
 
-// noteWrite notes what the partition's primary wrote of large values.
+// noteWrite notes what the partition's primary wrote of an upload.
 func (s *Server) noteWrite(wr *replica.Write) {
 	if s.uploads[wr.Partition] == nil {
 		return
@@ -55,16 +58,6 @@ func (s *Server) noteWrite(wr *replica.Write) {
 	}
 	if _, id, _, ok := item.ParseChunkKey([]byte(wr.Key)); ok {
 		s.upload(wr.Partition, id, true).used = s.node.Awake()
-	}
-	if wr.Item == nil || !wr.Item.Large {
-		return
-	}
-	segs, _ := item.ParseManifest(wr.Item.Value)
-	for i := range segs {
-		if segs[i].Inline == nil {
-			u := s.upload(wr.Partition, segs[i].ID, true)
-			u.listed, u.unlisted = true, 0
-		}
 	}
 }
 
@@ -81,7 +74,8 @@ type upFound struct {
 	user   string
 	id     item.UploadID
 	chunks []int // -1 for the marker
-	listed bool
+	listed bool  // by the present item
+	before bool  // by an item at some time
 }
 
 // uploads are all those of which something is there.
@@ -93,7 +87,8 @@ func (ps *partStore) uploads() (list []upFound) {
 		}
 		if len(list) == 0 || list[len(list)-1].id != id {
 			it := ps.item(string(user))
-			list = append(list, upFound{user: string(user), id: id, listed: it != nil && it.Lists(id)})
+			list = append(list, upFound{user: string(user), id: id, listed: it != nil && it.Lists(id),
+				before: id.OfCommand() || n < 0 && string(ps.item(k).Value) == item.MarkerListed})
 		}
 		f := &list[len(list)-1]
 		f.chunks = append(f.chunks, n)
@@ -123,12 +118,11 @@ func (s *Server) collect(r *replica.Replica, list []upFound, ripe map[item.Uploa
 	for i := range list {
 		f := &list[i]
 		u := s.upload(part, f.id, true)
+		u.listed = u.listed || f.before
 		switch {
 		case f.listed:
-			u.listed, u.unlisted = true, 0
-		case u.unlisted == 0:
-			u.unlisted = now
-		case ripe[f.id] && u.ripe(now, &s.w.opt):
+			u.unlisted = 0
+		case s.w.opt.Hasty, ripe[f.id] && u.ripe(now, &s.w.opt):
 			s.w.stats["uploads collected"]++
 			// Sometimes not all at once, as values of many chunks.
 			last := f.chunks[len(f.chunks)-1]
@@ -140,6 +134,8 @@ func (s *Server) collect(r *replica.Replica, list []upFound, ripe map[item.Uploa
 				Key: []byte(f.user), Value: f.id[:], Delta: uint64(first), Initial: uint64(last + 1 - first)}}
 			s.w.tracef("%s collects p%d %s/%x from chunk %d on", s.name, part, f.user, f.id[:8], first)
 			r.Request(&req, replica.Token{}, &s.fx)
+		case u.unlisted == 0:
+			u.unlisted = now
 		}
 	}
 }

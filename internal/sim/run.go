@@ -42,11 +42,13 @@ type Options struct {
 	Jumps bool
 	// Short: a Reconcile holds no value; who needs one joins again.
 	Short bool
+	// Hasty: chunks are collected as soon as they are found to be in no item.
+	Hasty bool
 
 	mean  int64 // ns between faults
 	think int64 // ns between two commands of a client, at least
-	// Chunks are kept so long after they were found to be listed no more, or never (ns).
-	replacedGrace, unlistedGrace int64
+	// unlistedGrace is how long chunks are kept that no item ever listed (ns).
+	unlistedGrace int64
 	// flushed: partitions that clients flush.
 	flushed []bool
 }
@@ -144,8 +146,8 @@ func newWorld(opt Options) *World {
 		g.uplink = g.linkUp(nil, g.learn)
 	}
 	w.chooseFlushable()
-	w.tracef("seed %d: %d servers, %d managers, %d witnesses, %d gateways, %d partitions, faults for %v every %v, destroy %v power %v single %v chaos %v fsync %v jumps %v short %v",
-		o.Seed, o.Servers, o.Managers, o.Witnesses, o.Gateways, o.Partitions, o.Faults, time.Duration(o.mean), o.Destroy, o.Power, o.Single, o.Chaos, o.Fsync, o.Jumps, o.Short)
+	w.tracef("seed %d: %d servers, %d managers, %d witnesses, %d gateways, %d partitions, faults for %v every %v, destroy %v power %v single %v chaos %v fsync %v jumps %v short %v hasty %v",
+		o.Seed, o.Servers, o.Managers, o.Witnesses, o.Gateways, o.Partitions, o.Faults, time.Duration(o.mean), o.Destroy, o.Power, o.Single, o.Chaos, o.Fsync, o.Jumps, o.Short, o.Hasty)
 	return w
 }
 
@@ -180,9 +182,10 @@ func (o *Options) draw(rng *rand.Rand) {
 		o.Destroy, o.Power, o.Chaos = false, false, false
 	}
 	o.Short = rng.IntN(8) == 0
-	o.replacedGrace = int64(pick(0, 1, 1)) * second
-	o.unlistedGrace = int64(pick(0, 1, 2)) * second
+	o.Hasty = rng.IntN(3) == 0
+	o.unlistedGrace = int64(pick(1, 2)) * second
 	if o.Single {
+		o.Hasty = false
 		o.unlistedGrace = patience + 2*second // as in a real cluster: no manifest comes too late
 	}
 }

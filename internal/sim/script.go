@@ -16,10 +16,12 @@ import (
 // what must come of it (testdata/README.md says what the lines mean). Nothing
 // happens in it by chance but the delays of the managers' elections.
 type script struct {
-	w      *World
-	line   int
-	vars   map[string]*asked
-	breaks []string
+	w    *World
+	line int
+	vars map[string]*asked
+	// uploads are the values that lie in chunks, by key and value.
+	uploads map[string]*upload
+	breaks  []string
 }
 
 // asked is a command that a script gave to a gateway.
@@ -35,7 +37,7 @@ const scriptPatience = 15 * second
 
 // RunScript runs a script and returns what failed, if anything did.
 func RunScript(text string, trace io.Writer) Result {
-	sc := &script{vars: map[string]*asked{}}
+	sc := &script{vars: map[string]*asked{}, uploads: map[string]*upload{}}
 	for n, line := range strings.Split(text, "\n") {
 		sc.line = n + 1
 		line, _, _ = strings.Cut(line, "#")
@@ -129,7 +131,7 @@ func (sc *script) run(words []string, trace io.Writer) error {
 // cluster makes a cluster at rest. A is the primary of the first partition, B
 // and C are its backups, the others are D, E ...
 func (sc *script) cluster(words []string, trace io.Writer) error {
-	opt := Options{Seed: 1, Trace: trace, Servers: 3, Managers: 1, Gateways: 1, Partitions: 1, Still: true, Fsync: true, Jumps: true}
+	opt := Options{Seed: 1, Trace: trace, Servers: 3, Managers: 1, Gateways: 1, Partitions: 1, Still: true, Fsync: true, Jumps: true, Hasty: true}
 	for _, s := range words {
 		name, v, _ := strings.Cut(s, "=")
 		n, err := strconv.Atoi(v)

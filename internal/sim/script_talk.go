@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -29,6 +30,9 @@ func (sc *script) command(name string, words []string) error {
 	if g == nil || len(words) < 2 {
 		return fmt.Errorf("there is no gateway %s", words[0])
 	}
+	if words[1] == "upload" && len(words) == 4 {
+		return sc.upload(g, words[2], words[3])
+	}
 	req, err := parseCommand(g, words[1:])
 	if err != nil {
 		return err
@@ -36,6 +40,13 @@ func (sc *script) command(name string, words []string) error {
 	a := &asked{c: g.newCall(len(sc.vars), req)}
 	a.c.ended = func(res item.Result, how outcome) { a.res, a.how, a.done = res, how, true }
 	a.c.done = func() {}
+	if v, ok := bytes.CutPrefix(req.Value, []byte("@")); ok {
+		up := sc.uploads[string(req.Key)+" "+string(v)]
+		if up == nil {
+			return fmt.Errorf("%s was not uploaded", v)
+		}
+		a.c.req.Value, a.c.up = v, &up.seg
+	}
 	a.c.send()
 	if name != "" {
 		sc.vars[name] = a
@@ -45,6 +56,19 @@ func (sc *script) command(name string, words []string) error {
 		return fmt.Errorf("what is the answer to be?")
 	}
 	return sc.answer(a, want)
+}
+
+// upload stores a value in chunks, and waits for that.
+func (sc *script) upload(g *gateway, key, value string) error {
+	done := false
+	u := g.newUpload(0, item.Request{Op: item.OpSet, Key: []byte(key), Value: []byte(value)}, func() { done = true })
+	u.stop = u.seg.Chunks() + 1 // the command is another line
+	sc.uploads[key+" "+value] = u
+	u.step(0)
+	if !sc.w.runWhile(func() bool { return !done }, sc.w.now+scriptPatience) {
+		return fmt.Errorf("it is not stored")
+	}
+	return nil
 }
 
 var scriptOps = map[string]item.Op{"get": item.OpGet, "set": item.OpSet, "add": item.OpAdd, "replace": item.OpReplace, "append": item.OpAppend,

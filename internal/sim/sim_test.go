@@ -178,7 +178,7 @@ func everyFaultHappened(t *testing.T, ta *tally) {
 		}
 	}
 	for _, what := range []string{"joins: equal", "joins: tail", "joins: digest", "rings mended", "resumes", "leaders cut off", "stores failed", "reads failed",
-		"stores full", "stores hung", "keys swept", "keys with a clear end", "increments", "outcome unknown"} {
+		"stores full", "stores hung", "keys swept", "uploads collected", "manifests refused", "chunks missed", "large values at rest", "keys with a clear end", "increments", "outcome unknown"} {
 		if ta.stats[what] == 0 {
 			t.Errorf("no seed had any %s", what)
 		}
