@@ -237,7 +237,11 @@ func (cl *client) tryResume() {
 	if !cl.paused || cl.closed || cl.closing || cl.barrier || cl.awaits() {
 		return
 	}
-	if cl.outstanding > maxOutstanding/2 || cl.declined > 0 || cl.held > maxHeldBytes/2 && cl.outstanding > 0 {
+	before := cl.outstanding // what ends without more of the client's input
+	if cl.up != nil {
+		before--
+	}
+	if cl.outstanding > maxOutstanding/2 || cl.declined > 0 || cl.held > maxHeldBytes/2 && before > 0 {
 		return // popDone comes again
 	}
 	if cl.f.router.Overloaded() {
@@ -246,7 +250,7 @@ func (cl *client) tryResume() {
 	}
 	limit := maxOutBytes / 2
 	if cl.crowded() {
-		if cl.outstanding > 0 {
+		if before > 0 {
 			return // popDone comes again
 		}
 		limit = shareBytes
