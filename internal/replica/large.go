@@ -87,8 +87,9 @@ func (r *Replica) orderChunks(chunks []item.Chunk, version uint64, fx *Effects) 
 const MaxCollect = 256
 
 // collect removes chunks of an upload that cur does not list (item.OpCollect), the
-// marker before all others. gone: the key's item is expired or flushed; it goes
-// first, as another primary's clock may think otherwise.
+// marker before all others, unless somebody is about to list it. gone: the key's
+// item is expired or flushed; it goes first, as another primary's clock may think
+// otherwise.
 func (r *Replica) collect(req *wire.Request, t Token, cur *item.Item, gone bool, depends uint64, fx *Effects) {
 	if len(req.Value) != len(item.UploadID{}) || req.Initial > MaxCollect {
 		r.fail(req, t, "no upload, or too much of it, to be collected", fx)
@@ -99,6 +100,13 @@ func (r *Replica) collect(req *wire.Request, t Token, cur *item.Item, gone bool,
 		r.answer(t, item.Result{Status: item.NotStored}, depends, true, fx)
 		return
 	}
+	marker := item.AppendMarkerKey(nil, req.Key, id)
+	if _, reading := r.pri.loading[string(marker)]; reading {
+		// Its manifest has come, and waits for what was there when the read began:
+		// this could be done and forgotten before the read ends.
+		r.answer(t, item.Result{Status: item.NotStored}, depends, true, fx)
+		return
+	}
 	if !r.enough(int(req.Initial) + 2) {
 		r.fail(req, t, r.usedUp(), fx)
 		return
@@ -106,7 +114,7 @@ func (r *Replica) collect(req *wire.Request, t Token, cur *item.Item, gone bool,
 	if gone {
 		r.deleteGone(req.Key, fx)
 	}
-	r.remove(item.AppendMarkerKey(nil, req.Key, id), fx)
+	r.remove(marker, fx)
 	for i := range int(req.Initial) {
 		r.remove(item.AppendChunkKey(nil, req.Key, id, int(req.Delta)+i), fx)
 	}
