@@ -71,7 +71,7 @@ const (
 
 // OpCollect is what a server asks itself: to remove the marker and the Initial
 // chunks from number Delta on of the upload whose ID is Value, unless Key's item
-// lists it. Then it answers NotStored. It does not go over the wire.
+// lists it, or is about to. Then it answers NotStored. It does not go over the wire.
 const OpCollect Op = 255
 
 // Valid tells whether op is one of the commands above.

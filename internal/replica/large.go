@@ -115,8 +115,9 @@ func (r *Replica) orderChunks(chunks []item.Chunk, version uint64, fx *Effects) 
 const MaxCollect = 256
 
 // collect removes chunks of an upload that cur does not list (item.OpCollect), the
-// marker before all others. gone: the key's item is expired or flushed; it goes
-// first, as another primary's clock may think otherwise.
+// marker before all others, unless somebody is about to list it. gone: the key's
+// item is expired or flushed; it goes first, as another primary's clock may think
+// otherwise.
 func (r *Replica) collect(req *wire.Request, t Token, cur *item.Item, gone bool, depends uint64, fx *Effects) {
 	if len(req.Value) != len(item.UploadID{}) || req.Initial > MaxCollect {
 		r.fail(req, t, "no upload, or too much of it, to be collected", fx)

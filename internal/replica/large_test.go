@@ -321,3 +321,34 @@ type noCache struct{}
 func (noCache) Get(uint16, uint32, []byte) (*item.Item, bool) { return nil, false }
 func (noCache) Put(uint16, uint32, string, *item.Item)        {}
 func (noCache) Remove(uint16, uint32, string)                 {}
+
+// A marker that is being read when its upload is to be collected: whatever is done
+// first, no item lists what was collected.
+func TestCollectWhileTheMarkerIsRead(t *testing.T) {
+	r := newRig(t, A, B, C).active()
+	q, marker := r.uploaded("k", 1, 3)
+	r.do(A, marker)
+	r.do(A, set("k", "before"))
+	r.failover(B, C)
+	r.expect(B, "k", "before")
+	h := r.hosts[B]
+	h.slowReads = true
+	id := r.ask(B, q)
+	r.run()
+	if len(h.reads) != 1 {
+		t.Fatalf("%d reads", len(h.reads))
+	}
+	rd := h.reads[0]
+	h.reads, h.slowReads = nil, false
+	found := []*item.Item{h.store[rd.Keys[0]]}
+	res := r.do(B, collect("k", 1, 0, 3))
+	h.r.ReadDone(&rd, found, nil, &h.fx)
+	r.run()
+	switch set := r.answered(B, id); {
+	case set.Status == item.OK && h.chunks() != 4:
+		t.Errorf("%d keys are left of an upload that an item lists; collected: %+v", h.chunks(), res)
+	case set.Status != item.OK && res.Status != item.OK:
+		t.Errorf("neither was done: %+v, %+v", set, res)
+	}
+	r.equal(B, C)
+}

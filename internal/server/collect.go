@@ -31,6 +31,9 @@ type uploads struct {
 	users map[string]struct{}
 	// due: a look may find something.
 	due bool
+	// asked is how many collections are not answered: until they are, a look would
+	// find the same chunks again.
+	asked int
 }
 
 // upload is what is known of one. Times are the server's running time (replica.Node.Awake).
@@ -72,9 +75,11 @@ func (c *collector) wrote(w *replica.Write) {
 	}
 	key := []byte(w.Key)
 	if user, id, _, ok := item.ParseChunkKey(key); ok {
-		u.of(id).used = c.n.rn.Awake()
-		u.users[string(user)] = struct{}{}
 		u.due = true
+		if w.Item != nil { // what is being collected stays ripe
+			u.of(id).used = c.n.rn.Awake()
+			u.users[string(user)] = struct{}{}
+		}
 		return
 	}
 	if len(u.users) > 0 && !u.due {
@@ -114,7 +119,7 @@ func (c *collector) pick(job *sweepJob) bool {
 		u = &uploads{byID: map[item.UploadID]*upload{}, users: map[string]struct{}{}, due: true}
 		c.parts[job.part] = u
 	}
-	if !u.due {
+	if !u.due || u.asked > 0 {
 		return false
 	}
 	u.due = false // set again by a write meanwhile, or by what the look finds
@@ -224,6 +229,22 @@ func chunksOf(it *store.Iter, f *found, gone *[]item.Request, left *int) (ok boo
 	return ok
 }
 
+// collection is told how the collection of some chunks ended.
+type collection struct {
+	n      *node
+	u      *uploads
+	chunks uint64
+}
+
+func (c collection) Reply(r *wire.Reply) {
+	c.u.asked--
+	if r.Status == item.OK {
+		c.n.counters.collected.Add(c.chunks)
+	}
+}
+
+func (c collection) Nak(*wire.Nak) { c.u.asked-- }
+
 // collect takes what a look found: what is unlisted ripens, what was ripe goes. It
 // tells whether there is or will be more to do.
 func (c *collector) collect(job *sweepJob) (more bool) {
@@ -236,7 +257,10 @@ func (c *collector) collect(job *sweepJob) (more bool) {
 	for i := range job.uploads {
 		f := &job.uploads[i]
 		seen[f.id] = struct{}{}
-		u.users[f.user] = struct{}{}
+		if _, known := u.users[f.user]; !known {
+			u.users[f.user] = struct{}{}
+			more = true // a write of it since the look was not noticed
+		}
 		up := u.of(f.id)
 		up.listed = up.listed || f.before
 		if f.listed {
@@ -252,8 +276,8 @@ func (c *collector) collect(job *sweepJob) (more bool) {
 	for i := range job.gone {
 		if id := item.UploadID(job.gone[i].Value); u.of(id).ripe(now) {
 			req := wire.Request{Partition: job.part, Epoch: r.Config().Epoch, Request: job.gone[i]}
-			r.Request(&req, replica.Token{Owner: nobody{}}, &n.fx)
-			n.counters.collected.Add(job.gone[i].Initial)
+			u.asked++
+			r.Request(&req, replica.Token{Owner: collection{n, u, job.gone[i].Initial}}, &n.fx)
 		}
 	}
 	if job.moreChunks {
