@@ -268,11 +268,17 @@ func TestTime(t *testing.T) {
 }
 
 func TestInterrupted(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
-	err := Kumobench(ctx, []string{newFake(t, nil).addr(), "--rate", "10", "--time", "600"}, io.Discard)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Error(err)
+	for _, c := range []struct {
+		warmUp string
+		shown  bool
+	}{{"0", true}, {"1000", false}} {
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		defer cancel()
+		var out bytes.Buffer
+		err := Kumobench(ctx, []string{newFake(t, nil).addr(), "--rate", "20", "--time", "600", "--warm-up", c.warmUp}, &out)
+		if shown := strings.Contains(out.String(), "interrupted") && strings.Contains(out.String(), " misses"); shown != c.shown || c.shown != (err == nil) || err != nil && !errors.Is(err, ctx.Err()) {
+			t.Errorf("--warm-up %s: %v %s", c.warmUp, err, out.String())
+		}
 	}
 }
 

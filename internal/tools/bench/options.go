@@ -24,6 +24,8 @@ type options struct {
 	rounds   int
 	json     bool
 	tolerate bool
+
+	interrupted bool // before all was measured
 }
 
 // parseOptions reads the command line.

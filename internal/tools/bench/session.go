@@ -127,20 +127,23 @@ func (s *Session) Fill(ctx context.Context) error {
 		return &phase{left: share(int64(s.load.Keys), n, i), sets: 100, ordered: true, next: uint64(before)}
 	})
 	if err != nil {
-		return fmt.Errorf("filling %s: %w", s.sys.Addr, err)
+		return fmt.Errorf("filling it: %w", err)
 	}
 	for reason, n := range r.errors {
-		return fmt.Errorf("filling %s: %d of %d writes failed, of these %d: %s", s.sys.Addr, (&Result{Errors: r.errors}).Failed(), r.ops, n, reason)
+		return fmt.Errorf("filling it: %d of %d writes failed, of these %d: %s", (&Result{Errors: r.errors}).Failed(), r.ops, n, reason)
 	}
-	return nil
+	return ctx.Err()
 }
 
-// Measure warms up, then measures.
+// Measure warms up, then measures, until ctx is done at the longest.
 func (s *Session) Measure(ctx context.Context) (*Result, error) {
 	if s.load.WarmUp > 0 {
 		if _, _, err := s.run(ctx, s.part(s.load.WarmUp, 0)); err != nil {
 			return nil, err
 		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	n, limit := s.load.Operations, s.load.Time
 	if limit > 0 {
@@ -190,7 +193,8 @@ func (s *Session) part(n int64, limit time.Duration) func(i int) *phase {
 	}
 }
 
-// run has every worker do its phase, times in it counting from its start.
+// run has every worker do its phase, times in it counting from its start. When ctx is
+// done no more operations are begun.
 func (s *Session) run(ctx context.Context, part func(i int) *phase) (*record, time.Duration, error) {
 	done := make(chan error, len(s.workers))
 	phases := make([]*phase, len(s.workers))
@@ -236,7 +240,7 @@ func (s *Session) run(ctx context.Context, part func(i int) *phase) (*record, ti
 		case <-interrupted:
 			interrupted = nil
 			for _, w := range s.workers {
-				w.loop.Post(func() { w.abort(ctx.Err()) })
+				w.loop.Post(w.cut)
 			}
 		}
 	}
@@ -262,7 +266,8 @@ func share(n int64, parts, i int) int64 {
 }
 
 // Compare measures systems in turns, in another order each round, and gives each
-// one's results by round. fill stores every key first.
+// one's results by round. fill stores every key first. When ctx is done the results so
+// far are given with its error.
 func Compare(ctx context.Context, systems []System, load Load, rounds int, fill bool) ([][]*Result, error) {
 	sessions := make([]*Session, len(systems))
 	for i, sys := range systems {
@@ -286,9 +291,12 @@ func Compare(ctx context.Context, systems []System, load Load, rounds int, fill 
 		for _, i := range order(len(systems), round) {
 			r, err := sessions[i].Measure(ctx)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", systems[i].Name, err)
+				return results, fmt.Errorf("%s: %w", systems[i].Name, err)
 			}
 			results[i] = append(results[i], r)
+			if ctx.Err() != nil {
+				return results, ctx.Err()
+			}
 		}
 	}
 	return results, nil

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -21,6 +22,10 @@ func Kumobench(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	results, err := Compare(ctx, o.systems, o.load, o.rounds, o.fill)
+	// Whoever interrupts it is shown what there is.
+	if o.interrupted = err != nil && errors.Is(err, ctx.Err()); o.interrupted && whole(results) {
+		err = nil
+	}
 	if err != nil {
 		return err
 	}
@@ -32,6 +37,16 @@ func Kumobench(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	return verdict(o, results)
+}
+
+// whole reports whether every system was measured.
+func whole(results [][]*Result) bool {
+	for _, rounds := range results {
+		if len(rounds) == 0 {
+			return false
+		}
+	}
+	return len(results) > 0
 }
 
 // verdict is the exit status.
@@ -91,7 +106,9 @@ func describe(o *options) string {
 		what = fmt.Sprintf("%s, %s: ", o.systems[0].Name, o.systems[0].Protocol)
 	}
 	rounds := ""
-	if o.rounds > 1 {
+	if o.interrupted {
+		rounds = ", interrupted"
+	} else if o.rounds > 1 {
 		rounds = fmt.Sprintf(", medians of %d rounds", o.rounds)
 	}
 	return fmt.Sprintf("%s%s, %d connections, pipeline %d, %d keys (%s), values of %s bytes, %d %% sets%s%s",

@@ -79,7 +79,7 @@ func (w *worker) watch() {
 	if w.open > 0 {
 		w.lastUp = now
 	} else if w.phase != nil && now-w.lastUp > limit {
-		w.finish(fmt.Errorf("%s: no connection for %v", w.addr, w.load.Timeout))
+		w.finish(fmt.Errorf("no connection for %v", w.load.Timeout))
 	}
 	w.loop.After(50*time.Millisecond, w.watch)
 }
@@ -96,10 +96,10 @@ func (w *worker) finish(err error) {
 	p.done <- err
 }
 
-// abort ends the phase early.
-func (w *worker) abort(err error) {
+// cut begins no more operations.
+func (w *worker) cut() {
 	if w.phase != nil {
-		w.finish(err)
+		w.phase.left = 0
 	}
 }
 
@@ -224,7 +224,7 @@ func (c *conn) end(now int64) {
 	c.n--
 	p := c.w.phase
 	if p == nil {
-		return // the phase was aborted
+		return // the phase was ended by an error
 	}
 	p.inFlight--
 	p.ops++
