@@ -53,6 +53,16 @@ func (f *Flags) String(short, long, valueName, def, help string) *string {
 	return register(f, e, def, func(s string) (string, error) { return s, nil })
 }
 
+// Strings adds a flag that may be given several times; its values are in that order.
+func (f *Flags) Strings(short, long, valueName, help string) *[]string {
+	dst := new([]string)
+	f.add(&entry{short: short, long: long, value: orValue(valueName), help: help}, &value{set: func(s string) error {
+		*dst = append(*dst, s)
+		return nil
+	}})
+	return dst
+}
+
 // Bool adds a switch.
 func (f *Flags) Bool(short, long, help string) *bool {
 	dst := new(bool)

@@ -1,7 +1,7 @@
 // Package tools is the operator's commands: kumoctl, kumostat, kumohash and
 // kumolog, each a function of its command line, so that tests can call it.
 // What needs more than HTTP lies beside it: kumotop in top (a terminal),
-// kumomergedb in mergedb (the store).
+// kumomergedb in mergedb (the store), kumobench in bench (load).
 //
 // Output that scripts read keeps the original's form (DESIGN.md §8); --json
 // prints the same as one JSON value. Errors go to standard error, with exit

@@ -1,70 +1,69 @@
 // Command bench measures kumofs beside memcached and redis-server in one run on
 // this machine: each system is started fresh on loopback, the systems take
-// turns, medians are printed as a table. CPU is that of all processes of a
-// system together, from /proc/PID/task/*/schedstat.
+// turns, medians are printed as a table. The load is kumobench's
+// (internal/tools/bench), which measures systems that run already.
 //
 //	go build -o bin/ ./cmd/... && go run ./test/bench -bin bin
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
-	"sort"
+	"syscall"
 	"time"
-)
 
-type sample struct{ perSecond, cpu, mean float64 }
+	"github.com/kumofs/kumofs/internal/tools/bench"
+)
 
 func main() {
 	bin := flag.String("bin", "bin", "directory of kumofs's programs")
-	ops := flag.Int("ops", 100000, "operations of one measurement")
+	ops := flag.Int64("ops", 100000, "operations of one measurement")
 	rounds := flag.Int("rounds", 5, "measurements of each system")
-	keys := flag.Int("keys", 100000, "keys, taken uniformly")
+	keys := flag.Uint64("keys", 100000, "keys, taken uniformly")
 	conns := flag.Int("conns", 32, "connections")
 	pipeline := flag.Int("pipeline", 1, "requests in flight on a connection")
 	size := flag.Int("size", 100, "bytes of a value")
 	only := flag.String("only", "", "measure only this system")
-	addr := flag.String("addr", "", "measure what speaks memcached there instead, without its CPU")
 	flag.Parse()
-	if *addr != "" {
-		if err := runAt(*addr, *ops, *rounds, *keys, *conns, *pipeline, *size); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
+	load := bench.Load{
+		Connections: *conns, Pipeline: *pipeline, Threads: 1, Keys: *keys, MinValue: *size, MaxValue: *size,
+		Operations: *ops, Multiget: 1, WarmUp: *ops / 20, Seed: 1, Timeout: 30 * time.Second,
 	}
-	if err := run(*bin, *ops, *rounds, *keys, *conns, *pipeline, *size, *only); err != nil {
+	// The systems' processes must not outlive an interrupt.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *bin, *only, load, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(bin string, ops, rounds, keys, conns, pipeline, size int, only string) error {
+func run(ctx context.Context, bin, only string, load bench.Load, rounds int) error {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return err
 	}
 	all := []*system{
-		{name: "memcached -t 2", proto: memcached, start: startMemcached},
-		{name: "redis-server, AOF", proto: redis, start: startRedis},
-		{name: "kumofs, 1 server, -t", proto: memcached, start: startKumofs(bin, 1, true)},
-		{name: "kumofs, 1 server, gateway", proto: memcached, start: startKumofs(bin, 1, false)},
-		{name: "kumofs, 3 copies, gateway", proto: memcached, start: startKumofs(bin, 3, false)},
-	}
-	var systems []*system
-	for _, s := range all {
-		if only == "" || s.name == only {
-			systems = append(systems, s)
-		}
+		{name: "memcached -t 2", protocol: "text", start: startMemcached},
+		{name: "redis-server, AOF", protocol: "redis", start: startRedis},
+		{name: "kumofs, 1 server, -t", protocol: "text", start: startKumofs(bin, 1, true)},
+		{name: "kumofs, 1 server, gateway", protocol: "text", start: startKumofs(bin, 1, false)},
+		{name: "kumofs, 3 copies, gateway", protocol: "text", start: startKumofs(bin, 3, false)},
 	}
 	dir, err := os.MkdirTemp("", "kumofs-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	for i, s := range systems {
+	var systems []bench.System
+	for i, s := range all {
+		if only != "" && s.name != only {
+			continue
+		}
 		d := filepath.Join(dir, fmt.Sprint(i))
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return err
@@ -73,79 +72,36 @@ func run(bin string, ops, rounds, keys, conns, pipeline, size int, only string) 
 		if err := s.start(s, d); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		fill := job{addr: s.addr, proto: s.proto, set: true, ops: (keys/(4*conns) + 1) * 4 * conns, conns: conns, pipeline: 4, keys: keys, size: size, ordered: true}
-		if _, err := fill.run(); err != nil {
-			return fmt.Errorf("filling %s: %w", s.name, err)
-		}
+		systems = append(systems, bench.System{Name: s.name, Addr: s.addr, Protocol: s.protocol, PIDs: s.pids()})
 	}
-	samples := map[string][]sample{}
-	for range rounds {
-		for _, set := range []bool{false, true} {
-			for _, s := range systems {
-				j := job{addr: s.addr, proto: s.proto, set: set, ops: ops, conns: conns, pipeline: pipeline, keys: keys, size: size}
-				before, err := s.cpu()
-				if err != nil {
-					return err
-				}
-				r, err := j.run()
-				if err != nil {
-					return fmt.Errorf("%s: %w", s.name, err)
-				}
-				after, err := s.cpu()
-				if err != nil {
-					return err
-				}
-				k := fmt.Sprint(s.name, set)
-				samples[k] = append(samples[k], sample{r.perSecond, float64(after-before) / float64(time.Microsecond) / float64(ops), float64(r.mean) / float64(time.Millisecond)})
-			}
-		}
+	if len(systems) == 0 {
+		return fmt.Errorf("there is no system %q", only)
 	}
-	fmt.Printf("%d B values, %d connections, pipeline %d, uniform over %d keys, %d operations, median of %d rounds\n\n", size, conns, pipeline, keys, ops, rounds)
-	fmt.Println("| system | GET/s | ratio | CPU us/op | mean ms | SET/s | ratio | CPU us/op | mean ms |")
+	gets, err := bench.Compare(ctx, systems, load, rounds, true)
+	if err != nil {
+		return err
+	}
+	load.Sets = 100
+	sets, err := bench.Compare(ctx, systems, load, rounds, false)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d B values, %d connections, pipeline %d, %s over %d keys, %d operations, closed loop, median of %d rounds (ratio: min-max of the rounds);\nthe load itself: %.1f us of CPU an operation\n\n",
+		load.MinValue, load.Connections, load.Pipeline, load.Distribution, load.Keys, load.Operations, rounds, bench.Summarize(gets[0]).OwnCPU.Median)
+	fmt.Println("| system | GET/s | ratio | CPU us/op | mean, p99 ms | SET/s | ratio | CPU us/op | mean, p99 ms |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|")
-	base := [2]float64{}
-	for _, s := range systems {
-		fmt.Printf("| %s |", s.name)
-		for i, set := range []bool{false, true} {
-			m := median(samples[fmt.Sprint(s.name, set)])
-			if base[i] == 0 {
-				base[i] = m.perSecond
+	for i, s := range systems {
+		fmt.Printf("| %s |", s.Name)
+		for _, results := range [][][]*bench.Result{gets, sets} {
+			for _, r := range results[i] {
+				if r.Wrong > 0 || r.Misses > 0 || r.Failed() > 0 {
+					return fmt.Errorf("%s: %d wrong values, %d misses, errors %v", s.Name, r.Wrong, r.Misses, r.Errors)
+				}
 			}
-			fmt.Printf(" %.0f | %.2f | %.1f | %.2f |", m.perSecond, m.perSecond/base[i], m.cpu, m.mean)
+			m, ratio := bench.Summarize(results[i]), bench.Ratios(results[i], results[0]).PerSecond
+			fmt.Printf(" %.0f | %.2f (%.2f-%.2f) | %.1f | %.2f, %.2f |", m.PerSecond.Median, ratio.Median, ratio.Min, ratio.Max, m.CPU.Median, m.Mean.Median, m.P99.Median)
 		}
 		fmt.Println()
 	}
 	return nil
-}
-
-// runAt measures one running system.
-func runAt(addr string, ops, rounds, keys, conns, pipeline, size int) error {
-	fill := job{addr: addr, proto: memcached, set: true, ops: (keys/(4*conns) + 1) * 4 * conns, conns: conns, pipeline: 4, keys: keys, size: size, ordered: true}
-	if _, err := fill.run(); err != nil {
-		return err
-	}
-	for range rounds {
-		for _, set := range []bool{false, true} {
-			j := job{addr: addr, proto: memcached, set: set, ops: ops, conns: conns, pipeline: pipeline, keys: keys, size: size}
-			r, err := j.run()
-			if err != nil {
-				return err
-			}
-			fmt.Printf("set=%-5v %9.0f/s  mean %v\n", set, r.perSecond, r.mean)
-		}
-	}
-	return nil
-}
-
-// median takes each figure's median.
-func median(list []sample) (m sample) {
-	pick := func(f func(sample) float64) float64 {
-		v := make([]float64, len(list))
-		for i := range list {
-			v[i] = f(list[i])
-		}
-		sort.Float64s(v)
-		return v[len(v)/2]
-	}
-	return sample{pick(func(s sample) float64 { return s.perSecond }), pick(func(s sample) float64 { return s.cpu }), pick(func(s sample) float64 { return s.mean })}
 }

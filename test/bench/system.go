@@ -1,25 +1,23 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
 
 // system is one thing to measure: its processes, started fresh on loopback.
 type system struct {
-	name  string
-	proto protocol
-	start func(s *system, dir string) error
-	addr  string
-	procs []*exec.Cmd
+	name     string
+	protocol string
+	start    func(s *system, dir string) error
+	addr     string
+	procs    []*exec.Cmd
 }
 
 func freePort() int {
@@ -64,32 +62,12 @@ func (s *system) stop() {
 	}
 }
 
-// cpu is the CPU time that the system's processes have used.
-func (s *system) cpu() (total time.Duration, err error) {
+// pids are its processes.
+func (s *system) pids() (list []int) {
 	for _, p := range s.procs {
-		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.Process.Pid))
-		if err != nil {
-			return 0, err
-		}
-		if len(tasks) == 0 {
-			return 0, fmt.Errorf("%s has ended", p.Path)
-		}
-		for _, t := range tasks {
-			b, err := os.ReadFile(t)
-			if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-				continue // a thread that ended meanwhile
-			}
-			if err != nil {
-				return 0, err
-			}
-			ns, err := strconv.ParseInt(strings.Fields(string(b))[0], 10, 64)
-			if err != nil {
-				return 0, err
-			}
-			total += time.Duration(ns)
-		}
+		list = append(list, p.Process.Pid)
 	}
-	return total, nil
+	return list
 }
 
 func waitPort(addr string) error {

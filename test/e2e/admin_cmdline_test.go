@@ -128,6 +128,14 @@ func TestBadCommandLines(t *testing.T) {
 		{2, "", "kumotop --nix"},
 		{1, "connection refused", "kumotop -m " + free + " --once"},
 
+		{2, "needs the address of one server", "kumobench"},
+		{2, "unknown flag --nix", "kumobench " + gw + " --nix"},
+		{2, "--protocol|text, meta, binary, redis", "kumobench " + gw + " --protocol smtp"},
+		{2, "--compare|NAME=HOST:PORT", "kumobench --compare " + gw},
+		{1, "unknown host", "kumobench " + unknown},
+		{1, "connection refused", "kumobench " + free},
+		{1, "process 999999999", "kumobench " + gw + " --pid 999999999"},
+
 		{2, "needs a command|local", "kumofs"},
 		{2, `unknown command "nix"`, "kumofs nix"},
 		{2, "--servers|0", "kumofs local --servers 0"},
