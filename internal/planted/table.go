@@ -55,7 +55,7 @@ var All = []Info{
 	{LeaseNotRechecked, "lease-not-rechecked", "R5", "The lease is looked at before the value is read from the store, not after.", 300, ""},
 	{LeaseOnWallClock, "lease-on-wall-clock", "R5", "Leases are measured by wall clocks, which are set now and then.", 300, ""},
 	{LeaseClockStops, "lease-clock-stops", "R5", "The holder's clock does not count the time in which it is suspended.", 1500, ""},
-	{LeaseFromArrival, "lease-from-arrival", "R5", "A lease is counted from when the grant came, not from when it was asked for.", 1500, ""},
+	{LeaseFromArrival, "lease-from-arrival", "R5", "A lease is counted from when the grant came, not from when it was asked for.", 3000, ""},
 	{DriftTheWrongWay, "drift-the-wrong-way", "R5", "The drift of clocks is allowed for the wrong way round: the holder counts more than the granter.", 1500, ""},
 	{GrantsWithoutMap, "grants-without-map", "R5", "A grant counts whatever map its granter had.", 1500, ""},
 	{GrantsForgottenAtBoot, "grants-forgotten-at-boot", "R5", "A starting server does not count itself as having granted every lease.", 0, "A restarted server leads again only as a counted joiner, which has granted the recorded primary a lease since (it is asked for one first on every connection), or by R9 after 2 s, four times a lease."},
@@ -97,7 +97,7 @@ var All = []Info{
 	{FlushInMemory, "flush-in-memory", "R11", "The flush record is lost in a restart.", 1500, ""},
 
 	{ManifestUnchecked, "manifest-unchecked", "P5", "The manifest of a large value is taken although its chunks have been collected.", 100, ""},
-	{QueuedManifestUnchecked, "queued-manifest-unchecked", "P5", "A manifest that waited for its key's item to be read is taken although its chunks have been collected.", 1500, ""},
+	{QueuedManifestUnchecked, "queued-manifest-unchecked", "P5", "A manifest that waited for its key's item to be read is taken although its chunks have been collected.", 3000, ""},
 	{MarkerLast, "marker-last", "P5", "The marker is stored after the chunks, so that it may come when they have been collected.", 100, ""},
-	{ListedCollected, "listed-collected", "P5", "Chunks are collected although an item lists them.", 300, ""},
+	{ListedCollected, "listed-collected", "P5", "Chunks are collected although an item lists them.", 1500, ""},
 }

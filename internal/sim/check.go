@@ -113,7 +113,7 @@ func (w *World) difference(a, b *Server, p uint16) string {
 	}
 	for _, k := range slices.Sorted(maps.Keys(x.records)) {
 		if !bytes.Equal(y.records[k], x.records[k]) {
-			return fmt.Sprintf("key %s: %s has %s, %s has %s", k, a.name, show(x.item(k)), b.name, show(y.item(k)))
+			return fmt.Sprintf("key %s: %s has %s, %s has %s", showKey([]byte(k)), a.name, show(x.item(k)), b.name, show(y.item(k)))
 		}
 	}
 	if len(x.records) == len(y.records) {
@@ -121,7 +121,7 @@ func (w *World) difference(a, b *Server, p uint16) string {
 	}
 	for _, k := range slices.Sorted(maps.Keys(y.records)) {
 		if _, ok := x.records[k]; !ok {
-			return fmt.Sprintf("key %s: %s has nothing, %s has %s", k, a.name, b.name, show(y.item(k)))
+			return fmt.Sprintf("key %s: %s has nothing, %s has %s", showKey([]byte(k)), a.name, b.name, show(y.item(k)))
 		}
 	}
 	return ""
