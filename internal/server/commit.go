@@ -25,6 +25,10 @@ type committer struct {
 	refs  []ref
 	after []func() // called when batch is stored
 	key   []byte
+	// chunks of copies wait for room in a batch, the oldest first: few of each
+	// connection (incoming.slots). copied is how many bytes of them batch has.
+	chunks []chunk
+	copied int
 	// filled are batches that were cut off before it, the oldest first.
 	filled      []filled
 	filledBytes int
@@ -47,6 +51,12 @@ type committer struct {
 	hungAt int64
 }
 
+// chunk is a piece of a copy.
+type chunk struct {
+	bytes int
+	take  func() // gives it to its partition's replica
+}
+
 // filled is a batch to which nothing is added any more.
 type filled struct {
 	batch *store.Batch
@@ -58,6 +68,12 @@ type filled struct {
 // more: a slow disk must not let it grow beyond what the store takes in one
 // (store.MaxBatch), for a server bounds what gateways send, not what primaries do.
 const cutBytes = 256 << 20
+
+// copyBytes is how much of copies one batch may have, or one chunk if that is larger.
+// Clients wait for the operations that are in it too, and for the batch before it.
+// A commit of so much costs little more than its sync on a disk that writes 100 MiB/s,
+// and less would make copies slow where a sync takes long.
+const copyBytes = 1 << 20
 
 const (
 	// diskFullRetry is how often a batch that found no room is tried again.
@@ -87,7 +103,7 @@ func (c *committer) cut() {
 	}
 	c.filled = append(c.filled, filled{c.batch, c.refs, c.after})
 	c.filledBytes += c.batch.Bytes()
-	c.batch, c.refs, c.after = c.n.store.NewBatch(), nil, nil
+	c.batch, c.refs, c.after, c.copied = c.n.store.NewBatch(), nil, nil, 0
 }
 
 const (
@@ -141,6 +157,7 @@ func (c *committer) start() {
 	c.batch, c.spare = c.spare, job
 	c.refs, c.inRefs = c.inRefs[:0], c.refs
 	c.after, c.inAfter = c.inAfter[:0], c.after
+	c.copied = 0
 	c.jobs <- job // has room: one job at a time
 }
 

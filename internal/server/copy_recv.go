@@ -137,35 +137,38 @@ func (in *incoming) values(s *stream, until streamKind) error {
 		if err != nil {
 			return err
 		}
-		if err := in.store(values); err != nil {
+		if err := in.store(values, len(b)); err != nil {
 			return err
 		}
 	}
 }
 
-// store hands a chunk to the partition's replica, which leaves out what live
-// operations touched. It blocks while four chunks are being stored.
-func (in *incoming) store(values []wire.Value) error {
+// store has a chunk of so many bytes stored, but for what live operations touched. It
+// blocks while four chunks wait for that.
+func (in *incoming) store(values []wire.Value, bytes int) error {
 	select {
 	case in.slots <- struct{}{}:
 	case <-in.ctx.Done():
 		return in.ctx.Err()
 	}
-	in.n.loop.Post(func() {
-		n := in.n
-		n.touchClock()
-		if int(in.h.Partition) >= len(n.replicas) || !n.replicas[in.h.Partition].Chunk(in.h.Epoch, in.h.JoinID, values, &n.fx) {
-			in.mu.Lock()
-			in.err = errJoinOver
-			in.mu.Unlock()
-			<-in.slots
-			return
-		}
-		n.commit.after = append(n.commit.after, func() { <-in.slots })
-	})
+	c := &in.n.commit
+	in.n.loop.Post(func() { c.chunks = append(c.chunks, chunk{bytes, func() { in.take(values) }}) })
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return in.err
+}
+
+// take hands a chunk to the partition's replica.
+func (in *incoming) take(values []wire.Value) {
+	n := in.n
+	if int(in.h.Partition) >= len(n.replicas) || !n.replicas[in.h.Partition].Chunk(in.h.Epoch, in.h.JoinID, values, &n.fx) {
+		in.mu.Lock()
+		in.err = errJoinOver
+		in.mu.Unlock()
+		<-in.slots
+		return
+	}
+	n.commit.after = append(n.commit.after, func() { <-in.slots })
 }
 
 // stored waits until every chunk is in the store.

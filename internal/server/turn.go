@@ -63,7 +63,24 @@ func (n *node) carryOut() {
 // persist moves the turn's writes into the batch and commits it if the last one is done.
 func (n *node) persist() {
 	n.fill()
+	n.fillChunks()
 	n.commit.start()
+}
+
+// fillChunks moves chunks of copies into the batch, as many as it may have. Only now
+// do their replicas see them: they leave out what live operations wrote meanwhile (R7).
+func (n *node) fillChunks() {
+	c := &n.commit
+	for len(c.chunks) > 0 && (c.copied == 0 || c.copied+c.chunks[0].bytes <= copyBytes) {
+		k := c.chunks[0]
+		c.chunks[0] = chunk{}
+		c.chunks = c.chunks[1:]
+		k.take()
+		if len(n.fx.Writes) > 0 { // a batch that stays empty is not committed, and nothing would go on after it
+			c.copied += k.bytes
+		}
+		n.fill()
+	}
 }
 
 // fill moves the writes that there are, and their partitions' positions, into the batch.

@@ -25,17 +25,19 @@ import (
 // is primary of one partition with a second server, which the test plays.
 type glue struct {
 	*node
-	t    *testing.T
+	t    testing.TB
 	time int64
 }
 
 const other = ^clustermap.ServerID(0) // the map has servers in the order of IDs
 
-func newGlue(t *testing.T) *glue { return newGlueOn(t, store.Options{FS: vfs.NewMem()}) }
+func newGlue(t testing.TB) *glue { return newGlueOn(t, store.Options{FS: vfs.NewMem()}) }
 
 // newGlueOn has its store, "/s", opened as opt says.
-func newGlueOn(t *testing.T, opt store.Options) *glue {
-	s, err := store.Open("/s", opt)
+func newGlueOn(t testing.TB, opt store.Options) *glue { return newGlueAt(t, "/s", opt) }
+
+func newGlueAt(t testing.TB, path string, opt store.Options) *glue {
+	s, err := store.Open(path, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
