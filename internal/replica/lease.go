@@ -27,7 +27,19 @@ type Leases struct {
 	granted    map[clustermap.ServerID]int64
 	held       map[clustermap.ServerID]int64
 	heard      map[clustermap.ServerID]int64
+	// early are grants whose granter had a newer map than this server. While servers
+	// join the map has tens of versions a second, and there may be few others.
+	early map[clustermap.ServerID][]earlyGrant
 }
+
+// earlyGrant is one that counts once this server has that map, as if it came then.
+type earlyGrant struct {
+	sent       int64
+	mapVersion uint64
+}
+
+// maxEarly is how many are kept of one granter, the newest.
+const maxEarly = 4
 
 // NewLeases starts a server's leases at now: it counts itself as having granted
 // every lease (R5: it may have, in its last run).
@@ -37,6 +49,7 @@ func NewLeases(now int64) *Leases {
 		granted: map[clustermap.ServerID]int64{},
 		held:    map[clustermap.ServerID]int64{},
 		heard:   map[clustermap.ServerID]int64{},
+		early:   map[clustermap.ServerID][]earlyGrant{},
 	}
 }
 
@@ -56,12 +69,40 @@ func (l *Leases) Grant(from clustermap.ServerID, now int64) (mapVersion uint64) 
 }
 
 // Granted takes a grant by from of the request sent at sent (this server's
-// clock); awake is Node.Awake, for Silent. It counts only if our map is at least as new as the granter's.
+// clock); awake is Node.Awake, for Silent. It counts only if our map is at least as
+// new as the granter's, or once it is (Adopted).
 func (l *Leases) Granted(from clustermap.ServerID, sent int64, mapVersion uint64, awake int64) {
 	l.heard[from] = awake
 	if mapVersion > l.mapVersion && !planted.Is(planted.GrantsWithoutMap) {
+		list := append(l.early[from], earlyGrant{sent, mapVersion})
+		l.early[from] = list[max(0, len(list)-maxEarly):]
 		return
 	}
+	l.hold(from, sent)
+}
+
+// Adopted is told when all partitions have adopted the map of SetMapVersion. It
+// tells whether grants count now that came before.
+func (l *Leases) Adopted() (any bool) {
+	for from, list := range l.early {
+		rest := list[:0]
+		for _, g := range list {
+			if g.mapVersion > l.mapVersion {
+				rest = append(rest, g)
+				continue
+			}
+			l.hold(from, g.sent)
+			any = true
+		}
+		if l.early[from] = rest; len(rest) == 0 {
+			delete(l.early, from)
+		}
+	}
+	return any
+}
+
+// hold counts the lease that was asked for at sent.
+func (l *Leases) hold(from clustermap.ServerID, sent int64) {
 	length := held
 	if planted.Is(planted.DriftTheWrongWay) {
 		length = granted

@@ -189,6 +189,7 @@ func (r *rig) give(ids ...clustermap.ServerID) {
 			v.LastPrimaryRestarted = s.Incarnation > c.LastPrimaryIncarnation
 		}
 		h.r.Adopt(v, &h.fx)
+		h.node.Leases.Adopted()
 	}
 }
 

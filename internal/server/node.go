@@ -189,6 +189,7 @@ func (n *node) adopt(m *clustermap.Map) {
 		}
 		r.Adopt(v, &n.fx)
 	}
+	n.granted = n.rn.Leases.Adopted() || n.granted
 	n.dropMoved()
 	n.clearUncertain()
 	if n.mapSink != nil {

@@ -301,6 +301,7 @@ func (s *Server) adopt(m *clustermap.Map) {
 			}
 			r.Adopt(v, &s.fx)
 		}
+		s.granted = s.node.Leases.Adopted() || s.granted
 		s.dropMoved()
 		s.disk.uncertain = s.disk.uncertain && !s.mended()
 	})
