@@ -135,7 +135,7 @@ func (b *batch) cancel() {
 			m.finish(&item.Result{Status: item.Failed})
 		case m.down != nil:
 			m.down.d.End()
-			m.finish(&item.Result{Status: item.Failed})
+			m.finish(m.unread(""))
 		case b.begun:
 			b.c.router.Cancel(m.going)
 		default:

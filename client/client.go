@@ -36,7 +36,8 @@ type Options struct {
 	// Managers are the cluster's managers, "host" or "host:port" (port 19700).
 	// One that can be reached is enough: it names the others.
 	Managers []string
-	// Timeout bounds every call, its retries included, and Open; of a scan every page.
+	// Timeout bounds every call, its retries included, and Open; of a scan every page,
+	// and of a value above 1 MiB every part of it.
 	// While a call waits for room (MaxInFlight) its time does not run. A context may
 	// end a call earlier, not later.
 	Timeout time.Duration

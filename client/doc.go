@@ -22,7 +22,7 @@
 // # Time
 //
 // Every call ends when its context does, at once, or when Options.Timeout is over
-// since it was begun.
+// since it was begun; a value above 1 MiB goes in parts, each with its own time.
 // A call that ends without an answer says what that means:
 //
 //   - ErrOutcomeUnknown: a write may have been done, or may be done yet. Read, then

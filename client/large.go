@@ -72,8 +72,17 @@ func (down *download) End(failed *item.Result) {
 	m := down.m
 	m.down = nil
 	if failed != nil {
-		m.finish(failed)
+		m.finish(m.unread(failed.Message))
 		return
 	}
 	m.finish(&down.res)
+}
+
+// unread is the result of a command whose value could not be read: one that has
+// touched the item must not be said not to have been done.
+func (m *command) unread(message string) *item.Result {
+	if m.req.Op == item.OpGet {
+		return &item.Result{Status: item.Failed, Message: message}
+	}
+	return &item.Result{Status: item.FateUnknown, Message: message}
 }

@@ -60,9 +60,21 @@ func (n *node) pairs(ctx context.Context, part uint16, values map[string]any) er
 			_ = it.Close() // the first error says more
 			return err
 		}
-		values[strconv.Quote(string(it.Key()))] = fmt.Sprintf("%s expires %d flags %d bytes %d", versionText(i.Version), i.Exptime, i.Flags, len(i.Value))
+		values[keyText(it.Key())] = fmt.Sprintf("%s expires %d flags %d bytes %d", versionText(i.Version), i.Exptime, i.Flags, i.Size())
 	}
 	return it.Close()
+}
+
+// keyText is a key as people read it: of the chunks of a large value, whose it is.
+func keyText(key []byte) string {
+	user, id, i, ok := item.ParseChunkKey(key)
+	switch {
+	case !ok:
+		return strconv.Quote(string(key))
+	case i < 0:
+		return fmt.Sprintf("%q upload %x marker", user, id)
+	}
+	return fmt.Sprintf("%q upload %x chunk %d", user, id, i)
 }
 
 // versionText is a version as people read it.

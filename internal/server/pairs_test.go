@@ -16,6 +16,10 @@ func TestPairs(t *testing.T) {
 	b := g.store.NewBatch()
 	b.PutItem(3, []byte("key"), &item.Item{Version: 5<<40 | 17, Exptime: 1234, Flags: 2, Value: []byte("value")})
 	b.PutItem(3, []byte("\xff\n"), &item.Item{Version: 5<<40 | 18})
+	id := item.UploadID{1, 2}
+	b.PutItem(3, []byte("large"), &item.Item{Version: 20, Large: true, Value: item.AppendManifest(nil, []item.Segment{{ID: id, Size: 9, Chunk: 8}})})
+	b.PutItem(3, item.AppendMarkerKey(nil, []byte("large"), id), &item.Item{Version: 21})
+	b.PutItem(3, item.AppendChunkKey(nil, []byte("large"), id, 1), &item.Item{Version: 22, Value: []byte("9")})
 	b.SetPosition(3, store.Position{Version: 6<<40 | 19})
 	b.SetFlushed(3, 5<<40|1, 99)
 	b.SetPosition(4, store.Position{Version: 6 << 40, Unfinished: true})
@@ -27,6 +31,9 @@ func TestPairs(t *testing.T) {
 			"position": "epoch 6 seq 19", "flushed": "epoch 5 seq 1 at 99",
 			`"key"`:    "epoch 5 seq 17 expires 1234 flags 2 bytes 5",
 			`"\xff\n"`: "epoch 5 seq 18 expires 0 flags 0 bytes 0",
+			`"large"`:  "epoch 0 seq 20 expires 0 flags 0 bytes 9",
+			`"large" upload 01020000000000000000000000000000 marker`:  "epoch 0 seq 21 expires 0 flags 0 bytes 0",
+			`"large" upload 01020000000000000000000000000000 chunk 1`: "epoch 0 seq 22 expires 0 flags 0 bytes 1",
 		},
 		"4":  {"position": "none, a copy into this store has not ended"},
 		"x":  nil,

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/item"
 )
 
 // MergeStats is what Merge did.
 type MergeStats struct {
 	Partitions int
-	Items      int64
+	Items      int64 // without the chunks of large values
 	Bytes      int64 // of the records
 	// Unfinished are the partitions for which no source had a finished copy.
 	// They hold the newest version of every key of any source; what was deleted
@@ -256,7 +257,9 @@ func (m *merger) copyNewest(part uint16, from []*mergeSource) error {
 			return nil
 		}
 		m.batch.Put(part, best.key, best.rec)
-		m.stats.Items++
+		if !item.IsChunk(best.key) {
+			m.stats.Items++
+		}
 		m.stats.Bytes += int64(len(best.rec))
 		if err := m.flush(mergeBatch); err != nil {
 			return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/kumofs/kumofs/internal/item"
 )
 
 // A checkpoint is whole, has no identity, and becomes another store when opened.
@@ -63,6 +65,39 @@ func TestCheckpoint(t *testing.T) {
 		}
 		mustClose(t, c)
 	}
+}
+
+// Chunks of large values are taken along with the items that list them, and are not
+// counted as items.
+func TestMergeOfLargeValues(t *testing.T) {
+	dir := t.TempDir()
+	id := item.UploadID{1}
+	fill := func(name string, last uint64) {
+		s := mustOpen(t, dir+"/"+name, Options{})
+		mustCommit(t, s, func(b *Batch) {
+			b.PutItem(1, []byte("k"), testItem(1, "v"))
+			b.PutItem(1, item.AppendMarkerKey(nil, []byte("k"), id), testItem(1, ""))
+			for i := range 3 {
+				b.PutItem(1, item.AppendChunkKey(nil, []byte("k"), id, i), testItem(1, "chunk"))
+			}
+			b.SetPosition(1, Position{Version: last})
+		})
+		mustClose(t, s)
+	}
+	fill("a", 5)
+	fill("b", 6)
+	stats, err := Merge(dir+"/out", []string{dir + "/a", dir + "/b"}, Options{}, nil)
+	if err != nil || stats.Items != 1 || stats.Dropped != 1 {
+		t.Fatalf("%+v, %v", stats, err)
+	}
+	s := mustOpen(t, dir+"/out", Options{})
+	if n := len(keysOf(t, s, 1)); n != 5 {
+		t.Errorf("%d keys", n)
+	}
+	if n, err := s.Items(t.Context()); n != stats.Items || err != nil {
+		t.Errorf("%d items, %v", n, err)
+	}
+	mustClose(t, s)
 }
 
 func TestMerge(t *testing.T) {
