@@ -219,8 +219,9 @@ func (down *download) End(failed *item.Result) {
 		// There is no way to say it in the middle of a value.
 		f.log.Warn("client closed in the middle of a value", "addr", cl.conn.RemoteAddr(), "reason", failed.Message)
 		f.counters.Errors++
-		cl.conn.Close()
-		return // OnClose goes on
+		cl.closing = true
+		cl.linger = f.closeAfterFlush(cl.conn) // what was answered before is to arrive
+		return                                 // OnClose goes on
 	case failed != nil:
 		f.counters.Errors++
 		s.failed = true

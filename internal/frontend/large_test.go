@@ -405,3 +405,91 @@ func TestManyUploadsAtOnce(t *testing.T) {
 	}
 	g.empty()
 }
+
+// Chunks that are gone when a value is read: said in the place of the value as long
+// as nothing of it is out, else the connection ends.
+func TestChunksThatAreGone(t *testing.T) {
+	const size = item.MaxWhole + 1
+	for _, later := range []bool{false, true} {
+		for _, missing := range []int{0, 3, 16} {
+			t.Run(fmt.Sprintf("later=%v/%d", later, missing), func(t *testing.T) {
+				var order *rand.Rand
+				if later {
+					order = rand.New(rand.NewPCG(uint64(missing), 2))
+				}
+				g, b := newLargeRig(t, order, frontend.Options{})
+				v := string(pattern(size, 1))
+				s := g.dial()
+				s.send(set("k", v) + set("whole", v) + set("small", "s"))
+				s.want(stored + stored + stored)
+				g.on(func() {
+					for key := range b.items {
+						if user, _, i, ok := item.ParseChunkKey([]byte(key)); ok && i == missing && string(user) == "k" {
+							delete(b.items, key)
+						}
+					}
+				})
+				const gone = "SERVER_ERROR the value was replaced or removed while it was being read\r\n"
+				s.send("get small k whole small\r\nmg k v O7\r\ngat 0 k\r\nget whole\r\n")
+				if missing == 0 {
+					s.want(hit("small", "s") + gone + gone + gone + hit("whole", v) + end)
+					s.Close()
+				} else {
+					s.want(hit("small", "s") + fmt.Sprintf("VALUE k 0 %d\r\n%s", size, v[:missing*item.ChunkSize]))
+					s.wantEnd()
+				}
+				g.empty()
+			})
+		}
+	}
+}
+
+// Who has to authenticate sends large values afterwards, not before.
+func TestLargeValuesOfStrangers(t *testing.T) {
+	g, b := newLargeRig(t, nil, frontend.Options{Auth: func(user, password []byte) bool { return string(user) == "me" && string(password) == "pw" }})
+	v := string(pattern(3<<20, 1))
+	s := g.dial()
+	const no = "CLIENT_ERROR unauthenticated\r\n"
+	s.send(set("k", v) + "get k\r\n" + set("auth", "me pw") + set("k", v) + "get k\r\n")
+	s.want(no + no + stored + stored + hit("k", v) + end)
+	s.Close()
+	p := g.dial()
+	chunks := 0
+	g.on(func() { chunks = len(b.items) })
+	go p.Conn.Write(bin(1, "k2", make([]byte, 8), []byte(v), 0, 1))
+	if out, _ := io.ReadAll(p.r); len(out) < 24 || out[7] != 0x20 {
+		t.Errorf("%q", out)
+	}
+	g.on(func() {
+		if len(b.items) != chunks {
+			t.Error("a stranger has stored something")
+		}
+	})
+	g.empty()
+}
+
+// What many clients that read nothing hold does not stop uploads, nor do uploads
+// stop them.
+func TestUploadsInACrowd(t *testing.T) {
+	g, _ := newLargeRig(t, rand.New(rand.NewPCG(1, 2)), frontend.Options{})
+	v := string(pattern(largeLimit, 1))
+	s := g.dial()
+	s.send(set("k", v))
+	s.want(stored)
+	var idle []*socket
+	for range 120 {
+		c := g.dial()
+		c.send("get k\r\n")
+		idle = append(idle, c)
+	}
+	g.settled("it is not crowded", func() bool { return g.f.Used() > 64<<20 })
+	s.send("get none\r\n" + set("other", v) + "get other\r\n" + set("other", "small") + "get other k\r\n")
+	s.want(end + stored + hit("other", v) + end + stored + hit("other", "small") + hit("k", v) + end)
+	for _, c := range idle[:5] {
+		c.want(hit("k", v) + end)
+	}
+	for _, c := range append(idle, s) {
+		c.Close()
+	}
+	g.empty()
+}

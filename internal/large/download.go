@@ -86,7 +86,7 @@ func (d *Download) Resume() {
 		return // whoever pumps goes on
 	}
 	d.pumping = true
-	for !d.ended && (d.give() || d.ask()) {
+	for d.give() || d.ask() {
 	}
 	d.pumping = false
 }
@@ -95,6 +95,8 @@ func (d *Download) Resume() {
 func (d *Download) give() bool {
 	p := &d.window[d.given%ahead]
 	switch {
+	case d.ended:
+		return false
 	case d.given == d.asked:
 		if d.seg == len(d.segs) {
 			d.end(nil)
@@ -113,9 +115,10 @@ func (d *Download) give() bool {
 	return true
 }
 
-// ask asks for another piece, if there is one and room for it.
+// ask asks for another piece, if there is one and room for it. When give has ended the
+// download, the sink must not be asked any more.
 func (d *Download) ask() bool {
-	if d.seg == len(d.segs) || d.asked-d.given == ahead || !d.to.Room() {
+	if d.ended || d.seg == len(d.segs) || d.asked-d.given == ahead || !d.to.Room() {
 		return false
 	}
 	p := &d.window[d.asked%ahead]
