@@ -74,18 +74,13 @@ type backend struct {
 	held   []func()
 	posted bool
 	// fail, if set, gives a request the answer that it gets instead of being executed.
-	fail func(r *wire.Request) *item.Result
-	// silent requests are never answered.
-	silent func(r *wire.Request) bool
-	opens  uint64
+	fail  func(r *wire.Request) *item.Result
+	opens uint64
 }
 
 func (b *backend) Local(uint16) bool { return true }
 
 func (b *backend) Submit(r *wire.Request, sink router.Sink) {
-	if b.silent != nil && b.silent(r) {
-		return
-	}
 	if b.random == nil {
 		b.answer(r, sink)
 		return
@@ -223,7 +218,7 @@ func answers(input []byte, opt frontend.Options, s *shelf) (out []byte) {
 	return out
 }
 
-// packet is a request of the binary protocol.
+// bin is a request of the binary protocol.
 func bin(opcode byte, key string, extras, value []byte, unique uint64, opaque uint32) []byte {
 	be := binary.BigEndian
 	b := []byte{0x80, opcode}
