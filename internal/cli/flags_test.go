@@ -166,3 +166,11 @@ func TestSizes(t *testing.T) {
 		t.Error(ShowSize(64<<20), ShowSize(1536), ShowSize(0))
 	}
 }
+
+func TestBadKeyPrefix(t *testing.T) {
+	f, _ := GatewayFlags()
+	var usage *UsageError
+	if err := f.Parse([]string{"-m", "localhost", "-k", "\xff"}, nil); !errors.As(err, &usage) || !strings.Contains(err.Error(), "0xff") {
+		t.Error(err)
+	}
+}

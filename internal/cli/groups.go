@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -229,6 +230,9 @@ func ServeFlags(f *Flags, o *ServeOptions) {
 	f.Check(func() error {
 		o.Text, o.Binary, o.Cloudy = *text, *binary, *cloudy
 		o.Timeout = *timeout
+		if strings.HasPrefix(o.KeyPrefix, "\xff") { // so that no key looks like one of package item's chunks
+			return f.BadValue("key-prefix", o.KeyPrefix, errors.New("must not begin with the byte 0xff"))
+		}
 		if o.HTTP == "" {
 			return nil
 		}
