@@ -287,7 +287,7 @@ func (m *metaFlags) fill(letter byte, req *item.Request) {
 		}
 		req.Exptime, req.Delta, req.Initial = m.exptime, m.delta, m.initial
 	case 'e':
-		o = item.NoBump | item.NoValue
+		o = item.NoBump | item.NoValue | item.ShowAccess
 	}
 	req.Options, req.CAS, req.Unique = o, m.cas, m.unique
 	req.VivifyExptime, req.RecacheExptime = m.vivify, m.recache
