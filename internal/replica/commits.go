@@ -39,6 +39,9 @@ func (c *Commits) Ended(now int64) {
 // Reading notes that a read that began then is still under way; of several, the oldest.
 func (c *Commits) Reading(now, began int64) { c.takes(now, now-began) }
 
+// Hung notes that one took longer than HangLimit, and that this server stood still meanwhile.
+func (c *Commits) Hung(now int64) { c.late, c.hang = now, true }
+
 func (c *Commits) takes(now, d int64) {
 	if d > slowCommit {
 		c.late = now

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/store"
 )
@@ -15,9 +18,12 @@ type ref struct {
 	ticket uint64
 }
 
-// committer commits one batch after the other on a goroutine of its own; what
-// arrives meanwhile is the next batch. That order is what keeps a partition's
-// writes in order (package replica).
+// committer commits one batch after the other; what arrives meanwhile is the next
+// batch. That order is what keeps a partition's writes in order (package replica).
+//
+// A batch for which the store promises no wait is committed at once, on the loop:
+// to wake a goroutine and be woken by it costs more than the write, and its answers
+// leave in the same turn. All others go through the committer's goroutine.
 type committer struct {
 	n *node
 	// Being filled.
@@ -40,6 +46,11 @@ type committer struct {
 	inAfter []func()
 
 	jobs chan *store.Batch
+	// aside is until when everything goes through the goroutine, because a commit on
+	// the loop took long.
+	aside time.Time
+	// inline is when the commit began that the loop is in, in Unix ns; 0: it is in none.
+	inline atomic.Int64
 	// With set_delay a batch waits until it is due.
 	timing, due bool
 	// full is since when the disk has had no room; zero: it has.
@@ -158,7 +169,71 @@ func (c *committer) start() {
 	c.refs, c.inRefs = c.inRefs[:0], c.refs
 	c.after, c.inAfter = c.inAfter[:0], c.after
 	c.copied = 0
-	c.jobs <- job // has room: one job at a time
+	if !c.commitHere(job) {
+		c.jobs <- job // has room: one job at a time
+	}
+}
+
+const (
+	// asideAfter is how long a commit may hold the loop up without consequences, and
+	// asideFor for how long the goroutine does it then.
+	asideAfter = 5 * time.Millisecond
+	asideFor   = time.Second
+	// hangPoll is how often a commit that the loop is in is looked at.
+	hangPoll = 500 * time.Millisecond
+)
+
+// commitHere commits on the loop, if that is prompt.
+func (c *committer) commitHere(job *store.Batch) bool {
+	if !c.n.store.Prompt(job) {
+		return false
+	}
+	began := time.Now()
+	if began.Before(c.aside) {
+		return false
+	}
+	c.inline.Store(began.UnixNano())
+	err := c.n.store.Commit(job)
+	c.inline.Store(0)
+	if took := time.Since(began); took > asideAfter {
+		c.aside = began.Add(took + asideFor)
+		if took > replica.HangLimit {
+			c.watch.Hung(c.n.rn.Awake())
+		}
+	}
+	if errors.Is(err, store.ErrDiskFull) && c.n.store.Failed() == nil {
+		return false // nothing was done: run waits for space
+	}
+	c.done(err)
+	return true
+}
+
+// watchInline tells the managers when a commit has the loop hang: the loop cannot.
+// When it goes on it says what is then.
+func (c *committer) watchInline(ctx context.Context) {
+	t := time.NewTicker(hangPoll)
+	defer t.Stop()
+	told := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		began := c.inline.Load()
+		if began == 0 || time.Since(time.Unix(0, began)) < replica.HangLimit {
+			told = false
+			continue
+		}
+		if !told {
+			told = true
+			c.n.log.Error("the disk does not answer: this server gives its partitions to others, if their disks do; look at the disk",
+				"store", c.n.store.Path(), "for", replica.HangLimit)
+		}
+		if c.n.report.send != nil {
+			c.n.report.send(&control.Report{Incarnation: c.n.incarnation, Hangs: true})
+		}
+	}
 }
 
 func (c *committer) began() {
@@ -166,7 +241,7 @@ func (c *committer) began() {
 	c.watch.Began(c.n.rn.Awake())
 }
 
-// run commits until jobs is closed.
+// run commits what is not committed on the loop, until jobs is closed.
 func (c *committer) run() {
 	for b := range c.jobs {
 		err := c.n.store.Commit(b)

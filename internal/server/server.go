@@ -162,6 +162,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	wg.Go(n.witness.resume)
 	wg.Go(func() { n.saveMaps(maps) })
 	wg.Go(n.commit.run)
+	wg.Go(func() { n.commit.watchInline(ctx) })
 	for i := range cfg.ReadThreads {
 		wg.Go(func() { n.reads.run(i) })
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/kumofs/kumofs/internal/item"
@@ -16,6 +17,15 @@ type Batch struct {
 	// it was added in a row.
 	parts []uint16
 	puts  int
+	// positions are not in b: see wal. dropped are partitions that were removed
+	// before those were set.
+	positions []partPosition
+	dropped   []uint16
+}
+
+type partPosition struct {
+	part uint16
+	pos  Position
 }
 
 // MaxBatch bounds a batch in bytes: Commit refuses a larger one. The largest value
@@ -59,8 +69,7 @@ func (b *Batch) Delete(part uint16, key []byte) {
 // SetPosition records how far the store has the partition once the batch is
 // committed.
 func (b *Batch) SetPosition(part uint16, pos Position) {
-	var buf [9]byte
-	b.book(part, bookPosition, appendPosition(buf[:0], pos))
+	b.positions = append(b.positions, partPosition{part, pos})
 }
 
 // SetFlushed records the partition's flush; version and at as in Flushed.
@@ -69,11 +78,13 @@ func (b *Batch) SetFlushed(part uint16, version uint64, at int64) {
 	b.book(part, bookFlushed, appendFlushed(buf[:0], Flushed{Version: version, At: at}))
 }
 
-func (b *Batch) book(part uint16, name byte, value []byte) {
-	op := b.b.SetDeferred(prefixLen+1, len(value))
+func (b *Batch) book(part uint16, name byte, value []byte) { setBook(b.b, part, name, value) }
+
+func setBook(b *pebble.Batch, part uint16, name byte, value []byte) {
+	op := b.SetDeferred(prefixLen+1, len(value))
 	op.Key = append(appendPrefix(op.Key[:0], part, kindBook), name)
 	copy(op.Value, value)
-	_ = op.Finish()
+	_ = op.Finish() // fails only on an indexed batch whose index is broken
 }
 
 // DeletePartition removes all of a partition, its bookkeeping included. What
@@ -82,6 +93,8 @@ func (b *Batch) DeletePartition(part uint16) {
 	b.touch(part)
 	start, end := partitionRange(part)
 	_ = b.b.DeleteRange(start, end, nil) // fails only on an indexed batch
+	b.positions = slices.DeleteFunc(b.positions, func(p partPosition) bool { return p.part == part })
+	b.dropped = append(b.dropped, part)
 }
 
 func (b *Batch) touch(part uint16) {
@@ -91,15 +104,15 @@ func (b *Batch) touch(part uint16) {
 }
 
 // Len is the number of changes.
-func (b *Batch) Len() int { return int(b.b.Count()) }
+func (b *Batch) Len() int { return int(b.b.Count()) + len(b.positions) }
 
 // Bytes is the size of the batch in bytes, encoded.
-func (b *Batch) Bytes() int { return b.b.Len() }
+func (b *Batch) Bytes() int { return b.b.Len() + len(b.positions)*(2+positionSize) }
 
 // Reset empties the batch, after Commit or instead of it.
 func (b *Batch) Reset() {
 	b.b.Reset()
-	b.parts, b.puts = b.parts[:0], 0
+	b.parts, b.puts, b.positions, b.dropped = b.parts[:0], 0, b.positions[:0], b.dropped[:0]
 }
 
 // Commit applies a batch. On nil it is visible and durable: against kill -9,
@@ -134,7 +147,7 @@ func (s *Store) commit(b *Batch, reserve bool) error {
 	if s.opts.ReadOnly {
 		return ErrReadOnly
 	}
-	if b.b.Empty() {
+	if b.Len() == 0 {
 		return nil
 	}
 	if b.b.Len() > MaxBatch {
@@ -144,8 +157,8 @@ func (s *Store) commit(b *Batch, reserve bool) error {
 	if room == nearly || room == low && b.puts > 0 && !(reserve && s.space.fits(b.b.Len())) || s.guard.full() {
 		return s.diskFull()
 	}
-	err := s.db.Apply(b.b, pebble.Sync)
-	// After it was applied: see counts.
+	err := s.wal.commit(b)
+	// After it can be seen: see counts.
 	s.counts.touch(b.parts)
 	if room != roomy {
 		s.space.deleted.Store(true)
@@ -156,6 +169,15 @@ func (s *Store) commit(b *Batch, reserve bool) error {
 		return ferr
 	}
 	return ioError(err, "cannot write")
+}
+
+// Prompt tells whether Commit of b would be as quick as a write of a few KiB into the
+// kernel's memory: no sync, no wait for space on the disk or for pebble. It is a
+// guess: a disk that hangs can make any write wait.
+func (s *Store) Prompt(b *Batch) bool {
+	n := int64(b.Bytes())
+	return !s.opts.Fsync && n <= promptBytes && n+tornBytes <= s.wal.room.Load() && s.wal.waiting.Load() < maxWaiting/2 &&
+		s.space.level.Load() == roomy && !s.guard.full()
 }
 
 func (s *Store) diskFull() error {

@@ -3,8 +3,6 @@ package store
 import (
 	"encoding/json"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 )
 
 // backupFile is backup.json: where a directory without identity came from.
@@ -40,7 +38,7 @@ func (s *Store) Checkpoint(dir string) error {
 	}
 	err = makeDir(fsys, tmp)
 	if err == nil {
-		err = s.db.Checkpoint(fsys.PathJoin(tmp, dataName), pebble.WithFlushedWAL())
+		err = s.checkpointData(fsys.PathJoin(tmp, dataName))
 	}
 	if err == nil {
 		id := s.Identity()
@@ -59,6 +57,37 @@ func (s *Store) Checkpoint(dir string) error {
 		_ = fsys.RemoveAll(tmp)
 	}
 	return ioError(err, "cannot back up to "+dir)
+}
+
+// checkpointData copies the tables when they have everything that was committed
+// before, and positions that are those of the data: nothing may come between.
+func (s *Store) checkpointData(dir string) error {
+	if s.wal == nil {
+		return ErrReadOnly
+	}
+	if err := s.flushAll(s.wal.closing); err != nil { // most of it, while commits go on
+		return err
+	}
+	s.wal.applyMu.Lock()
+	defer s.wal.applyMu.Unlock()
+	err := s.wal.settleLocked(true)
+	if err == nil {
+		err = s.wal.flush(s.wal.closing)
+	}
+	if err == nil {
+		err = s.db.Checkpoint(dir)
+	}
+	return err
+}
+
+// flushAll puts everything that was committed before into tables. It blocks until
+// then, or until limit.
+func (s *Store) flushAll(limit <-chan struct{}) error {
+	err := s.settle()
+	if err == nil {
+		err = s.wal.flush(limit)
+	}
+	return ioError(err, "cannot write tables")
 }
 
 func writeBackupFile(s *Store, dir string, f backupFile) error {

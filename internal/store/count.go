@@ -91,9 +91,15 @@ func (s *Store) recount(ctx context.Context) error {
 	}
 	for w := range c.dirty {
 		marks := c.dirty[w].Swap(0)
+		if marks != 0 {
+			if err := s.settle(); err != nil {
+				c.dirty[w].Or(marks)
+				return err
+			}
+		}
 		for ; marks != 0; marks &= marks - 1 {
 			part := uint16(w*64 + bits.TrailingZeros64(marks))
-			n, err := countItems(ctx, s.db, part)
+			n, err := countItems(ctx, s.view, part)
 			if err != nil {
 				c.dirty[w].Or(marks) // not counted
 				return ioError(err, "cannot count the items")
@@ -110,7 +116,10 @@ func (s *Store) Count(part uint16) (int64, error) {
 	if err := s.usable(); err != nil {
 		return 0, err
 	}
-	n, err := countItems(context.Background(), s.db, part)
+	if err := s.settle(); err != nil {
+		return 0, err
+	}
+	n, err := countItems(context.Background(), s.view, part)
 	if ferr := s.usable(); ferr != nil {
 		err = ferr
 	}

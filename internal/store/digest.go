@@ -114,7 +114,10 @@ func (s *Store) Checksum(ctx context.Context, part uint16) (count int64, sum uin
 	if err := s.usable(); err != nil {
 		return 0, 0, err
 	}
-	return checksum(ctx, s.db, s.guard, part)
+	if err := s.settle(); err != nil {
+		return 0, 0, err
+	}
+	return checksum(ctx, s.view, s.guard, part)
 }
 
 func checksum(ctx context.Context, r pebble.Reader, g *guard, part uint16) (count int64, sum uint64, err error) {

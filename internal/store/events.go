@@ -134,7 +134,6 @@ type Metrics struct {
 	OpenIterators   int64
 	Snapshots       int
 	LogBytesWritten uint64
-	LogBytesIn      uint64 // bytes committed
 }
 
 // Metrics takes a few microseconds, and pebble's main lock. ok is false once
@@ -146,14 +145,14 @@ func (s *Store) Metrics() (m Metrics, ok bool) {
 	p := s.db.Metrics()
 	u := s.space.ask(true)
 	m = Metrics{
-		DiskUsage: p.DiskSpaceUsage(), DiskAvail: u.AvailBytes, DiskTotal: u.TotalBytes,
-		MemTables: p.MemTable.Size, LogSize: p.WAL.Size,
+		DiskUsage: p.DiskSpaceUsage() + uint64(s.wal.live.Load()), DiskAvail: u.AvailBytes, DiskTotal: u.TotalBytes,
+		MemTables: p.MemTable.Size, LogSize: uint64(s.wal.live.Load()),
 		L0Files: p.Levels[0].TablesCount, L0Sublevels: int64(p.Levels[0].Sublevels), ReadAmp: p.ReadAmp(),
 		CompactionDebt: p.Compact.EstimatedDebt, Compactions: p.Compact.Count, FailedTables: p.Compact.FailedCount,
 		Flushes: p.Flush.Count, WriteStalls: s.events.stalls.Load(), WriteStallTime: time.Duration(s.events.stallTime.Load()),
 		CacheSize: p.BlockCache.Size, CacheHits: p.BlockCache.Hits, CacheMisses: p.BlockCache.Misses,
 		FilterHits: p.Filter.Hits, OpenTables: p.FileCache.TableCount, OpenIterators: p.TableIters, Snapshots: p.Snapshots.Count,
-		LogBytesWritten: p.WAL.BytesWritten, LogBytesIn: p.WAL.BytesIn,
+		LogBytesWritten: s.wal.bytes.Load(),
 	}
 	if s.guard.err() != nil {
 		return Metrics{}, false

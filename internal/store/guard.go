@@ -12,12 +12,10 @@ import (
 
 // guard stands between pebble and the disk. It is there for two reasons.
 //
-// The first is speed. Pebble commits with Sync, because without it the log's
-// last block stays in this process's memory and kill -9 loses it. But unless
-// Options.Fsync is set the guard does not pass the log's syncs on: the data is
-// with the kernel, which kill -9 cannot reach. The log is synced really when it
-// is closed, before the table made of it is; so power loss takes a tail of the
-// log and nothing else.
+// The first is order. Unless Options.Fsync is set the log (wal) is not synced when
+// it is written: the data is with the kernel, which kill -9 cannot reach. It is
+// synced when a segment is closed, and before a table is that was made of it; so
+// power loss takes a tail of the log and nothing else.
 //
 // The second is what pebble does when the disk fails: an error writing its log
 // or its manifest makes it call Fatalf or panic, with its locks held. So such
@@ -40,9 +38,11 @@ import (
 // While the store is being opened errors are handed to pebble as they are, but
 // for those of a sync; and Open fails.
 type guard struct {
-	dir   string // the directory guarded; what lies elsewhere (a checkpoint) gets plain errors
-	fsync bool
-	log   Logger
+	dir    string // the directories guarded; what lies elsewhere (a checkpoint) gets plain errors
+	logDir string
+	wal    atomic.Pointer[wal] // once it is open
+	fsync  bool
+	log    Logger
 	// tablePause is how long an error of writing a table is held back.
 	tablePause time.Duration
 
@@ -55,6 +55,7 @@ type guard struct {
 
 	closeOnce sync.Once
 	closing   chan struct{}
+	broken    chan struct{} // closed when failed is set
 }
 
 type failure struct{ err error }
@@ -72,8 +73,8 @@ const (
 
 var errFenced = errors.New("the store has failed; nothing is written any more")
 
-func newGuard(dir string, o *Options) *guard {
-	return &guard{dir: dir, fsync: o.Fsync, log: o.Logger, tablePause: o.tablePause, onFail: o.OnFatal, closing: make(chan struct{})}
+func newGuard(dir, logDir string, o *Options) *guard {
+	return &guard{dir: dir, logDir: logDir, fsync: o.Fsync, log: o.Logger, tablePause: o.tablePause, onFail: o.OnFatal, closing: make(chan struct{}), broken: make(chan struct{})}
 }
 
 // err is what the store failed of, or nil.
@@ -94,6 +95,7 @@ func (g *guard) fail(err error) {
 	if !g.failed.CompareAndSwap(nil, &failure{err}) {
 		return
 	}
+	close(g.broken)
 	if !g.running.Load() {
 		return // Open returns it
 	}
@@ -193,17 +195,17 @@ type fileKind int
 
 const (
 	foreign   fileKind = iota // not in the guarded directory
-	logFile                   // the write-ahead log
+	logFile                   // the write-ahead log (wal)
 	tableFile                 // what pebble can write again
 	metaFile                  // manifest, options, markers: as vital as the log
 )
 
 func (g *guard) kind(fs vfs.FS, name string) fileKind {
 	switch {
+	case fs.PathDir(name) == g.logDir, name == g.logDir:
+		return logFile
 	case fs.PathDir(name) != g.dir:
 		return foreign
-	case strings.HasSuffix(name, ".log"):
-		return logFile
 	case strings.HasSuffix(name, ".sst"), strings.HasSuffix(name, ".blob"):
 		return tableFile
 	default:

@@ -189,10 +189,25 @@ func (f *guardFile) sync(op func() error) error {
 	case f.kind == logFile && !f.g.fsync:
 		return nil
 	case f.kind == tableFile:
+		// It may hold what the log's last records have: those first, for the log must
+		// not end before a table does.
+		if w := f.g.wal.Load(); w != nil {
+			if err := w.sync(); err != nil {
+				return err
+			}
+		}
 		return f.g.table(op)
 	default:
 		return f.g.mustOnce(op)
 	}
+}
+
+// syncNow syncs a segment of the log really, whatever Options.Fsync says.
+func syncNow(f vfs.File) error {
+	if g, ok := f.(*guardFile); ok { // else the store has failed
+		return g.g.mustOnce(g.File.SyncData)
+	}
+	return nil
 }
 
 // SyncTo implements vfs.File: for the log it only starts the writing out.

@@ -46,8 +46,9 @@ const (
 	dataName     = "data"
 	lockName     = "LOCK"
 
-	// storeFormat is the version of the directory's layout and of the keys.
-	storeFormat = 1
+	// storeFormat is the version of the directory's layout and of the keys. 1 had no
+	// directory wal; such a store is taken as it is.
+	storeFormat = 2
 )
 
 // identityFile is identity.json. IDs are hexadecimal strings, as logs show
@@ -85,6 +86,17 @@ func (h *hexID) UnmarshalText(b []byte) error {
 func (f *identityFile) uncertain(boot string) bool {
 	sameBoot := boot != "" && f.Boot == boot
 	return f.Uncertain || f.Ready && !f.Clean && !f.Fsync && !sameBoot
+}
+
+// ending is what the store's log may end in.
+func (f *identityFile) ending(boot string) ending {
+	switch {
+	case f.Clean || f.Boot == boot:
+		return killed
+	case f.Fsync:
+		return synced
+	}
+	return lost
 }
 
 // randomID is a random number that is not 0.

@@ -104,7 +104,10 @@ func (m *merger) publish(part uint16) error {
 	staged := FirstOwnPartition + part
 	// Sequence numbers begin where the replication protocol begins them.
 	pos := Position{Version: importEpoch<<clustermap.SeqBits | uint64(part)<<20}
-	it := newIter(m.dst.db, m.dst.guard, staged, nil, nil)
+	if err := m.dst.settle(); err != nil {
+		return err
+	}
+	it := newIter(m.dst.view, m.dst.guard, staged, nil, nil)
 	defer it.Close() // for errors; a second Close does nothing
 	for it.Next() {
 		val, err := it.Record()

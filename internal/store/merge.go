@@ -118,7 +118,7 @@ func (m *merger) run(tmp string, o Options, fill func() error) error {
 	m.batch = m.dst.NewBatch()
 	err = fill()
 	if err == nil {
-		err = ioError(m.dst.db.Flush(), "cannot merge")
+		err = m.dst.flushAll(nil)
 	}
 	if cerr := m.dst.Close(); err == nil {
 		err = cerr
@@ -245,7 +245,7 @@ func (m *merger) copyNewest(part uint16, from []*mergeSource) error {
 		}
 	}()
 	for _, s := range from {
-		h := &mergeHead{it: newIter(s.store.db, s.store.guard, part, nil, nil)}
+		h := &mergeHead{it: newIter(s.store.view, s.store.guard, part, nil, nil)}
 		heads = append(heads, h)
 		if err := h.next(); err != nil {
 			return err

@@ -69,6 +69,16 @@ func openLocked(path string, o Options) (*Store, error) {
 		return nil, errorf(ErrNotStore, nil, "there is no store at %s", path)
 	}
 
+	if !hasData {
+		nums, err := segments(o.FS, o.FS.PathJoin(path, walName))
+		if err != nil {
+			return nil, ioError(err, "cannot open the store "+path)
+		}
+		if len(nums) > 0 {
+			return nil, errorf(ErrCorrupt, nil, "%s is gone, though there is a log of what was written to it; "+adviceCorrupt, dataDir)
+		}
+	}
+
 	s := &Store{path: path, fs: o.FS, opts: o}
 	s.found = Identity{RunID: randomID(), Created: !hasData, FromCheckpoint: hasData && id == nil}
 	if id == nil {
@@ -82,13 +92,14 @@ func openLocked(path string, o Options) (*Store, error) {
 	}
 	s.found.CleanStop, s.found.UncertainTail = id.Clean, id.uncertain(o.BootID)
 	s.id = *id
-	if err := s.openData(dataDir, hasData && id.Ready); err != nil {
+	if err := s.openData(dataDir, hasData && id.Ready, id.ending(o.BootID)); err != nil {
 		return nil, err
 	}
 	if o.ReadOnly {
 		return s, nil
 	}
 	// From here on writes may be lost with the power: say so before the first.
+	s.id.Format = storeFormat
 	s.id.Ready, s.id.Boot, s.id.Fsync, s.id.Clean = true, o.BootID, o.Fsync, false
 	s.id.Uncertain = s.found.UncertainTail
 	if err := writeIdentity(o.FS, path, &s.id); err != nil {
@@ -98,29 +109,33 @@ func openLocked(path string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// openData opens pebble behind the guard.
-func (s *Store) openData(dataDir string, mustExist bool) error {
-	s.guard = newGuard(dataDir, &s.opts)
+// openData opens pebble behind the guard, and replays the log into it.
+func (s *Store) openData(dataDir string, mustExist bool, e ending) error {
+	logDir := s.fs.PathJoin(s.path, walName)
+	s.guard = newGuard(dataDir, logDir, &s.opts)
 	cache := pebble.NewCache(s.opts.CacheSize)
 	defer cache.Unref()
-	po := s.opts.pebbleOptions(&guardFS{FS: s.fs, g: s.guard}, cache)
+	gfs := &guardFS{FS: s.fs, g: s.guard}
+	po := s.opts.pebbleOptions(gfs, cache)
 	po.ErrorIfNotExists = mustExist
 	po.Logger = s.pebbleLogger()
 	po.EventListener = s.listener()
 	db, err := pebble.Open(dataDir, po)
+	if err == nil {
+		s.db, s.view = db, db
+		err = s.openLog(newWAL(s, logDir, gfs), e)
+	}
 	if ferr := s.guard.err(); ferr != nil {
-		if err == nil {
-			s.db = db
-			_ = s.closeData() // the first error says more
-		}
-		err = ferr
+		err = ferr // the first error says more
 	}
 	if err == nil {
-		s.db = db
 		s.space = newSpace(s.fs, s.path, s.opts.ReserveBytes)
 		s.counts = newCounts()
 		s.guard.running.Store(true)
 		return nil
+	}
+	if s.db != nil {
+		_ = s.closeData() // the first error says more
 	}
 	switch {
 	case strings.Contains(err.Error(), "unknown format major version"):
@@ -132,6 +147,21 @@ func (s *Store) openData(dataDir string, mustExist bool) error {
 	default:
 		return ioError(err, "cannot open the store "+s.path)
 	}
+}
+
+// openLog replays the log. A store that is only read keeps what is in it in memory.
+func (s *Store) openLog(w *wal, e ending) (err error) {
+	if s.opts.ReadOnly {
+		s.view, err = w.overlay(e)
+		return err
+	}
+	if err = w.recover(e); err == nil {
+		err = w.start()
+	}
+	if w.cur != nil {
+		s.wal = w // to be closed
+	}
+	return err
 }
 
 // what inspect found at a path.
@@ -165,7 +195,7 @@ func inspect(fsys vfs.FS, path string) (finding, error) {
 	other := ""
 	for _, name := range names {
 		switch name {
-		case identityName, dataName:
+		case identityName, dataName, walName:
 			found = aStore
 		case lockName, mapName, backupName, identityName + ".tmp", mapName + ".tmp", "lost+found":
 			// Ours, or a fresh file system's.

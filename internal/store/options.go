@@ -21,7 +21,7 @@ type Options struct {
 	// CacheSize is the size of the block cache in bytes; 0 is 32 MiB.
 	CacheSize int64
 	// MemTableSize is the size in bytes at which writes held in memory go to a
-	// table file; 0 is 16 MiB. Up to four of them, and a log file for each, may
+	// table file; 0 is 32 MiB. Half as much makes a segment of the log full. Up to four of them may
 	// exist at a time; the store starts with a small one.
 	MemTableSize uint64
 	// MaxOpenFiles bounds the table files held open; 0 is 500.
@@ -64,7 +64,7 @@ func (o *Options) setDefaults() {
 		o.CacheSize = 32 << 20
 	}
 	if o.MemTableSize == 0 {
-		o.MemTableSize = 16 << 20
+		o.MemTableSize = 32 << 20
 	}
 	if o.MaxOpenFiles == 0 {
 		o.MaxOpenFiles = 500
@@ -95,6 +95,7 @@ func (o *Options) pebbleOptions(fs vfs.FS, cache *pebble.Cache) *pebble.Options 
 		Cache:              cache,
 		FormatMajorVersion: formatVersion,
 		ReadOnly:           o.ReadOnly,
+		DisableWAL:         true, // wal is instead
 		MaxOpenFiles:       o.MaxOpenFiles,
 		MemTableSize:       o.MemTableSize,
 		// Four memtables rather than two: a slow flush stalls writers later.

@@ -36,6 +36,9 @@ type Bookkeeping struct {
 	Flushed  Flushed
 }
 
+// positionSize is the length of a position on disk, in bytes.
+const positionSize = 9
+
 func appendPosition(dst []byte, p Position) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, p.Version)
 	if p.Unfinished {
@@ -45,7 +48,7 @@ func appendPosition(dst []byte, p Position) []byte {
 }
 
 func parsePosition(b []byte) (Position, error) {
-	if len(b) != 9 || b[8] > 1 {
+	if len(b) != positionSize || b[8] > 1 {
 		return Position{}, errorf(ErrCorrupt, nil, "a partition's position is damaged (%x)", b)
 	}
 	return Position{Version: binary.BigEndian.Uint64(b), Unfinished: b[8] == 1}, nil
@@ -74,7 +77,10 @@ func (s *Store) Bookkeeping(part uint16) (b Bookkeeping, err error) {
 	if err := s.usable(); err != nil {
 		return b, err
 	}
-	b, err = bookkeepingFrom(s.db, part)
+	if err := s.settle(); err != nil {
+		return b, err
+	}
+	b, err = bookkeepingFrom(s.view, part)
 	if ferr := s.usable(); ferr != nil {
 		err = ferr
 	}
@@ -118,7 +124,10 @@ func (s *Store) Partitions() (map[uint16]Bookkeeping, error) {
 	if err := s.usable(); err != nil {
 		return nil, err
 	}
-	found, err := readPartitions(s.db)
+	if err := s.settle(); err != nil {
+		return nil, err
+	}
+	found, err := readPartitions(s.view)
 	if ferr := s.usable(); ferr != nil {
 		err = ferr
 	}

@@ -21,15 +21,6 @@ func (s *Store) reclaim() {
 	sp.deleted.Store(false)
 	s.reclaims.Go(func() {
 		defer sp.reclaiming.Store(false)
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		go func() {
-			select {
-			case <-s.guard.closing:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
 		held, err := s.Positions()
 		if err != nil {
 			return
@@ -40,13 +31,36 @@ func (s *Store) reclaim() {
 		}
 		slices.Sort(parts)
 		for chunk := range slices.Chunk(parts, reclaimStep) {
-			if s.space.room(0) == roomy || s.usable() != nil || ctx.Err() != nil {
+			if s.space.room(0) == roomy || s.usable() != nil {
 				return
 			}
-			start, _ := partitionRange(chunk[0])
-			_, end := partitionRange(chunk[len(chunk)-1])
 			// One that finds no space is undone; the next ones may be smaller.
-			_ = s.db.Compact(ctx, start, end, false)
+			_ = s.compact(chunk[0], chunk[len(chunk)-1])
 		}
 	})
+}
+
+// compact compacts partitions. It blocks until that is done, and no longer than the
+// store works.
+func (s *Store) compact(first, last uint16) error {
+	if err := s.settle(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-s.guard.closing:
+		case <-s.guard.broken: // pebble would try for ever
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	start, _ := partitionRange(first)
+	_, end := partitionRange(last)
+	err := s.db.Compact(ctx, start, end, false)
+	if ferr := s.guard.err(); ferr != nil {
+		err = ferr
+	}
+	return ioError(err, "cannot compact")
 }

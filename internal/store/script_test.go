@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -167,7 +166,7 @@ func scriptMap(n int64) []byte { return bytes.Repeat(fmt.Appendf(nil, "map %03d 
 func (sc *script) flush() {
 	sc.step("Flush", func() error {
 		n := sc.at.batches.acked.Load()
-		err := sc.s.db.Flush()
+		err := sc.s.flushAll(nil)
 		if ferr := sc.s.Failed(); ferr != nil {
 			err = ferr
 		}
@@ -182,12 +181,7 @@ func (sc *script) flush() {
 }
 
 func (sc *script) compact() {
-	sc.step("Compact", func() error {
-		start, _ := partitionRange(0)
-		_, end := partitionRange(scriptParts)
-		err := sc.s.db.Compact(context.Background(), start, end, false)
-		return ioError(err, "cannot compact")
-	})
+	sc.step("Compact", func() error { return sc.s.compact(0, scriptParts-1) })
 	if sc.look != nil {
 		sc.look()
 	}

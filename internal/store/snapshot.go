@@ -9,14 +9,27 @@ import (
 // holds no memory to speak of. Close it before the store.
 type Snapshot struct {
 	s  *Store
-	sn *pebble.Snapshot
+	sn pebble.Reader
 }
 
 // Snapshot takes one. Everything committed before is in it.
-func (s *Store) Snapshot() *Snapshot { return &Snapshot{s: s, sn: s.db.NewSnapshot()} }
+func (s *Store) Snapshot() *Snapshot {
+	if s.wal == nil {
+		return &Snapshot{s: s, sn: s.view} // nobody changes it
+	}
+	s.wal.applyMu.Lock()
+	defer s.wal.applyMu.Unlock()
+	_ = s.wal.settleLocked(true) // the guard has the error, and whoever reads asks it
+	return &Snapshot{s: s, sn: s.db.NewSnapshot()}
+}
 
 // Close gives the snapshot up. Its iterators must be closed before.
-func (sn *Snapshot) Close() error { return ioError(sn.sn.Close(), "cannot close a snapshot") }
+func (sn *Snapshot) Close() error {
+	if sn.s.wal == nil {
+		return nil
+	}
+	return ioError(sn.sn.Close(), "cannot close a snapshot")
+}
 
 // Get is Store.Get on the snapshot.
 func (sn *Snapshot) Get(part uint16, key, dst []byte) (record []byte, found bool, err error) {

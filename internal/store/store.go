@@ -25,7 +25,10 @@ type Store struct {
 	found Identity // what Open found; ID, ClusterID and Incarnation are in id
 	lock  closer
 
-	db     *pebble.DB
+	db *pebble.DB
+	// view is db, or of a store that is only read, db and what its log holds.
+	view   pebble.Reader
+	wal    *wal // nil when the store is only read
 	guard  *guard
 	space  *space
 	counts *counts
@@ -140,7 +143,24 @@ func (s *Store) Get(part uint16, key, dst []byte) (record []byte, found bool, er
 	if err := s.usable(); err != nil {
 		return dst, false, err
 	}
-	return getFrom(s.db, s.guard, part, key, dst)
+	if s.wal != nil {
+		if err := s.wal.see(part); err != nil {
+			return dst, false, ioError(err, "cannot read a key")
+		}
+	}
+	return getFrom(s.view, s.guard, part, key, dst)
+}
+
+// settle makes everything that was committed visible in view, positions included.
+func (s *Store) settle() error {
+	if s.wal == nil {
+		return nil
+	}
+	err := s.wal.settle(true)
+	if ferr := s.guard.err(); ferr != nil {
+		err = ferr
+	}
+	return ioError(err, "cannot read the store")
 }
 
 // getFrom gets from the store itself or from a snapshot of it.
@@ -189,11 +209,27 @@ func (s *Store) Close() error {
 // closeData closes pebble. A store that has failed may have goroutines that
 // never come back, so it is given up after closeLimit.
 func (s *Store) closeData() error {
+	if s.wal != nil {
+		limit := make(chan struct{})
+		timer := time.AfterFunc(closeLimit, func() { close(limit) })
+		s.wal.stop(limit)
+		timer.Stop()
+	}
 	s.guard.stop()
 	done := make(chan error, 1)
 	go func() {
 		s.reclaims.Wait()
-		done <- s.db.Close()
+		var err error
+		if s.wal != nil {
+			err = s.wal.close()
+		}
+		if b, ok := s.view.(*pebble.Batch); ok {
+			_ = b.Close() // it was never to be committed
+		}
+		if cerr := s.db.Close(); err == nil {
+			err = cerr
+		}
+		done <- err
 	}()
 	var limit <-chan time.Time
 	for {

@@ -1,0 +1,693 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/record"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// wal is the store's write-ahead log. Pebble's own is not used: it is written by
+// a goroutine, so that every commit would wait for two others to wake up, and it
+// knows no positions, so that each would be a key of the memtable beside its item.
+//
+// A commit is one write by whoever commits. What it holds is in pending then, and
+// goes into pebble's memtable a little later, many commits at a time: before any
+// read that would miss it (see), and by the log's goroutine at the latest. Of a
+// partition's positions only the newest goes there, and only before a flush or a
+// snapshot.
+//
+// The log is segments, numbered without gaps. When one is full the next takes
+// over, what is before it is flushed into tables, and then it is removed. So the
+// segments hold everything that the tables may lack, and replaying them over
+// tables that have some of it already gives the same in the end, as every key,
+// and every position, was written last by the last record that has it.
+//
+// Unless Options.Fsync is set a segment is synced when it is closed, and before a
+// table is (guard): so power loss takes a tail of the log and nothing else.
+type wal struct {
+	s   *Store
+	dir string
+	fs  vfs.FS // guarded
+	// segmentBytes is from which size on a segment is full.
+	segmentBytes int64
+
+	appendMu sync.Mutex // one commit at a time, from its write until it is in pending
+	cur      *segment
+	next     atomic.Pointer[segment] // made ahead
+	header   []byte
+	room     atomic.Int64 // bytes that cur has space for, set aside on the disk
+
+	mu        sync.Mutex // over what is below
+	pending   *pebble.Batch
+	positions map[uint16]Position // newer than those in pebble
+	commits   uint64              // number of the last commit in pending
+
+	// written is the number of each partition's last commit, applied that of the last one in pebble.
+	written [1 << 16]atomic.Uint64
+	applied atomic.Uint64
+	waiting atomic.Int64 // bytes in pending, or being applied
+
+	applyMu sync.Mutex // what goes into pebble, in order
+	spare   *pebble.Batch
+
+	filesMu sync.Mutex // over cur, too, where appendMu is not held
+	old     []*segment // full, perhaps not synced
+	oldest  uint64     // number of the oldest file
+	last    uint64     // number of the newest file
+	syncMu  sync.Mutex
+
+	wg       sync.WaitGroup // run, and those who retire segments
+	closing  chan struct{}
+	retireMu sync.Mutex
+	nudge    chan struct{} // pending has something
+	filled   chan struct{} // pending has applyBytes
+	bytes    atomic.Uint64 // written since Open
+	live     atomic.Int64  // bytes of all segments
+}
+
+const (
+	walName = "wal"
+	// applyDelay is how long a commit may wait until it is in pebble, applyBytes how
+	// much may: many at once, in order of their keys, cost half of what they do alone.
+	applyDelay = 20 * time.Millisecond
+	applyBytes = 256 << 10
+	// maxWaiting is how much may wait when pebble does not keep up; who commits then
+	// waits for it.
+	maxWaiting = 8 << 20
+	// largeBatch goes into pebble at once.
+	largeBatch = 1 << 20
+	// promptBytes bounds a commit that Prompt calls prompt.
+	promptBytes = 64 << 10
+	// tornBytes is how much of a record a process may leave that was killed while it
+	// wrote it: package record writes blocks of that size.
+	tornBytes = 32 << 10
+)
+
+// segment is one file of the log.
+type segment struct {
+	num     uint64
+	f       vfs.File
+	w       *record.Writer
+	written atomic.Int64 // bytes
+	synced  int64        // under syncMu
+}
+
+func segmentName(num uint64) string { return fmt.Sprintf("%06d.log", num) }
+
+func newWAL(s *Store, dir string, fs vfs.FS) *wal {
+	w := &wal{s: s, dir: dir, fs: fs, segmentBytes: int64(s.opts.MemTableSize / 2), positions: map[uint16]Position{},
+		oldest: 1, closing: make(chan struct{}), nudge: make(chan struct{}, 1), filled: make(chan struct{}, 1)}
+	w.pending, w.spare = s.db.NewBatch(), s.db.NewBatch()
+	return w
+}
+
+// start makes the log ready for commits, after replay.
+func (w *wal) start() error {
+	if err := w.fs.MkdirAll(w.dir, 0o755); err != nil {
+		return err
+	}
+	// Twice: for the directory's name, and for what is in it.
+	if err := syncDir(w.s.fs, w.s.path); err != nil {
+		return err
+	}
+	seg, err := w.create(w.last + 1)
+	if err != nil {
+		return err
+	}
+	w.use(seg)
+	w.s.guard.wal.Store(w)
+	w.wg.Go(w.run)
+	return nil
+}
+
+// create makes a segment's file, with its space.
+func (w *wal) create(num uint64) (*segment, error) {
+	f, err := w.fs.Create(w.fs.PathJoin(w.dir, segmentName(num)), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	// A disk that cannot set space aside does without; a full one is found by who writes.
+	_ = f.Preallocate(0, w.segmentBytes+promptBytes)
+	if err := w.s.guard.mustOnce(func() error { return syncDir(w.s.fs, w.dir) }); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	w.last = num
+	return &segment{num: num, f: f, w: record.NewWriter(f)}, nil
+}
+
+// use has commits go to seg. appendMu is held, or nobody commits yet.
+func (w *wal) use(seg *segment) {
+	w.filesMu.Lock()
+	if w.cur != nil {
+		w.old = append(w.old, w.cur)
+	}
+	w.cur = seg
+	w.filesMu.Unlock()
+	w.room.Store(w.segmentBytes + promptBytes)
+}
+
+// run takes commits into pebble, and makes segments ahead.
+func (w *wal) run() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.nudge:
+		case <-w.closing:
+			return
+		}
+		timer.Reset(applyDelay)
+		select {
+		case <-w.filled:
+		case <-timer.C:
+		case <-w.closing:
+			return
+		}
+		_ = w.settle(false) // the guard has the error
+		if w.room.Load() < w.segmentBytes/2 && w.next.Load() == nil {
+			w.makeNext()
+		}
+	}
+}
+
+func (w *wal) makeNext() {
+	// On a full disk, or a failing one, the present segment grows.
+	if seg, err := w.create(w.last + 1); err == nil {
+		w.next.Store(seg)
+	}
+}
+
+// commit writes b; on return it is durable as Store.Commit says.
+func (w *wal) commit(b *Batch) error {
+	w.appendMu.Lock()
+	defer w.appendMu.Unlock()
+	if w.cur.written.Load() >= w.segmentBytes {
+		if next := w.next.Swap(nil); next != nil {
+			full := w.cur.num
+			w.use(next)
+			w.wg.Go(func() { w.retire(full) })
+		}
+	}
+	if err := w.append(b); err != nil {
+		return err
+	}
+	// What a failed store takes in is never read.
+	if b.b.Len() >= largeBatch {
+		return w.applyLarge(b)
+	}
+	w.mu.Lock()
+	first := w.pending.Empty()
+	if b.b.Count() > 0 {
+		_ = w.pending.Apply(b.b, nil) // fails for batches that were ingested or committed
+	}
+	w.note(b)
+	w.mu.Unlock()
+	waiting := w.waiting.Add(int64(b.b.Len()))
+	if first {
+		signal(w.nudge)
+	}
+	if waiting >= applyBytes {
+		signal(w.filled)
+	}
+	if waiting >= maxWaiting {
+		return w.settle(false)
+	}
+	return nil
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// note takes what is not in the batch itself. mu is held.
+func (w *wal) note(b *Batch) {
+	w.commits++
+	for _, part := range b.parts {
+		w.written[part].Store(w.commits)
+	}
+	for _, part := range b.dropped {
+		delete(w.positions, part)
+	}
+	for i := range b.positions {
+		p := &b.positions[i]
+		w.positions[p.part] = p.pos
+	}
+}
+
+// append writes b as one record: its positions, then pebble's form of the rest.
+func (w *wal) append(b *Batch) error {
+	h := append(w.header[:0], 0, 0, 0, 0)
+	h = binary.LittleEndian.AppendUint32(h, uint32(len(b.dropped)))
+	for _, part := range b.dropped {
+		h = binary.LittleEndian.AppendUint16(h, part)
+	}
+	for i := range b.positions {
+		h = appendPosition(binary.LittleEndian.AppendUint16(h, b.positions[i].part), b.positions[i].pos)
+	}
+	binary.LittleEndian.PutUint32(h, uint32(len(h)))
+	w.header = h
+	seg := w.cur
+	to, err := seg.w.Next()
+	if err == nil {
+		_, err = to.Write(h)
+	}
+	if err == nil {
+		_, err = to.Write(b.b.Repr())
+	}
+	if err == nil {
+		err = seg.w.Flush()
+	}
+	size := seg.w.Size()
+	w.bytes.Add(uint64(size - seg.written.Load()))
+	w.live.Add(size - seg.written.Load())
+	seg.written.Store(size)
+	w.room.Store(w.segmentBytes + promptBytes - size)
+	if err == nil && w.s.opts.Fsync {
+		err = seg.f.SyncData()
+	}
+	return err
+}
+
+// applyLarge is for a batch that is not worth copying. appendMu is held.
+func (w *wal) applyLarge(b *Batch) error {
+	w.applyMu.Lock()
+	defer w.applyMu.Unlock()
+	if err := w.settleLocked(false); err != nil {
+		return err
+	}
+	err := w.apply(b.b)
+	w.mu.Lock()
+	w.note(b)
+	w.applied.Store(w.commits) // nothing is in pending: commits come one at a time
+	w.mu.Unlock()
+	return err
+}
+
+// see makes what was committed of a partition visible in pebble, but for its
+// bookkeeping. It costs next to nothing when it is.
+func (w *wal) see(part uint16) error {
+	if w.written[part].Load() <= w.applied.Load() {
+		return nil
+	}
+	return w.settle(false)
+}
+
+// settle puts everything committed before into pebble, and with positions those too.
+func (w *wal) settle(positions bool) error {
+	w.applyMu.Lock()
+	defer w.applyMu.Unlock()
+	return w.settleLocked(positions)
+}
+
+func (w *wal) settleLocked(positions bool) error {
+	w.mu.Lock()
+	b, commits := w.pending, w.commits
+	w.pending = w.spare
+	var newest map[uint16]Position
+	if positions && len(w.positions) > 0 {
+		newest, w.positions = w.positions, map[uint16]Position{}
+	}
+	w.mu.Unlock()
+	size := 0
+	if !b.Empty() {
+		size = b.Len()
+	}
+	for part, pos := range newest {
+		setPosition(b, part, pos)
+	}
+	err := w.apply(b)
+	b.Reset()
+	w.spare = b
+	w.applied.Store(commits)
+	w.waiting.Add(-int64(size))
+	return err
+}
+
+func setPosition(b *pebble.Batch, part uint16, pos Position) {
+	setBook(b, part, bookPosition, appendPosition(make([]byte, 0, positionSize), pos))
+}
+
+// apply puts a batch into the memtable. applyMu is held. It blocks while pebble
+// has too much to flush.
+func (w *wal) apply(b *pebble.Batch) error {
+	if b.Empty() {
+		return nil
+	}
+	err := w.s.db.Apply(b, pebble.NoSync)
+	if err != nil {
+		w.s.guard.fail(err) // the log has it, pebble has not: only Open can put that right
+	}
+	return err
+}
+
+// sync makes everything that was written durable, and closes full segments.
+func (w *wal) sync() error {
+	w.syncMu.Lock()
+	defer w.syncMu.Unlock()
+	w.filesMu.Lock()
+	old, cur := slices.Clone(w.old), w.cur
+	w.filesMu.Unlock()
+	for _, seg := range old {
+		if err := seg.f.Close(); err != nil { // syncs (guard)
+			return err
+		}
+		w.filesMu.Lock()
+		w.old = w.old[1:]
+		w.filesMu.Unlock()
+	}
+	if cur == nil || cur.written.Load() == cur.synced {
+		return nil
+	}
+	n := cur.written.Load()
+	if err := syncNow(cur.f); err != nil {
+		return err
+	}
+	cur.synced = n
+	return nil
+}
+
+// retire has everything up to segment num in tables, and removes the segments.
+func (w *wal) retire(num uint64) {
+	w.retireMu.Lock()
+	defer w.retireMu.Unlock()
+	if w.sync() == nil && w.settle(true) == nil && w.flush(w.closing) == nil {
+		w.remove(num)
+	}
+}
+
+var errNotFlushed = errors.New("pebble has not flushed in time")
+
+// flush has pebble put what it has into tables. It blocks until then, or until
+// limit.
+func (w *wal) flush(limit <-chan struct{}) error {
+	flushed, err := w.s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+		return w.s.guard.err()
+	case <-limit:
+		return errNotFlushed
+	}
+}
+
+// remove removes segments up to num, each for good before the next: an old one
+// that is there again without those after it would undo what they hold.
+func (w *wal) remove(num uint64) {
+	w.filesMu.Lock()
+	from := w.oldest
+	w.filesMu.Unlock()
+	for n := from; n <= num; n++ {
+		name := w.fs.PathJoin(w.dir, segmentName(n))
+		size := int64(0)
+		if st, err := w.fs.Stat(name); err == nil {
+			size = st.Size()
+		}
+		err := w.fs.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		if err == nil {
+			err = w.s.guard.mustOnce(func() error { return syncDir(w.s.fs, w.dir) })
+		}
+		if err != nil {
+			return // it is replayed once more, to no effect
+		}
+		w.live.Add(-size)
+		w.filesMu.Lock()
+		w.oldest = n + 1
+		w.filesMu.Unlock()
+	}
+}
+
+// stop ends the log's goroutines and puts everything into tables, if limit allows
+// and the store works. What could not be flushed is replayed by the next Open.
+func (w *wal) stop(limit <-chan struct{}) {
+	close(w.closing)
+	if w.s.guard.err() != nil {
+		return
+	}
+	stopped := make(chan struct{})
+	go func() { w.wg.Wait(); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-limit:
+		return
+	}
+	if w.settle(true) == nil && w.sync() == nil && w.flush(limit) == nil {
+		w.remove(w.last)
+	}
+}
+
+// close closes the segments.
+func (w *wal) close() error {
+	w.wg.Wait()
+	err := w.sync()
+	if cerr := w.cur.f.Close(); err == nil {
+		err = cerr
+	}
+	if next := w.next.Load(); next != nil {
+		if cerr := next.f.Close(); err == nil {
+			err = cerr
+		}
+	}
+	return err
+}
+
+// segments are the numbers of the log's files, in order.
+func segments(fsys vfs.FS, dir string) (nums []uint64, err error) {
+	names, err := fsys.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		base, ok := strings.CutSuffix(name, ".log")
+		if !ok {
+			continue
+		}
+		if n, err := strconv.ParseUint(base, 10, 64); err == nil {
+			nums = append(nums, n)
+		}
+	}
+	slices.Sort(nums)
+	return nums, nil
+}
+
+// ending tells what a log may end in.
+type ending int
+
+const (
+	killed ending = iota // the process ended, at the worst in a write
+	synced               // the machine went down; what was committed had been synced
+	lost                 // the machine went down; anything may be missing from some point on
+)
+
+// replay gives what the log holds to take, in order: batches in pebble's form, and
+// positions. What lies behind the end that e allows is left out; whole is false then.
+func (w *wal) replay(e ending, take func(repr []byte, dropped []uint16, positions []partPosition) error) (whole bool, err error) {
+	nums, err := segments(w.s.fs, w.dir)
+	if err != nil || len(nums) == 0 {
+		return true, err
+	}
+	w.oldest, w.last = nums[0], nums[len(nums)-1]
+	for i, num := range nums {
+		name := w.s.fs.PathJoin(w.dir, segmentName(num))
+		if i > 0 && num != nums[i-1]+1 {
+			if e == lost {
+				return false, nil
+			}
+			return false, errorf(ErrCorrupt, nil, "the log before %s is gone", name)
+		}
+		valid, size, err := w.replaySegment(name, take)
+		w.live.Add(size)
+		if err != nil {
+			return false, err
+		}
+		if valid == size {
+			continue
+		}
+		last := true // but for segments made ahead
+		for _, later := range nums[i+1:] {
+			st, err := w.s.fs.Stat(w.s.fs.PathJoin(w.dir, segmentName(later)))
+			last = last && err == nil && st.Size() == 0
+		}
+		if e == lost || last && (e == synced || size-valid <= tornBytes) {
+			return false, nil // nobody was told that it is stored, or it counts as uncertain
+		}
+		return false, errorf(ErrCorrupt, nil, "%s is damaged at byte %d of %d", name, valid, size)
+	}
+	return true, nil
+}
+
+// replaySegment returns up to where a segment is intact, and its size.
+func (w *wal) replaySegment(name string, take func([]byte, []uint16, []partPosition) error) (valid, size int64, err error) {
+	f, err := w.s.fs.Open(name, vfs.SequentialReadsOption)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return 0, 0, err
+	}
+	size = st.Size()
+	if !w.s.opts.ReadOnly {
+		// Tables are made of it, which the power must not take it from.
+		if err := f.SyncData(); err != nil {
+			return 0, size, err
+		}
+	}
+	r := record.NewReader(f, 0)
+	for {
+		rd, err := r.Next()
+		var rec []byte
+		if err == nil {
+			rec, err = io.ReadAll(rd)
+		}
+		switch {
+		case err == io.EOF:
+			return size, size, nil
+		case record.IsInvalidRecord(err):
+			return min(r.Offset(), size-1), size, nil
+		case err != nil:
+			return 0, size, err
+		}
+		repr, dropped, positions, err := parseRecord(rec)
+		if err == nil {
+			err = take(repr, dropped, positions)
+		}
+		if err != nil {
+			return 0, size, err
+		}
+	}
+}
+
+// parseRecord parses what append wrote. repr lies in rec.
+func parseRecord(rec []byte) (repr []byte, dropped []uint16, positions []partPosition, err error) {
+	bad := func() ([]byte, []uint16, []partPosition, error) {
+		return nil, nil, nil, errorf(ErrCorrupt, nil, "a record of the log is damaged (%d bytes)", len(rec))
+	}
+	if len(rec) < 8 {
+		return bad()
+	}
+	size, drops := int64(binary.LittleEndian.Uint32(rec)), int64(binary.LittleEndian.Uint32(rec[4:]))
+	if size > int64(len(rec)) || size < 8+2*drops || (size-8-2*drops)%(2+positionSize) != 0 {
+		return bad()
+	}
+	h := rec[8:size]
+	for range drops {
+		dropped = append(dropped, binary.LittleEndian.Uint16(h))
+		h = h[2:]
+	}
+	for ; len(h) > 0; h = h[2+positionSize:] {
+		pos, err := parsePosition(h[2 : 2+positionSize])
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		positions = append(positions, partPosition{binary.LittleEndian.Uint16(h), pos})
+	}
+	return rec[size:], dropped, positions, nil
+}
+
+// batches returns a take for replay that puts everything into pebble, or into b if
+// that is not nil, and what is to be called at the end.
+func (w *wal) batches(b *pebble.Batch) (take func([]byte, []uint16, []partPosition) error, end func() error) {
+	into := b
+	if into == nil {
+		into = w.s.db.NewBatch()
+	}
+	apply := func() error {
+		if b != nil || into.Empty() {
+			return nil
+		}
+		err := w.s.db.Apply(into, pebble.NoSync)
+		into.Reset()
+		return err
+	}
+	take = func(repr []byte, dropped []uint16, positions []partPosition) error {
+		one := w.s.db.NewBatch()
+		err := one.SetRepr(repr)
+		if err == nil && one.Count() > 0 {
+			err = into.Apply(one, nil)
+		}
+		if err != nil {
+			return errorf(ErrCorrupt, err, "a record of the log is damaged")
+		}
+		for _, part := range dropped {
+			delete(w.positions, part)
+		}
+		for _, p := range positions {
+			w.positions[p.part] = p.pos
+		}
+		if into.Len() < largeBatch {
+			return nil
+		}
+		return apply()
+	}
+	end = func() error {
+		if b == nil {
+			return apply() // the positions are written with the next ones
+		}
+		for part, pos := range w.positions {
+			setPosition(b, part, pos)
+		}
+		return nil
+	}
+	return take, end
+}
+
+// recover replays the log into pebble. It blocks for that.
+func (w *wal) recover(e ending) error {
+	take, end := w.batches(nil)
+	whole, err := w.replay(e, take)
+	if err == nil {
+		err = end()
+	}
+	if err != nil || whole { // segments stay until the first one of this run is full
+		return err
+	}
+	w.s.opts.Logger.Infof("store %s: the log ends in a write that was cut short", w.s.path)
+	// To the next Open that would look like damage.
+	err = w.settle(true)
+	if err == nil {
+		err = w.flush(nil)
+	}
+	if err == nil {
+		w.remove(w.last)
+	}
+	return err
+}
+
+// overlay is what the log holds over db, for a store that is only read.
+func (w *wal) overlay(e ending) (pebble.Reader, error) {
+	b := w.s.db.NewIndexedBatch()
+	take, end := w.batches(b)
+	_, err := w.replay(e, take)
+	if err == nil {
+		err = end()
+	}
+	if err != nil || b.Empty() {
+		return w.s.db, err
+	}
+	return b, nil
+}
