@@ -37,6 +37,8 @@ type node struct {
 	loop   loop.Loop
 	store  *store.Store
 	clock  func() int64 // CLOCK_BOOTTIME, ns
+	// clocked: the clocks were read in this turn.
+	clocked bool
 
 	self        clustermap.ServerID
 	cluster     clustermap.ClusterID
@@ -134,6 +136,7 @@ func (v *values) Remove(part uint16, gen uint32, key string) {
 // touchClock reads the clocks for the core; called before anything that came in
 // is handed to it, and again before answers that need a lease are given (R5).
 func (n *node) touchClock() {
+	n.clocked = true
 	now := n.clock()
 	if d := now - n.rn.Now; n.rn.Now != 0 && d > stallStep {
 		n.rn.Stalled += d - stallStep

@@ -21,6 +21,7 @@ func (n *node) endTurn() {
 		// Answers on this server's own text port may have brought new requests.
 		fx := &n.fx
 		if len(fx.Pending)+len(fx.Dirty)+len(fx.Writes)+len(fx.Sends)+len(fx.Replies)+len(fx.Reads)+len(fx.Copies) == 0 {
+			n.clocked = false
 			return
 		}
 	}
