@@ -60,6 +60,9 @@ type Node struct {
 	MaxReconcile int
 
 	joinIDs uint64
+
+	free  *Reply // linked by next
+	freed int
 }
 
 // Awake is Now without the time in which this server stood still: what the
@@ -93,32 +96,33 @@ const (
 
 // Replica is one server's part in one partition. Not safe for concurrent use:
 // it belongs to one loop.
+//
+// There are thousands, and requests come for any of them, so what costs is how many
+// lines of 64 bytes of them are touched. A get needs the first one here and of
+// primary.
 type Replica struct {
-	part uint16
-	node *Node
-	cfg  clustermap.Partition
-	role role
-
-	// last is the version of the last operation taken; persisted, of the last
-	// that is in the store.
-	last       uint64
-	persisted  uint64
-	unfinished bool
+	pri        *primary
+	node       *Node
+	last       uint64 // version of the last operation taken
 	flush      wire.Flush
-	log        oplog
-	sessions   sessions
+	gen        uint32
+	part       uint16
+	role       role
+	unfinished bool
+	dirty      bool
+	cfg        clustermap.Partition // its Epoch is in the first line
 
+	persisted uint64 // version of the last operation that is in the store
 	// ticket counts groups of writes, those up to stored are in the store; queue
 	// is what waits for the rest.
-	ticket uint64
-	stored uint64
-	queue  []ticketed
-	dirty  bool
+	ticket   uint64
+	stored   uint64
+	queue    []ticketed
+	log      oplog
+	sessions sessions
 
-	pri    *primary
 	handed handover
 	join   joiner
-	gen    uint32
 }
 
 // ticketed is what happens when the writes up to ticket are persisted.

@@ -141,17 +141,16 @@ func (n *node) sendAll() {
 
 func (n *node) replyAll() {
 	fx := &n.fx
-	var reply wire.Reply
 	for i := 0; i < len(fx.Replies); i++ { // an answer may lead to another
 		r := fx.Replies[i]
 		to := r.Token.Owner.(sink)
 		if r.Nak != nil {
 			r.Nak.ID = r.Token.ID
 			to.Nak(r.Nak)
-			continue
+		} else {
+			to.Reply(&r.Reply)
 		}
-		reply.ID, reply.Result = r.Token.ID, r.Result
-		to.Reply(&reply)
+		n.rn.Free(r)
 	}
 	clear(fx.Replies)
 	fx.Replies = fx.Replies[:0]

@@ -136,7 +136,7 @@ func show(it *item.Item) string {
 
 // inspectReplies: nothing may be answered from a store in an epoch lower than
 // one that has served (R5).
-func (w *World) inspectReplies(s *Server, r *replica.Replica, replies []replica.Reply) {
+func (w *World) inspectReplies(s *Server, r *replica.Replica, replies []*replica.Reply) {
 	p, e := r.Part(), r.Config().Epoch
 	for i := range replies {
 		c, ok := replies[i].Token.Owner.(*call)
