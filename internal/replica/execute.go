@@ -123,15 +123,18 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 	out := item.Execute(&req.Request, cur, r.node.Unix, version)
 	switch {
 	case out.Effect == item.Put:
-		it := out.New
-		if borrowed(it.Value, req.Value) {
-			it.Value = append([]byte{}, it.Value...)
+		var it *item.Item
+		if borrowed(out.New.Value, req.Value) {
+			it = out.New.Clone()
+		} else {
+			it = new(item.Item)
+			*it = out.New
 		}
 		if len(out.Chunks) > 0 && !r.orderChunks(out.Chunks, version, fx) {
 			r.fail(req, t, r.usedUp(), fx)
 			return
 		}
-		r.order(entry{version: it.Version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, &out.Result, fx)
+		r.order(entry{version: it.Version, key: string(req.Key), effect: wire.EffectPut, item: it}, req, &out.Result, fx)
 		r.answer(t, &out.Result, it.Version, false, fx)
 		if req.Has(item.Large) {
 			r.noteListed(req, fx)
