@@ -164,6 +164,24 @@ func (r *Replica) Last() uint64 { return r.last }
 // IsPrimary tells whether this server is the partition's primary in the adopted epoch.
 func (r *Replica) IsPrimary() bool { return r.role == rolePrimary }
 
+// Touch reads what a request will need, a write or not, so that it is near. The result
+// means nothing.
+func (r *Replica) Touch(write bool) (sum uint64) {
+	if r.pri != nil {
+		sum = uint64(r.pri.held)
+	}
+	if !write {
+		return sum + r.last
+	}
+	if n := len(r.log.entries); n > 0 {
+		sum += r.log.entries[n-1].version
+	}
+	if s := r.sessions.latest; s != nil && len(s.results) > 0 {
+		sum += s.results[int(s.highest+1)&(len(s.results)-1)].Version
+	}
+	return sum + r.persisted
+}
+
 // Serving tells whether this server is an active primary.
 func (r *Replica) Serving() bool { return r.pri != nil && r.pri.active }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/router"
 	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/store"
 	"github.com/kumofs/kumofs/internal/wire"
@@ -37,8 +38,6 @@ type node struct {
 	loop   loop.Loop
 	store  *store.Store
 	clock  func() int64 // CLOCK_BOOTTIME, ns
-	// clocked: the clocks were read in this turn.
-	clocked bool
 
 	self        clustermap.ServerID
 	cluster     clustermap.ClusterID
@@ -74,6 +73,8 @@ type node struct {
 	witness   *witness
 
 	mapSink  func(*clustermap.Map) // the text port's router
+	asked    []router.Sink         // what the text port's clients asked for in this turn
+	ahead    uint64                // means nothing: what is read ahead is added to it
 	counters counters
 	started  time.Time
 	// shown is what other goroutines (HTTP) may read of the map.
@@ -136,7 +137,6 @@ func (v *values) Remove(part uint16, gen uint32, key string) {
 // touchClock reads the clocks for the core; called before anything that came in
 // is handed to it, and again before answers that need a lease are given (R5).
 func (n *node) touchClock() {
-	n.clocked = true
 	now := n.clock()
 	if d := now - n.rn.Now; n.rn.Now != 0 && d > stallStep {
 		n.rn.Stalled += d - stallStep

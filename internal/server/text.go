@@ -6,6 +6,8 @@ import (
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/frontend"
+	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/router"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -19,16 +21,58 @@ func (b backend) Local(part uint16) bool {
 	return int(part) < len(b.n.replicas) && b.n.replicas[part].Serving()
 }
 
-// Submit hands a request to its partition; s gets the answer at the end of the turn.
+// Submit takes a request, for which takeAsked calls.
+func (b backend) Submit(_ *wire.Request, s router.Sink) { b.n.asked = append(b.n.asked, s) }
+
+// maxAhead is for how many requests at a time memory is read ahead.
+const maxAhead = 32
+
+// takeAsked hands what this turn brought on the text port to the partitions; the
+// answers come at the end of the turn.
 //
-// The clock is read for the first of a turn only: that system call is a good part of
-// what a get costs. Nothing that a request does with it gets wrong by its being a
-// little old; that a lease holds is looked at with a newer reading (R5, endTurn).
-func (b backend) Submit(r *wire.Request, s router.Sink) {
-	if !b.n.clocked {
-		b.n.touchClock()
+// The clock is read once: that system call is a good part of what a get costs.
+// That a lease holds is looked at with a newer reading (R5, carryOut).
+//
+// Requests come for any partition and any key, and most of what they cost is to wait
+// for memory, again and again for each. So it is first touched for many of
+// them at once, for a processor waits for as many reads at the same time as do not
+// depend on each other.
+func (n *node) takeAsked() {
+	if len(n.asked) == 0 {
+		return
 	}
-	b.n.request(r, s)
+	n.touchClock()
+	for done := 0; done < len(n.asked); { // a refusal may lead to another request
+		some := n.asked[done:min(done+maxAhead, len(n.asked))]
+		done += len(some)
+		if len(some) > 1 {
+			n.readAhead(some)
+		}
+		for _, s := range some {
+			if r := s.Request(); r != nil {
+				n.request(r, s)
+			}
+		}
+	}
+	clear(n.asked)
+	n.asked = n.asked[:0]
+}
+
+func (n *node) readAhead(some []router.Sink) {
+	var keys [maxAhead][]byte
+	var parts [maxAhead]*replica.Replica
+	var writes [maxAhead]bool
+	k := 0
+	for _, s := range some {
+		if r := s.Request(); r != nil && int(r.Partition) < len(n.replicas) {
+			keys[k], parts[k], writes[k] = r.Key, n.replicas[r.Partition], r.Op != item.OpGet
+			k++
+		}
+	}
+	for i, r := range parts[:k] {
+		n.ahead += r.Touch(writes[i])
+	}
+	n.ahead += n.rn.Values.(*values).c.Touch(keys[:k])
 }
 
 // serveText serves memcached from this server.

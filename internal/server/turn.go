@@ -20,8 +20,7 @@ func (n *node) endTurn() {
 		n.carryOut()
 		// Answers on this server's own text port may have brought new requests.
 		fx := &n.fx
-		if len(fx.Pending)+len(fx.Dirty)+len(fx.Writes)+len(fx.Sends)+len(fx.Replies)+len(fx.Reads)+len(fx.Copies) == 0 {
-			n.clocked = false
+		if len(n.asked)+len(fx.Pending)+len(fx.Dirty)+len(fx.Writes)+len(fx.Sends)+len(fx.Replies)+len(fx.Reads)+len(fx.Copies) == 0 {
 			return
 		}
 	}
@@ -29,6 +28,7 @@ func (n *node) endTurn() {
 
 func (n *node) carryOut() {
 	fx := &n.fx
+	n.takeAsked()
 	if n.granted {
 		n.granted = false
 		n.lookAtLeasing()
