@@ -7,7 +7,6 @@ import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/frontend"
 	"github.com/kumofs/kumofs/internal/item"
-	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/router"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -24,19 +23,11 @@ func (b backend) Local(part uint16) bool {
 // Submit takes a request, for which takeAsked calls.
 func (b backend) Submit(_ *wire.Request, s router.Sink) { b.n.asked = append(b.n.asked, s) }
 
-// maxAhead is for how many requests at a time memory is read ahead.
-const maxAhead = 32
-
 // takeAsked hands what this turn brought on the text port to the partitions; the
 // answers come at the end of the turn.
 //
 // The clock is read once: that system call is a good part of what a get costs.
 // That a lease holds is looked at with a newer reading (R5, carryOut).
-//
-// Requests come for any partition and any key, and most of what they cost is to wait
-// for memory, again and again for each. So it is first touched for many of
-// them at once, for a processor waits for as many reads at the same time as do not
-// depend on each other.
 func (n *node) takeAsked() {
 	if len(n.asked) == 0 {
 		return
@@ -59,20 +50,13 @@ func (n *node) takeAsked() {
 }
 
 func (n *node) readAhead(some []router.Sink) {
-	var keys [maxAhead][]byte
-	var parts [maxAhead]*replica.Replica
-	var writes [maxAhead]bool
-	k := 0
+	var a ahead
 	for _, s := range some {
-		if r := s.Request(); r != nil && int(r.Partition) < len(n.replicas) {
-			keys[k], parts[k], writes[k] = r.Key, n.replicas[r.Partition], r.Op != item.OpGet
-			k++
+		if r := s.Request(); r != nil {
+			a.add(n, r.Partition, r.Key, r.Op != item.OpGet)
 		}
 	}
-	for i, r := range parts[:k] {
-		n.ahead += r.Touch(writes[i])
-	}
-	n.ahead += n.rn.Values.(*values).c.Touch(keys[:k])
+	a.read(n)
 }
 
 // serveText serves memcached from this server.
