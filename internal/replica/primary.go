@@ -68,7 +68,9 @@ func (r *Replica) Held() int {
 // peer is another member of the configuration, as its primary sees it.
 type peer struct {
 	id      clustermap.ServerID
+	lease   *Lease // of this server, by that one (R5)
 	joining bool
+	counted bool
 	// agreed: its ring is as ours (R4). A joiner never needs it.
 	agreed  bool
 	reading bool   // values for its Reconcile are being read
@@ -78,7 +80,6 @@ type peer struct {
 	// what this server itself has stored. 0: it owes none. Who has not stored an
 	// operation does not wait for others, and has no right to accuse them.
 	waiting int64
-	counted bool
 	join    outgoing
 }
 
@@ -107,10 +108,10 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	q.since, q.reported, q.restarted = now, 0, v.LastPrimaryRestarted
 	q.waitUntil = r.node.Leases.GrantedUntil(r.cfg.LastPrimary)
 	for _, id := range r.cfg.Replicas[1:] {
-		q.peers = append(q.peers, &peer{id: id})
+		q.peers = append(q.peers, &peer{id: id, lease: r.node.Leases.By(id)})
 	}
 	for _, id := range r.cfg.Joining {
-		q.peers = append(q.peers, &peer{id: id, joining: true, join: outgoing{incarnation: r.node.incarnationOf(id)}})
+		q.peers = append(q.peers, &peer{id: id, lease: r.node.Leases.By(id), joining: true, join: outgoing{incarnation: r.node.incarnationOf(id)}})
 	}
 	if r.allStored() {
 		r.askRings(fx)
@@ -274,7 +275,7 @@ func (r *Replica) leased() bool {
 		now = r.node.Awake()
 	}
 	for _, p := range r.pri.peers {
-		if (!p.joining || p.counted && !planted.Is(planted.JoinerWithoutLease)) && !r.node.Leases.Holds(p.id, now) && !planted.Is(planted.NoLease) {
+		if (!p.joining || p.counted && !planted.Is(planted.JoinerWithoutLease)) && !p.lease.Holds(now) && !planted.Is(planted.NoLease) {
 			return false
 		}
 	}

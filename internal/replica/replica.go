@@ -158,6 +158,12 @@ func (r *Replica) Part() uint16 { return r.part }
 // Config is the configuration adopted last; Epoch 0 means none.
 func (r *Replica) Config() *clustermap.Partition { return &r.cfg }
 
+// config is a copy of the present configuration, for a message: that leaves later.
+func (r *Replica) config() *clustermap.Partition {
+	c := r.cfg
+	return &c
+}
+
 // Last is the version of the last operation taken.
 func (r *Replica) Last() uint64 { return r.last }
 
@@ -341,10 +347,10 @@ func (r *Replica) Adopt(v View, fx *Effects) {
 func (r *Replica) Step(from clustermap.ServerID, m *wire.Message, fx *Effects) {
 	switch m.Kind {
 	case wire.KindActivate, wire.KindEpochQuery, wire.KindJoinHello:
-		if m.Config.Epoch == m.Epoch && m.Epoch > r.cfg.Epoch {
+		if m.Config != nil && m.Config.Epoch == m.Epoch && m.Epoch > r.cfg.Epoch {
 			// The connection was opened to this incarnation (wire.PeerHello), so
 			// the sender's map gives this run its role.
-			r.Adopt(View{Config: m.Config, Member: true}, fx)
+			r.Adopt(View{Config: *m.Config, Member: true}, fx)
 		}
 	}
 	if (m.Kind == wire.KindActivate || m.Kind == wire.KindEpochQuery) && m.Epoch == r.cfg.Epoch && r.fromPrimary(from) {
