@@ -247,6 +247,7 @@ func (r *Replica) tryActivate(fx *Effects) {
 		}
 	}
 	q.active = true
+	r.mark()
 	r.beginUnfinished(fx)
 	r.pend(fx)
 	r.wantJoins(fx)

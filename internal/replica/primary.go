@@ -104,6 +104,7 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	}
 	now := r.node.Awake()
 	q.peers, q.tooFar, q.ready, q.active = nil, nil, false, false
+	r.mark()
 	q.ackedEpoch = map[clustermap.ServerID]struct{}{}
 	q.since, q.reported, q.restarted = now, 0, v.LastPrimaryRestarted
 	q.waitUntil = r.node.Leases.GrantedUntil(r.cfg.LastPrimary)
@@ -128,6 +129,7 @@ func (r *Replica) stepDown(from *clustermap.Partition, fx *Effects) {
 		return
 	}
 	r.pri = nil
+	r.mark()
 	r.handOver(q, from, fx)
 	for _, p := range q.parked {
 		r.refuse(p.token, wire.NakWrongEpoch, fx)

@@ -61,6 +61,8 @@ type Node struct {
 
 	joinIDs uint64
 
+	serving []bool // by partition
+
 	free  *Reply // linked by next
 	freed int
 }
@@ -68,6 +70,10 @@ type Node struct {
 // Awake is Now without the time in which this server stood still: what the
 // silence of others is measured by.
 func (n *Node) Awake() int64 { return n.Now - n.Stalled }
+
+// Serves is Serving of a partition's replica. It asks one small table instead of
+// thousands of replicas: whoever asks seldom has the replica at hand.
+func (n *Node) Serves(part uint16) bool { return int(part) < len(n.serving) && n.serving[part] }
 
 func (n *Node) maxReconcile() int {
 	if n.MaxReconcile != 0 {
@@ -137,6 +143,10 @@ type ticketed struct {
 
 // New makes the replica of partition part from what the store holds.
 func New(part uint16, node *Node, st Stored) *Replica {
+	for int(part) >= len(node.serving) {
+		node.serving = append(node.serving, false)
+	}
+	node.serving[part] = false
 	r := &Replica{part: part, node: node, unfinished: st.Unfinished, flush: st.Flush, last: st.Version}
 	if r.last == 0 || planted.Is(planted.SeqRestarts) {
 		r.last = uint64(part) << 20 // where seq begins
@@ -190,6 +200,9 @@ func (r *Replica) Touch(write bool) (sum uint64) {
 
 // Serving tells whether this server is an active primary.
 func (r *Replica) Serving() bool { return r.pri != nil && r.pri.active }
+
+// mark keeps Node.Serves true. Whenever Serving may change it is called.
+func (r *Replica) mark() { r.node.serving[r.part] = r.Serving() }
 
 // StorePosition is what belongs into a batch with this replica's writes.
 func (r *Replica) StorePosition() (version uint64, unfinished bool) {
@@ -320,6 +333,7 @@ func (r *Replica) Adopt(v View, fx *Effects) {
 		if r.pri != nil {
 			r.pri.restarted = v.LastPrimaryRestarted
 			r.pri.active = r.pri.active && c.Active
+			r.mark()
 			r.tryActivate(fx)
 		}
 		r.settle(fx)

@@ -17,7 +17,7 @@ type backend struct{ n *node }
 
 // Local tells whether this server is the active primary of a partition.
 func (b backend) Local(part uint16) bool {
-	return int(part) < len(b.n.replicas) && b.n.replicas[part].Serving()
+	return b.n.rn.Serves(part)
 }
 
 // Submit takes a request, for which takeAsked calls.

@@ -50,6 +50,9 @@ func (s *Server) inspect() {
 		case s.led[i] == e:
 			s.ended[i] = e
 		}
+		if r.Serving() != s.node.Serves(uint16(i)) {
+			w.fail(onePrimary, "%s: whether it serves p%d is told in two ways", s, i)
+		}
 		if r.Serving() && s.ended[i] == e {
 			w.fail(onePrimary, "%s serves p%d in epoch %d again, after its role in it had ended", s, i, e)
 		}
