@@ -27,7 +27,7 @@ func (r *Replica) askRings(fx *Effects) {
 	if p := q.peer(lp); lp != 0 && lp != r.node.Self && (p == nil || p.joining) && !r.cfg.Active {
 		// A hand-over asks the old primary first, also if it leaves or is to join
 		// again (R5). It learns from this what became of its last writes too.
-		fx.send(lp, wire.Message{Kind: wire.KindEpochQuery, Partition: r.part, Epoch: r.cfg.Epoch, Version: r.last, Config: r.cfg})
+		fx.send(lp, wire.Message{Kind: wire.KindEpochQuery, Partition: r.part, Epoch: r.cfg.Epoch, Version: r.last, Config: r.config()})
 	}
 }
 
@@ -36,7 +36,7 @@ func (r *Replica) askRing(p *peer, fx *Effects) {
 	if p.waiting == 0 {
 		p.waiting = r.node.Awake()
 	}
-	fx.send(p.id, wire.Message{Kind: wire.KindActivate, Partition: r.part, Epoch: r.cfg.Epoch, Version: r.last, Config: r.cfg})
+	fx.send(p.id, wire.Message{Kind: wire.KindActivate, Partition: r.part, Epoch: r.cfg.Epoch, Version: r.last, Config: r.config()})
 }
 
 // stepActivate answers with this replica's ring, when all it took is in its store.
@@ -247,6 +247,7 @@ func (r *Replica) tryActivate(fx *Effects) {
 		}
 	}
 	q.active = true
+	r.mark()
 	r.beginUnfinished(fx)
 	r.pend(fx)
 	r.wantJoins(fx)

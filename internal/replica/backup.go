@@ -42,7 +42,7 @@ func (r *Replica) stepAppend(from clustermap.ServerID, m *wire.Message, fx *Effe
 	}
 	r.sessions.take(&e, r.node.Now)
 	e.item = nil // only a primary keeps it
-	r.log.push(e)
+	r.log.push(&e)
 	r.log.commit(m.Committed, seqOf(m.Version))
 	if planted.Is(planted.AckBeforeStored) {
 		r.acknowledge(fx, ticketed{version: r.last, ack: wire.KindAppendAck, to: from, epoch: r.cfg.Epoch, joinID: m.JoinID})

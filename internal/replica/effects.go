@@ -30,11 +30,44 @@ type Send struct {
 	Msg wire.Message
 }
 
-// Reply answers one request. Nak is not nil when it was refused before it was ordered.
+// Reply answers one request: its wire.Reply has the request's ID. Nak is not nil when
+// it was refused before it was ordered. Who has given the answer may hand the Reply
+// back with Node.Free.
 type Reply struct {
-	Token  Token
-	Result item.Result
-	Nak    *wire.Nak
+	Token Token
+	wire.Reply
+	Nak *wire.Nak
+
+	// While it is held back until what it depends on is committed (R2):
+	next    *Reply
+	depends uint64 // version; 0: nothing
+	// local: it was made without a write, so a lease must be held after the
+	// value was read (R5).
+	local bool
+}
+
+// maxFree is how many Replies are kept for later.
+const maxFree = 4096
+
+func (n *Node) newReply(t Token) *Reply {
+	w := n.free
+	if w == nil {
+		w = &Reply{}
+	} else {
+		n.free, w.next = w.next, nil
+		n.freed--
+	}
+	w.Token, w.ID = t, t.ID
+	return w
+}
+
+// Free takes back a Reply that was given, and nobody has any more.
+func (n *Node) Free(w *Reply) {
+	if n.freed < maxFree {
+		*w = Reply{next: n.free}
+		n.free = w
+		n.freed++
+	}
 }
 
 // Read asks for the present items of keys. The daemon answers with ReadDone.
@@ -70,7 +103,7 @@ type Accusation struct {
 type Effects struct {
 	Writes  []Write
 	Sends   []Send
-	Replies []Reply
+	Replies []*Reply
 	Reads   []Read
 	Copies  []Copy
 	// Dirty are replicas with writes (or a changed position) since they were

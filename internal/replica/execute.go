@@ -46,6 +46,9 @@ func (q *primary) park(p parked) {
 
 // load puts p behind list, what waits for key to be read.
 func (q *primary) load(key string, list []parked, p parked) {
+	if q.loading == nil {
+		q.loading = map[string][]parked{}
+	}
 	q.loading[key] = append(list, p)
 	q.held += p.size()
 }
@@ -120,35 +123,38 @@ func (r *Replica) apply(req *wire.Request, t Token, cur *item.Item, depends uint
 	out := item.Execute(&req.Request, cur, r.node.Unix, version)
 	switch {
 	case out.Effect == item.Put:
-		it := out.New
-		if borrowed(it.Value, req.Value) {
-			it.Value = append([]byte{}, it.Value...)
+		var it *item.Item
+		if borrowed(out.New.Value, req.Value) {
+			it = out.New.Clone()
+		} else {
+			it = new(item.Item)
+			*it = out.New
 		}
 		if len(out.Chunks) > 0 && !r.orderChunks(out.Chunks, version, fx) {
 			r.fail(req, t, r.usedUp(), fx)
 			return
 		}
-		r.order(entry{version: it.Version, key: string(req.Key), effect: wire.EffectPut, item: &it}, req, &out.Result, fx)
-		r.answer(t, out.Result, it.Version, false, fx)
+		r.order(entry{version: it.Version, key: string(req.Key), effect: wire.EffectPut, item: it}, req, &out.Result, fx)
+		r.answer(t, &out.Result, it.Version, false, fx)
 		if req.Has(item.Large) {
 			r.noteListed(req, fx)
 		}
 	case out.Effect == item.Remove:
 		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
-		r.answer(t, out.Result, version, false, fx)
+		r.answer(t, &out.Result, version, false, fx)
 	case gone && !planted.Is(planted.ExpiredNotDeleted):
 		// A delete in flight, answered after it commits: so no clock matters to P1.
 		r.order(entry{version: version, key: string(req.Key), effect: wire.EffectRemove}, req, &out.Result, fx)
-		r.answer(t, out.Result, version, false, fx)
+		r.answer(t, &out.Result, version, false, fx)
 	case req.Retry && req.Session != 0 && out.Result.Status != item.Failed && !planted.Is(planted.FailedRetryNotRecorded):
 		// R8: an earlier try may come yet, and must then find that the write has failed.
 		r.order(entry{version: version}, req, &out.Result, fx)
-		r.answer(t, out.Result, version, false, fx)
+		r.answer(t, &out.Result, version, false, fx)
 	default:
 		if out.Result.Status == item.OK && req.Op.Retrieves() && !req.Has(item.NoBump) {
 			cur.Bump(r.node.Unix)
 		}
-		r.answer(t, out.Result, depends, true, fx)
+		r.answer(t, &out.Result, depends, true, fx)
 	}
 }
 
@@ -161,8 +167,8 @@ func borrowed(value, request []byte) bool {
 // the uncommitted operation that made it so (R2). known is false when it must be read.
 func (r *Replica) current(key []byte) (it *item.Item, depends uint64, known bool) {
 	q := r.pri
-	if len(q.inflight) > 0 {
-		if f, ok := q.inflight[string(key)]; ok && !planted.Is(planted.InFlightIgnored) {
+	if q.newest.n > 0 {
+		if f, ok := q.newest.of(&r.log, key); ok && !planted.Is(planted.InFlightIgnored) {
 			if planted.Is(planted.ReadPastWrites) {
 				return f.item, 0, true
 			}
@@ -245,12 +251,12 @@ func (r *Replica) ReadDone(rd *Read, items []*item.Item, err error, fx *Effects)
 		// Only requests of this list can have changed the key since it was read,
 		// and their operations are in flight.
 		cur, depends := items[0], uint64(0)
-		if f, ok := q.inflight[key]; ok {
+		if f, ok := q.newest.of(&r.log, p.req.Key); ok {
 			cur, depends = f.item, f.version
 		}
 		r.apply(&p.req, p.token, cur, depends, fx)
-		if n := len(q.waits); n > 0 && q.waits[n-1].local && planted.Is(planted.LeaseNotRechecked) {
-			q.waits[n-1].local = false
+		if w := q.lastWait; w != nil && w.local && planted.Is(planted.LeaseNotRechecked) {
+			w.local = false
 		}
 	}
 }

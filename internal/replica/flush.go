@@ -20,7 +20,7 @@ func (r *Replica) executeFlush(req *wire.Request, t Token, fx *Effects) {
 		r.fail(req, t, r.usedUp(), fx)
 		return
 	}
-	r.answer(t, item.Result{Status: item.OK, Item: item.Item{Version: version}}, version, false, fx)
+	r.answer(t, &item.Result{Status: item.OK, Item: item.Item{Version: version}}, version, false, fx)
 }
 
 // orderFlush orders the record of a flush that is due at at (Unix seconds), or

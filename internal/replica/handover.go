@@ -15,7 +15,7 @@ import (
 // others never will be. Where that cannot be learned their fate is unknown (R8).
 type handover struct {
 	epoch uint32 // the last in which this server was primary
-	waits []wait
+	waits []*Reply
 	// position is the new primary's when it began; 0: not told yet.
 	position uint64
 }
@@ -24,12 +24,15 @@ type handover struct {
 // has ended.
 func (r *Replica) handOver(q *primary, from *clustermap.Partition, fx *Effects) {
 	r.handed = handover{epoch: from.Epoch}
-	for _, w := range q.waits {
+	for w := q.waits; w != nil; {
+		next := w.next
+		w.next = nil
 		if w.local {
-			r.refuse(w.token, wire.NakWrongEpoch, fx)
+			r.refuse(w.Token, wire.NakWrongEpoch, fx)
 		} else {
 			r.handed.waits = append(r.handed.waits, w)
 		}
+		w = next
 	}
 	if !from.Active || r.cfg.Epoch != from.Epoch+1 {
 		r.fateUnknown(fx) // others may have ordered operations before or since
@@ -56,9 +59,9 @@ func (r *Replica) settle(fx *Effects) {
 	}
 	for _, w := range h.waits {
 		if w.depends <= h.position {
-			fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: w.result})
+			fx.Replies = append(fx.Replies, w)
 		} else {
-			r.refuse(w.token, wire.NakWrongEpoch, fx)
+			r.refuse(w.Token, wire.NakWrongEpoch, fx)
 		}
 	}
 	r.handed = handover{}
@@ -67,10 +70,11 @@ func (r *Replica) settle(fx *Effects) {
 func (r *Replica) fateUnknown(fx *Effects) {
 	for _, w := range r.handed.waits {
 		if planted.Is(planted.FateTakenAsNotDone) {
-			r.refuse(w.token, wire.NakWrongEpoch, fx)
+			r.refuse(w.Token, wire.NakWrongEpoch, fx)
 			continue
 		}
-		fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: item.Result{Status: item.FateUnknown}})
+		w.Result = item.Result{Status: item.FateUnknown}
+		fx.Replies = append(fx.Replies, w)
 	}
 	r.handed = handover{}
 }

@@ -105,7 +105,7 @@ func (r *Replica) BeginJoin(w JoinWanted, fx *Effects) bool {
 
 func (r *Replica) askJoin(p *peer, fx *Effects) {
 	p.asked = r.node.Now
-	fx.send(p.id, wire.Message{Kind: wire.KindJoinHello, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id, Config: r.cfg})
+	fx.send(p.id, wire.Message{Kind: wire.KindJoinHello, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id, Config: r.config()})
 }
 
 // stepJoinHello tells the primary what this store has.

@@ -63,7 +63,7 @@ func (r *Replica) unpin(p *parked) bool {
 
 // markerRead goes on with a request that waited for the marker key to be read.
 func (r *Replica) markerRead(p *parked, key string, there bool, fx *Effects) {
-	if f, ok := r.pri.inflight[key]; ok {
+	if f, ok := r.pri.newest.of(&r.log, []byte(key)); ok {
 		there = f.item != nil // since then it was written
 	}
 	if !there && !planted.Is(planted.ManifestUnchecked) {
@@ -125,14 +125,14 @@ func (r *Replica) collect(req *wire.Request, t Token, cur *item.Item, gone bool,
 	}
 	id := item.UploadID(req.Value)
 	if cur != nil && cur.Lists(id) && !planted.Is(planted.ListedCollected) {
-		r.answer(t, item.Result{Status: item.NotStored}, depends, true, fx)
+		r.answer(t, &item.Result{Status: item.NotStored}, depends, true, fx)
 		return
 	}
 	marker := item.AppendMarkerKey(nil, req.Key, id)
 	if _, reading := r.pri.loading[string(marker)]; reading || r.pri.pinned[string(marker)] > 0 {
 		// A manifest waits for it, and what is being read may be older than its
 		// removal would be; or waits for its key's item. Another time.
-		r.answer(t, item.Result{Status: item.NotStored}, depends, true, fx)
+		r.answer(t, &item.Result{Status: item.NotStored}, depends, true, fx)
 		return
 	}
 	if !r.enough(int(req.Initial) + 2) {
@@ -146,7 +146,7 @@ func (r *Replica) collect(req *wire.Request, t Token, cur *item.Item, gone bool,
 	for i := range int(req.Initial) {
 		r.remove(item.AppendChunkKey(nil, req.Key, id, int(req.Delta)+i), fx)
 	}
-	r.answer(t, item.Result{Status: item.OK}, r.last, false, fx)
+	r.answer(t, &item.Result{Status: item.OK}, r.last, false, fx)
 }
 
 func (r *Replica) remove(key []byte, fx *Effects) {

@@ -25,12 +25,18 @@ type Leases struct {
 	boot       int64
 	mapVersion uint64
 	granted    map[clustermap.ServerID]int64
-	held       map[clustermap.ServerID]int64
+	held       map[clustermap.ServerID]*Lease
 	heard      map[clustermap.ServerID]int64
 	// early are grants whose granter had a newer map than this server. While servers
 	// join the map has tens of versions a second, and there may be few others.
 	early map[clustermap.ServerID][]earlyGrant
 }
+
+// Lease is until when the lease by one server is held; 0: there was none.
+type Lease int64
+
+// Holds tells whether it is held at now.
+func (l *Lease) Holds(now int64) bool { return int64(*l) > now }
 
 // earlyGrant is one that counts once this server has that map, as if it came then.
 type earlyGrant struct {
@@ -47,7 +53,7 @@ func NewLeases(now int64) *Leases {
 	return &Leases{
 		boot:    now,
 		granted: map[clustermap.ServerID]int64{},
-		held:    map[clustermap.ServerID]int64{},
+		held:    map[clustermap.ServerID]*Lease{},
 		heard:   map[clustermap.ServerID]int64{},
 		early:   map[clustermap.ServerID][]earlyGrant{},
 	}
@@ -107,13 +113,22 @@ func (l *Leases) hold(from clustermap.ServerID, sent int64) {
 	if planted.Is(planted.DriftTheWrongWay) {
 		length = granted
 	}
-	if until := sent + length; until > l.held[from] {
-		l.held[from] = until
+	h := l.By(from)
+	*h = max(*h, Lease(sent+length))
+}
+
+// By is the lease by a server, now and later: whoever asks often keeps it.
+func (l *Leases) By(id clustermap.ServerID) *Lease {
+	h := l.held[id]
+	if h == nil {
+		h = new(Lease)
+		l.held[id] = h
 	}
+	return h
 }
 
 // Holds tells whether a lease by the server is held at now.
-func (l *Leases) Holds(by clustermap.ServerID, now int64) bool { return l.held[by] > now }
+func (l *Leases) Holds(by clustermap.ServerID, now int64) bool { return l.By(by).Holds(now) }
 
 // GrantedUntil is when the last lease granted to the server has surely ended.
 func (l *Leases) GrantedUntil(to clustermap.ServerID) int64 {

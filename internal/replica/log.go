@@ -21,6 +21,8 @@ type entry struct {
 	effect  wire.Effect
 	status  item.Status
 	won     bool
+	// ordered: this server put it into the stream, and has its content while it is not committed.
+	ordered bool
 	session uint64 // whose result this is, or that it opens or ends (R8)
 	number  uint32
 	lowest  uint32
@@ -57,14 +59,14 @@ func versionOf(epoch uint32, seq uint64) uint64 { return uint64(epoch)<<clusterm
 func (l *oplog) reset(base uint64, baseKnown bool, committed uint64, ring []wire.RingEntry) {
 	*l = oplog{base: base, baseKnown: baseKnown, committed: committed}
 	for _, e := range ring {
-		l.push(entry{version: e.Version, key: e.Key, effect: e.Effect, session: e.Session})
+		l.push(&entry{version: e.Version, key: e.Key, effect: e.Effect, session: e.Session})
 	}
 	l.commit(committed, 0)
 }
 
-func (l *oplog) push(e entry) {
+func (l *oplog) push(e *entry) {
 	e.before = l.pushed
-	l.entries = append(l.entries, e)
+	l.entries = append(l.entries, *e)
 	l.pushed += e.cost()
 }
 

@@ -31,7 +31,7 @@ func (r *Replica) onceMore(req *wire.Request, t Token, found, cur *item.Item, de
 	lowest := max(s.lowest, req.Lowest)
 	if req.Number < lowest && !planted.Is(planted.GivenUpExecuted) {
 		// Its gateway has given it up or has its answer: nobody waits for this one.
-		fx.Replies = append(fx.Replies, Reply{Token: t, Result: item.Result{Status: item.FateUnknown}})
+		r.reply(t, &item.Result{Status: item.FateUnknown}, fx)
 		return true
 	}
 	if req.Number-lowest >= wire.MaxOutstanding {
@@ -44,21 +44,21 @@ func (r *Replica) onceMore(req *wire.Request, t Token, found, cur *item.Item, de
 	}
 	res := resultOf(&req.Request, done, r.node.Unix)
 	if !req.Op.Retrieves() || res.Status != item.OK {
-		r.answer(t, res, done.Version, false, fx)
+		r.answer(t, &res, done.Version, false, fx)
 		return true
 	}
 	// Its value is read anew; as long as the item is the one that it left, it is the same value.
 	switch {
 	case found != nil && found.Version == done.Version:
 		show(&res, found, req)
-		r.answer(t, res, done.Version, false, fx)
+		r.answer(t, &res, done.Version, false, fx)
 	case cur != nil:
 		show(&res, cur, req)
-		r.answer(t, res, r.later(done.Version, depends), true, fx)
+		r.answer(t, &res, r.later(done.Version, depends), true, fx)
 	case found != nil && r.deleteGone(req.Key, fx):
-		r.answer(t, item.Result{Status: item.NotFound}, r.last, false, fx)
+		r.answer(t, &item.Result{Status: item.NotFound}, r.last, false, fx)
 	default:
-		r.answer(t, item.Result{Status: item.NotFound}, r.later(done.Version, depends), true, fx)
+		r.answer(t, &item.Result{Status: item.NotFound}, r.later(done.Version, depends), true, fx)
 	}
 	return true
 }
@@ -93,10 +93,10 @@ func (r *Replica) deleteGone(key []byte, fx *Effects) bool {
 // the tries before it.
 func (r *Replica) fail(req *wire.Request, t Token, message string, fx *Effects) {
 	if req.Retry && req.Session != 0 {
-		fx.Replies = append(fx.Replies, Reply{Token: t, Result: item.Result{Status: item.FateUnknown}})
+		r.reply(t, &item.Result{Status: item.FateUnknown}, fx)
 		return
 	}
-	r.answer(t, item.Result{Status: item.Failed, Message: message}, 0, true, fx)
+	r.answer(t, &item.Result{Status: item.Failed, Message: message}, 0, true, fx)
 }
 
 // openSession orders a session's opening; the operation's version is its ID.
@@ -107,7 +107,7 @@ func (r *Replica) openSession(req *wire.Request, t Token, fx *Effects) {
 		return
 	}
 	r.order(entry{version: version, effect: wire.EffectOpen, session: version}, nil, nil, fx)
-	r.answer(t, item.Result{Status: item.OK, Item: item.Item{Version: version}}, version, false, fx)
+	r.answer(t, &item.Result{Status: item.OK, Item: item.Item{Version: version}}, version, false, fx)
 }
 
 // endIdleSessions orders the end of sessions that this primary has not seen for

@@ -10,13 +10,21 @@ import (
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
-// primary is what a replica holds while it is its partition's primary.
+// primary is what a replica holds while it is its partition's primary. The first
+// line of it is what every request touches.
 type primary struct {
-	peers []*peer
 	// ready: the rings of all replicas agree (R4). active: this epoch is
 	// recorded Active, so that it may serve.
-	ready  bool
-	active bool
+	ready   bool
+	active  bool
+	pending bool // on Effects.Pending
+	peers   []*peer
+	// waits are the answers that are held back, in the order in which they were made.
+	waits, lastWait *Reply
+	held            int                 // what loading, parked and waits cost in memory, about, in bytes
+	loading         map[string][]parked // nil until it is needed
+	newest          newest
+
 	// waitUntil is when the leases that this server granted to the last recorded
 	// primary under older maps have ended (R5).
 	waitUntil  int64
@@ -28,19 +36,8 @@ type primary struct {
 	reported   int64 // when the activation was reported last
 	tooFar     *peer // whom its Reconcile would be too long for
 
-	inflight map[string]*inflight
-	loading  map[string][]parked
-	pinned   map[string]int // markers that were found, for those who wait for their key's item now
-	parked   []parked
-	waits    []wait
-	held     int  // what loading, parked and waits cost in memory, about, in bytes
-	pending  bool // on Effects.Pending
-}
-
-// inflight is a key's newest uncommitted operation.
-type inflight struct {
-	version uint64
-	item    *item.Item // nil: removed
+	pinned map[string]int // markers that were found, for those who wait for their key's item now
+	parked []parked
 }
 
 // parked is a request that cannot be executed yet. It owns its memory.
@@ -51,21 +48,11 @@ type parked struct {
 	marker string
 }
 
-// wait is an answer held back until what it depends on is committed (R2).
-type wait struct {
-	depends uint64 // version; 0: nothing
-	// local: it was made without a write, so a lease must be held after the
-	// value was read (R5).
-	local  bool
-	token  Token
-	result item.Result
-}
-
 // heldOverhead is about what an operation, an answer or a request that waits
 // costs besides keys and values, in bytes.
 const heldOverhead = 200
 
-func (w *wait) size() int   { return len(w.result.Item.Value) + heldOverhead }
+func (w *Reply) size() int  { return len(w.Item.Value) + heldOverhead }
 func (p *parked) size() int { return len(p.req.Key) + len(p.req.Value) + heldOverhead }
 
 // Held is about how many bytes this primary holds, in memory, for what waits: for
@@ -81,7 +68,9 @@ func (r *Replica) Held() int {
 // peer is another member of the configuration, as its primary sees it.
 type peer struct {
 	id      clustermap.ServerID
+	lease   *Lease // of this server, by that one (R5)
 	joining bool
+	counted bool
 	// agreed: its ring is as ours (R4). A joiner never needs it.
 	agreed  bool
 	reading bool   // values for its Reconcile are being read
@@ -91,7 +80,6 @@ type peer struct {
 	// what this server itself has stored. 0: it owes none. Who has not stored an
 	// operation does not wait for others, and has no right to accuse them.
 	waiting int64
-	counted bool
 	join    outgoing
 }
 
@@ -109,21 +97,22 @@ func (r *Replica) takeOver(v View, fx *Effects) {
 	q := r.pri
 	if q == nil {
 		r.gen++
-		q = &primary{began: r.node.Now, inflight: map[string]*inflight{}, loading: map[string][]parked{}, pinned: map[string]int{}}
+		q = &primary{began: r.node.Now, pinned: map[string]int{}}
 		r.pri = q
 	} else {
 		r.endJoins(fx)
 	}
 	now := r.node.Awake()
 	q.peers, q.tooFar, q.ready, q.active = nil, nil, false, false
+	r.mark()
 	q.ackedEpoch = map[clustermap.ServerID]struct{}{}
 	q.since, q.reported, q.restarted = now, 0, v.LastPrimaryRestarted
 	q.waitUntil = r.node.Leases.GrantedUntil(r.cfg.LastPrimary)
 	for _, id := range r.cfg.Replicas[1:] {
-		q.peers = append(q.peers, &peer{id: id})
+		q.peers = append(q.peers, &peer{id: id, lease: r.node.Leases.By(id)})
 	}
 	for _, id := range r.cfg.Joining {
-		q.peers = append(q.peers, &peer{id: id, joining: true, join: outgoing{incarnation: r.node.incarnationOf(id)}})
+		q.peers = append(q.peers, &peer{id: id, lease: r.node.Leases.By(id), joining: true, join: outgoing{incarnation: r.node.incarnationOf(id)}})
 	}
 	if r.allStored() {
 		r.askRings(fx)
@@ -140,6 +129,7 @@ func (r *Replica) stepDown(from *clustermap.Partition, fx *Effects) {
 		return
 	}
 	r.pri = nil
+	r.mark()
 	r.handOver(q, from, fx)
 	for _, p := range q.parked {
 		r.refuse(p.token, wire.NakWrongEpoch, fx)
@@ -159,7 +149,16 @@ func (r *Replica) refuse(t Token, why wire.NakReason, fx *Effects) {
 	if why == wire.NakWrongEpoch {
 		nak.Partition = r.cfg
 	}
-	fx.Replies = append(fx.Replies, Reply{Token: t, Nak: nak})
+	w := r.node.newReply(t)
+	w.Nak = nak
+	fx.Replies = append(fx.Replies, w)
+}
+
+// reply gives an answer at once.
+func (r *Replica) reply(t Token, res *item.Result, fx *Effects) {
+	w := r.node.newReply(t)
+	w.Result = *res
+	fx.Replies = append(fx.Replies, w)
 }
 
 // order puts an operation into the stream (R1): it is sent to the others and
@@ -167,6 +166,7 @@ func (r *Replica) refuse(t Token, why wire.NakReason, fx *Effects) {
 // What req's session keeps of its result goes with it (R8).
 func (r *Replica) order(e entry, req *wire.Request, res *item.Result, fx *Effects) {
 	q := r.pri
+	e.ordered = true
 	e.prev = r.last
 	if req != nil && req.Session != 0 {
 		e.session, e.number, e.lowest = req.Session, req.Number, req.Lowest
@@ -174,14 +174,14 @@ func (r *Replica) order(e entry, req *wire.Request, res *item.Result, fx *Effect
 	}
 	r.last = e.version
 	r.sessions.take(&e, r.node.Now)
-	r.log.push(e)
+	r.log.push(&e)
 	switch e.effect {
 	case wire.EffectPut:
-		q.inflight[e.key] = &inflight{e.version, e.item}
+		q.newest.note(&r.log, &e)
 		r.node.Values.Put(r.part, r.gen, e.key, e.item)
 		r.write(fx, Write{Key: e.key, Item: e.item})
 	case wire.EffectRemove:
-		q.inflight[e.key] = &inflight{e.version, nil}
+		q.newest.note(&r.log, &e)
 		r.node.Values.Remove(r.part, r.gen, e.key)
 		r.write(fx, Write{Key: e.key})
 	case wire.EffectFlush:
@@ -209,10 +209,17 @@ func (r *Replica) sendEntry(p *peer, e *entry, fx *Effects) {
 }
 
 // answer holds an answer back until Drain finds that it may be given.
-func (r *Replica) answer(t Token, res item.Result, depends uint64, local bool, fx *Effects) {
+func (r *Replica) answer(t Token, res *item.Result, depends uint64, local bool, fx *Effects) {
 	q := r.pri
-	q.waits = append(q.waits, wait{depends: depends, local: local, token: t, result: res})
-	q.held += q.waits[len(q.waits)-1].size()
+	w := r.node.newReply(t)
+	w.Result, w.depends, w.local = *res, depends, local
+	if q.waits == nil {
+		q.waits = w
+	} else {
+		q.lastWait.next = w
+	}
+	q.lastWait = w
+	q.held += w.size()
 	r.node.Answered += uint64(len(res.Item.Value))
 	if local || seqOf(depends) <= seqOf(r.log.committed) {
 		r.pend(fx) // no commit will
@@ -236,23 +243,29 @@ func (r *Replica) Drain(fx *Effects) (again bool) {
 		return false
 	}
 	q.pending = false
-	if !q.active || len(q.waits) == 0 {
+	if !q.active || q.waits == nil {
 		return false
 	}
 	leased := r.leased()
-	keep := q.waits[:0]
-	for i := range q.waits {
-		w := &q.waits[i]
-		if seqOf(w.depends) > seqOf(r.log.committed) && !planted.Is(planted.WriteAnsweredBeforeCommit) || w.local && !leased {
+	w := q.waits
+	q.waits, q.lastWait = nil, nil
+	for w != nil {
+		next := w.next
+		w.next = nil
+		if !(w.depends == 0 || seqOf(w.depends) <= seqOf(r.log.committed)) && !planted.Is(planted.WriteAnsweredBeforeCommit) || w.local && !leased {
 			again = again || w.local && !leased
-			keep = append(keep, *w)
-			continue
+			if q.waits == nil {
+				q.waits = w
+			} else {
+				q.lastWait.next = w
+			}
+			q.lastWait = w
+		} else {
+			q.held -= w.size()
+			fx.Replies = append(fx.Replies, w)
 		}
-		q.held -= w.size()
-		fx.Replies = append(fx.Replies, Reply{Token: w.token, Result: w.result})
+		w = next
 	}
-	clear(q.waits[len(keep):])
-	q.waits = keep
 	return again
 }
 
@@ -264,7 +277,7 @@ func (r *Replica) leased() bool {
 		now = r.node.Awake()
 	}
 	for _, p := range r.pri.peers {
-		if (!p.joining || p.counted && !planted.Is(planted.JoinerWithoutLease)) && !r.node.Leases.Holds(p.id, now) && !planted.Is(planted.NoLease) {
+		if (!p.joining || p.counted && !planted.Is(planted.JoinerWithoutLease)) && !p.lease.Holds(now) && !planted.Is(planted.NoLease) {
 			return false
 		}
 	}
@@ -335,16 +348,15 @@ func (r *Replica) tryCommit(fx *Effects) {
 	for i < len(r.log.entries) && seqOf(r.log.entries[i].version) <= seq {
 		e := &r.log.entries[i]
 		version = e.version
-		if f, ok := q.inflight[e.key]; ok && f.version == e.version {
-			delete(q.inflight, e.key)
-		}
+		q.newest.committed(e)
 		i++
 	}
 	r.log.commit(version, keep)
+	q.newest.shrink(&r.log)
 	for _, p := range q.peers {
 		r.tryCount(p, fx)
 	}
-	if len(q.waits) > 0 {
+	if q.waits != nil {
 		r.pend(fx)
 	}
 }

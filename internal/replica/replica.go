@@ -60,11 +60,20 @@ type Node struct {
 	MaxReconcile int
 
 	joinIDs uint64
+
+	serving []bool // by partition
+
+	free  *Reply // linked by next
+	freed int
 }
 
 // Awake is Now without the time in which this server stood still: what the
 // silence of others is measured by.
 func (n *Node) Awake() int64 { return n.Now - n.Stalled }
+
+// Serves is Serving of a partition's replica. It asks one small table instead of
+// thousands of replicas: whoever asks seldom has the replica at hand.
+func (n *Node) Serves(part uint16) bool { return int(part) < len(n.serving) && n.serving[part] }
 
 func (n *Node) maxReconcile() int {
 	if n.MaxReconcile != 0 {
@@ -93,32 +102,33 @@ const (
 
 // Replica is one server's part in one partition. Not safe for concurrent use:
 // it belongs to one loop.
+//
+// There are thousands, and requests come for any of them, so what costs is how many
+// lines of 64 bytes of them are touched. A get needs the first one here and of
+// primary.
 type Replica struct {
-	part uint16
-	node *Node
-	cfg  clustermap.Partition
-	role role
-
-	// last is the version of the last operation taken; persisted, of the last
-	// that is in the store.
-	last       uint64
-	persisted  uint64
-	unfinished bool
+	pri        *primary
+	node       *Node
+	last       uint64 // version of the last operation taken
 	flush      wire.Flush
-	log        oplog
-	sessions   sessions
+	gen        uint32
+	part       uint16
+	role       role
+	unfinished bool
+	dirty      bool
+	cfg        clustermap.Partition // its Epoch is in the first line
 
+	persisted uint64 // version of the last operation that is in the store
 	// ticket counts groups of writes, those up to stored are in the store; queue
 	// is what waits for the rest.
-	ticket uint64
-	stored uint64
-	queue  []ticketed
-	dirty  bool
+	ticket   uint64
+	stored   uint64
+	queue    []ticketed
+	log      oplog
+	sessions sessions
 
-	pri    *primary
 	handed handover
 	join   joiner
-	gen    uint32
 }
 
 // ticketed is what happens when the writes up to ticket are persisted.
@@ -133,6 +143,10 @@ type ticketed struct {
 
 // New makes the replica of partition part from what the store holds.
 func New(part uint16, node *Node, st Stored) *Replica {
+	for int(part) >= len(node.serving) {
+		node.serving = append(node.serving, false)
+	}
+	node.serving[part] = false
 	r := &Replica{part: part, node: node, unfinished: st.Unfinished, flush: st.Flush, last: st.Version}
 	if r.last == 0 || planted.Is(planted.SeqRestarts) {
 		r.last = uint64(part) << 20 // where seq begins
@@ -154,14 +168,41 @@ func (r *Replica) Part() uint16 { return r.part }
 // Config is the configuration adopted last; Epoch 0 means none.
 func (r *Replica) Config() *clustermap.Partition { return &r.cfg }
 
+// config is a copy of the present configuration, for a message: that leaves later.
+func (r *Replica) config() *clustermap.Partition {
+	c := r.cfg
+	return &c
+}
+
 // Last is the version of the last operation taken.
 func (r *Replica) Last() uint64 { return r.last }
 
 // IsPrimary tells whether this server is the partition's primary in the adopted epoch.
 func (r *Replica) IsPrimary() bool { return r.role == rolePrimary }
 
+// Touch reads what a request will need, a write or not, so that it is near. The result
+// means nothing.
+func (r *Replica) Touch(write bool) (sum uint64) {
+	if r.pri != nil {
+		sum = uint64(r.pri.held)
+	}
+	if !write {
+		return sum + r.last
+	}
+	if n := len(r.log.entries); n > 0 {
+		sum += r.log.entries[n-1].version
+	}
+	if s := r.sessions.latest; s != nil && len(s.results) > 0 {
+		sum += s.results[int(s.highest+1)&(len(s.results)-1)].Version
+	}
+	return sum + r.persisted
+}
+
 // Serving tells whether this server is an active primary.
 func (r *Replica) Serving() bool { return r.pri != nil && r.pri.active }
+
+// mark keeps Node.Serves true. Whenever Serving may change it is called.
+func (r *Replica) mark() { r.node.serving[r.part] = r.Serving() }
 
 // StorePosition is what belongs into a batch with this replica's writes.
 func (r *Replica) StorePosition() (version uint64, unfinished bool) {
@@ -292,6 +333,7 @@ func (r *Replica) Adopt(v View, fx *Effects) {
 		if r.pri != nil {
 			r.pri.restarted = v.LastPrimaryRestarted
 			r.pri.active = r.pri.active && c.Active
+			r.mark()
 			r.tryActivate(fx)
 		}
 		r.settle(fx)
@@ -319,10 +361,10 @@ func (r *Replica) Adopt(v View, fx *Effects) {
 func (r *Replica) Step(from clustermap.ServerID, m *wire.Message, fx *Effects) {
 	switch m.Kind {
 	case wire.KindActivate, wire.KindEpochQuery, wire.KindJoinHello:
-		if m.Config.Epoch == m.Epoch && m.Epoch > r.cfg.Epoch {
+		if m.Config != nil && m.Config.Epoch == m.Epoch && m.Epoch > r.cfg.Epoch {
 			// The connection was opened to this incarnation (wire.PeerHello), so
 			// the sender's map gives this run its role.
-			r.Adopt(View{Config: m.Config, Member: true}, fx)
+			r.Adopt(View{Config: *m.Config, Member: true}, fx)
 		}
 	}
 	if (m.Kind == wire.KindActivate || m.Kind == wire.KindEpochQuery) && m.Epoch == r.cfg.Epoch && r.fromPrimary(from) {

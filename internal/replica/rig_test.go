@@ -304,7 +304,8 @@ func (r *rig) turn(h *host) (busy bool) {
 		if _, twice := h.replies[reply.Token.ID]; twice {
 			r.t.Fatalf("request %d was answered twice", reply.Token.ID)
 		}
-		h.replies[reply.Token.ID] = reply
+		h.replies[reply.Token.ID] = *reply
+		h.node.Free(reply)
 	}
 	for _, pe := range fx.Activated {
 		h.activated = append(h.activated, pe.E)

@@ -67,10 +67,10 @@ func (s *Scan) Done(page []byte, position uint64, f wire.Flush, err error, fx *E
 	case r.pri == nil || s.gen != r.gen:
 		r.refuse(s.token, wire.NakWrongEpoch, fx) // others may have written since
 	case err == nil:
-		r.answer(s.token, item.Result{Status: item.OK, Item: item.Item{Value: page}}, position, true, fx)
+		r.answer(s.token, &item.Result{Status: item.OK, Item: item.Item{Value: page}}, position, true, fx)
 	case len(r.cfg.Replicas) > 1:
 		r.refuse(s.token, wire.NakNotReady, fx) // another member takes over, as with ReadDone
 	default:
-		r.answer(s.token, item.Result{Status: item.Failed, Message: "cannot read the store: " + err.Error()}, 0, true, fx)
+		r.answer(s.token, &item.Result{Status: item.Failed, Message: "cannot read the store: " + err.Error()}, 0, true, fx)
 	}
 }

@@ -7,7 +7,8 @@ type Backend interface {
 	// Local tells whether it is primary of the partition.
 	Local(partition uint16) bool
 	// Submit takes a request and answers it exactly once, on the loop, perhaps
-	// before it returns. r and its slices are only borrowed during the call.
+	// before it returns. r and its slices are only borrowed during the call; who
+	// deals with it later asks sink for it then.
 	Submit(r *wire.Request, sink Sink)
 }
 
@@ -15,6 +16,10 @@ type Backend interface {
 type Sink interface {
 	Reply(*wire.Reply)
 	Nak(*wire.Nak)
+	// Request is what was submitted, borrowed until it is answered or anything else
+	// runs on the loop. Nil: nobody waits for the answer any more, and none need be
+	// given.
+	Request() *wire.Request
 }
 
 // localTry is one try at the Backend: the Sink of its Submit.
@@ -43,6 +48,14 @@ func (t *localTry) end() *call {
 	t.call, t.next = nil, t.r.freeTry
 	t.r.freeTry = t
 	return c
+}
+
+// Request implements Sink.
+func (t *localTry) Request() *wire.Request {
+	if t.call == nil {
+		return nil
+	}
+	return &t.call.req
 }
 
 // Reply implements Sink.

@@ -65,7 +65,7 @@ func (c *collector) wrote(w *replica.Write) {
 		return
 	}
 	u := c.parts[w.Partition]
-	if !c.n.replicas[w.Partition].Serving() {
+	if !c.n.rn.Serves(w.Partition) {
 		c.parts[w.Partition] = nil
 		return
 	}

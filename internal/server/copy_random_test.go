@@ -40,7 +40,7 @@ func (g *glue) join(ctx context.Context) (base uint64) {
 		Active: true, LastKnown: []clustermap.ServerID{other}, LastPrimary: other, LastPrimaryIncarnation: 1}}
 	base = uint64(joinEpoch)<<40 | 1<<30
 	g.adopt(&next)
-	g.step(wire.Message{Kind: wire.KindJoinHello, Epoch: joinEpoch, JoinID: joinID, Config: next.Partitions[0]})
+	g.step(wire.Message{Kind: wire.KindJoinHello, Epoch: joinEpoch, JoinID: joinID, Config: &next.Partitions[0]})
 	g.step(wire.Message{Kind: wire.KindJoinStart, Epoch: joinEpoch, JoinID: joinID, Version: base, Committed: base, Mode: wire.JoinDigest})
 	g.turn()
 	var wg sync.WaitGroup

@@ -139,7 +139,12 @@ func (c *dataConn) take(lc loop.Conn, b []byte) int {
 	}
 	n.touchClock()
 	c.answered = n.rn.Answered
+	ahead := 0
 	for {
+		if ahead == 0 {
+			ahead = n.readFramesAhead(b[used:])
+		}
+		ahead--
 		kind, body, size, err := wire.Frame(b[used:])
 		if err != nil {
 			n.log.Warn("closing a connection that sent garbage", "addr", lc.RemoteAddr(), "err", err)

@@ -12,6 +12,7 @@ import (
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/router"
 	"github.com/kumofs/kumofs/internal/secret"
 	"github.com/kumofs/kumofs/internal/store"
 	"github.com/kumofs/kumofs/internal/wire"
@@ -72,6 +73,8 @@ type node struct {
 	witness   *witness
 
 	mapSink  func(*clustermap.Map) // the text port's router
+	asked    []router.Sink         // what the text port's clients asked for in this turn
+	ahead    uint64                // means nothing: what is read ahead is added to it
 	counters counters
 	started  time.Time
 	// shown is what other goroutines (HTTP) may read of the map.
@@ -102,38 +105,33 @@ type counters struct {
 // values is the item cache as the core sees it.
 type values struct {
 	c *store.Cache
-	// buf holds the key: generation, partition, the user's key.
+	// buf holds a key for the call.
 	buf []byte
 }
 
 // keptChunk is how long a value may be that is kept whatever its key is, in bytes.
 const keptChunk = 100
 
-func (v *values) key(part uint16, gen uint32) {
-	v.buf = append(v.buf[:0], byte(gen), byte(gen>>8), byte(gen>>16), byte(gen>>24), byte(part), byte(part>>8))
-}
+// space tells the times as primary of all partitions apart.
+func space(part uint16, gen uint32) uint64 { return uint64(gen)<<16 | uint64(part) }
 
 func (v *values) Get(part uint16, gen uint32, key []byte) (*item.Item, bool) {
-	v.key(part, gen)
-	v.buf = append(v.buf, key...)
-	return v.c.Get(v.buf)
+	return v.c.Get(space(part, gen), key)
 }
 
 // Put keeps an item, but no chunk of a large value: one such value would drive out
 // thousands of items.
 func (v *values) Put(part uint16, gen uint32, key string, it *item.Item) {
-	if len(it.Value) > keptChunk && item.IsChunk([]byte(key)) {
+	v.buf = append(v.buf[:0], key...)
+	if len(it.Value) > keptChunk && item.IsChunk(v.buf) {
 		return
 	}
-	v.key(part, gen)
-	v.buf = append(v.buf, key...)
-	v.c.Set(v.buf, it)
+	v.c.Set(space(part, gen), v.buf, it)
 }
 
 func (v *values) Remove(part uint16, gen uint32, key string) {
-	v.key(part, gen)
-	v.buf = append(v.buf, key...)
-	v.c.Delete(v.buf)
+	v.buf = append(v.buf[:0], key...)
+	v.c.Delete(space(part, gen), v.buf)
 }
 
 // touchClock reads the clocks for the core; called before anything that came in

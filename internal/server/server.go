@@ -140,11 +140,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 			err = cerr
 		}
 	}()
-	cache, err := store.NewCache(cfg.CacheSize / 2)
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
+	cache := store.NewCache(cfg.CacheSize / 2)
 	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(n.clock()), Values: &values{c: cache}}
 	n.commit.init(n)
 	n.reads = newReaders(n, cfg.ReadThreads)

@@ -6,6 +6,7 @@ import (
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/frontend"
+	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/router"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -16,13 +17,46 @@ type backend struct{ n *node }
 
 // Local tells whether this server is the active primary of a partition.
 func (b backend) Local(part uint16) bool {
-	return int(part) < len(b.n.replicas) && b.n.replicas[part].Serving()
+	return b.n.rn.Serves(part)
 }
 
-// Submit hands a request to its partition; s gets the answer at the end of the turn.
-func (b backend) Submit(r *wire.Request, s router.Sink) {
-	b.n.touchClock()
-	b.n.request(r, s)
+// Submit takes a request, for which takeAsked calls.
+func (b backend) Submit(_ *wire.Request, s router.Sink) { b.n.asked = append(b.n.asked, s) }
+
+// takeAsked hands what this turn brought on the text port to the partitions; the
+// answers come at the end of the turn.
+//
+// The clock is read once: that system call is a good part of what a get costs.
+// That a lease holds is looked at with a newer reading (R5, carryOut).
+func (n *node) takeAsked() {
+	if len(n.asked) == 0 {
+		return
+	}
+	n.touchClock()
+	for done := 0; done < len(n.asked); { // a refusal may lead to another request
+		some := n.asked[done:min(done+maxAhead, len(n.asked))]
+		done += len(some)
+		if len(some) > 1 {
+			n.readAhead(some)
+		}
+		for _, s := range some {
+			if r := s.Request(); r != nil {
+				n.request(r, s)
+			}
+		}
+	}
+	clear(n.asked)
+	n.asked = n.asked[:0]
+}
+
+func (n *node) readAhead(some []router.Sink) {
+	var a ahead
+	for _, s := range some {
+		if r := s.Request(); r != nil {
+			a.add(n, r.Partition, r.Key, r.Op != item.OpGet)
+		}
+	}
+	a.read(n)
 }
 
 // serveText serves memcached from this server.

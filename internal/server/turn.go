@@ -20,7 +20,7 @@ func (n *node) endTurn() {
 		n.carryOut()
 		// Answers on this server's own text port may have brought new requests.
 		fx := &n.fx
-		if len(fx.Pending)+len(fx.Dirty)+len(fx.Writes)+len(fx.Sends)+len(fx.Replies)+len(fx.Reads)+len(fx.Copies) == 0 {
+		if len(n.asked)+len(fx.Pending)+len(fx.Dirty)+len(fx.Writes)+len(fx.Sends)+len(fx.Replies)+len(fx.Reads)+len(fx.Copies) == 0 {
 			return
 		}
 	}
@@ -28,6 +28,7 @@ func (n *node) endTurn() {
 
 func (n *node) carryOut() {
 	fx := &n.fx
+	n.takeAsked()
 	if n.granted {
 		n.granted = false
 		n.lookAtLeasing()
@@ -140,17 +141,16 @@ func (n *node) sendAll() {
 
 func (n *node) replyAll() {
 	fx := &n.fx
-	var reply wire.Reply
 	for i := 0; i < len(fx.Replies); i++ { // an answer may lead to another
 		r := fx.Replies[i]
 		to := r.Token.Owner.(sink)
 		if r.Nak != nil {
 			r.Nak.ID = r.Token.ID
 			to.Nak(r.Nak)
-			continue
+		} else {
+			to.Reply(&r.Reply)
 		}
-		reply.ID, reply.Result = r.Token.ID, r.Result
-		to.Reply(&reply)
+		n.rn.Free(r)
 	}
 	clear(fx.Replies)
 	fx.Replies = fx.Replies[:0]

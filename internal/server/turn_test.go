@@ -42,11 +42,7 @@ func newGlueAt(t testing.TB, path string, opt store.Options) *glue {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	cache, err := store.NewCache(8 << 20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cache.Close)
+	cache := store.NewCache(8 << 20)
 	g := &glue{t: t, time: 1e12}
 	n := &node{
 		log: slog.New(slog.DiscardHandler), ctx: context.Background(), loop: loop.NewMemory(loop.NewMemNetwork()), store: s,

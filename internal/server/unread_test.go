@@ -116,7 +116,8 @@ func TestLateAnswersToAGatewayThatDoesNotRead(t *testing.T) {
 	most := g.serveReader(r, func(c *dataConn) {
 		it := item.Item{Version: 1 << 40, Value: []byte(strings.Repeat("v", 1<<20))}
 		for i := range uint32(gets) {
-			g.fx.Replies = append(g.fx.Replies, replica.Reply{Token: replica.Token{Owner: c, ID: i}, Result: item.Result{Status: item.OK, Item: it}})
+			g.fx.Replies = append(g.fx.Replies, &replica.Reply{
+				Token: replica.Token{Owner: c, ID: i}, Reply: wire.Reply{ID: i, Result: item.Result{Status: item.OK, Item: it}}})
 		}
 	})
 	if most > 66<<20 {

@@ -50,6 +50,9 @@ func (s *Server) inspect() {
 		case s.led[i] == e:
 			s.ended[i] = e
 		}
+		if r.Serving() != s.node.Serves(uint16(i)) {
+			w.fail(onePrimary, "%s: whether it serves p%d is told in two ways", s, i)
+		}
 		if r.Serving() && s.ended[i] == e {
 			w.fail(onePrimary, "%s serves p%d in epoch %d again, after its role in it had ended", s, i, e)
 		}
@@ -136,7 +139,7 @@ func show(it *item.Item) string {
 
 // inspectReplies: nothing may be answered from a store in an epoch lower than
 // one that has served (R5).
-func (w *World) inspectReplies(s *Server, r *replica.Replica, replies []replica.Reply) {
+func (w *World) inspectReplies(s *Server, r *replica.Replica, replies []*replica.Reply) {
 	p, e := r.Part(), r.Config().Epoch
 	for i := range replies {
 		c, ok := replies[i].Token.Owner.(*call)

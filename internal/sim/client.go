@@ -287,7 +287,7 @@ func (s *Server) request(frame []byte, c *call) {
 			(&call{}).refuseTo(s, c, &wire.Nak{ID: q.ID, Index: q.Partition, Reason: wire.NakNotReady})
 			return
 		case q.Op != item.OpDelete && q.Op != item.OpFlush && q.Op != item.OpOpenSession:
-			c.answer(s, &replica.Reply{Token: t, Result: item.Result{Status: item.Failed, Message: "disk full"}})
+			c.answer(s, &replica.Reply{Token: t, Reply: wire.Reply{Result: item.Result{Status: item.Failed, Message: "disk full"}}})
 			return
 		}
 	}

@@ -193,8 +193,9 @@ func (s *Server) endTurn() {
 	}
 	for i := range fx.Replies {
 		if c, ok := fx.Replies[i].Token.Owner.(*call); ok {
-			c.answer(s, &fx.Replies[i])
+			c.answer(s, fx.Replies[i])
 		}
+		s.node.Free(fx.Replies[i])
 	}
 	for _, rd := range fx.Reads {
 		s.read(rd)

@@ -128,6 +128,27 @@ func (d *decoder) options(r *item.Request) {
 	}
 }
 
+// PeekRequest tells whose key a frame's body is about, without checking it. The key
+// aliases it. False: it is not known.
+func PeekRequest(b []byte) (partition uint16, key []byte, op item.Op, ok bool) {
+	if len(b) < requestFixed || le.Uint16(b[requestFixed-2:]) != 0 { // with options the key is behind them
+		return 0, nil, 0, false
+	}
+	n := int(le.Uint16(b[12:]))
+	if len(b)-requestFixed < n {
+		return 0, nil, 0, false
+	}
+	return le.Uint16(b[4:]), b[requestFixed : requestFixed+n], item.Op(b[10]), true
+}
+
+// PeekPartition tells which partition the body of a Message is about.
+func PeekPartition(b []byte) (partition uint16, ok bool) {
+	if len(b) < 2 {
+		return 0, false
+	}
+	return le.Uint16(b), true
+}
+
 // DecodeRequest reads a frame's body. r's Key and Value alias it.
 func DecodeRequest(b []byte, r *Request) error {
 	if len(b) < requestFixed {

@@ -40,10 +40,10 @@ func AppendMessage(dst []byte, m *Message) []byte {
 	case KindAppendAck, KindAppendQuery, KindAppendGap, KindJoinEnd, KindJoinStarted, KindJoinDone:
 		dst = binary.AppendUvarint(dst, m.JoinID)
 	case KindActivate, KindEpochQuery:
-		dst = clustermap.AppendPartition(dst, &m.Config)
+		dst = clustermap.AppendPartition(dst, m.Config)
 	case KindJoinHello:
 		dst = binary.AppendUvarint(dst, m.JoinID)
-		dst = clustermap.AppendPartition(dst, &m.Config)
+		dst = clustermap.AppendPartition(dst, m.Config)
 	case KindRing:
 		dst = le.AppendUint64(dst, m.Committed)
 		dst = appendRing(dst, m.Ring)
@@ -92,10 +92,12 @@ func DecodeMessage(k Kind, b []byte, m *Message) error {
 	case KindAppendAck, KindAppendQuery, KindAppendGap, KindJoinEnd, KindJoinStarted, KindJoinDone:
 		m.JoinID = d.uvarint()
 	case KindActivate, KindEpochQuery:
-		m.Config = d.partition()
+		c := d.partition()
+		m.Config = &c
 	case KindJoinHello:
 		m.JoinID = d.uvarint()
-		m.Config = d.partition()
+		c := d.partition()
+		m.Config = &c
 	case KindRing:
 		m.Committed = d.u64()
 		m.Ring = d.ring()

@@ -99,7 +99,8 @@ func (m maker) message(k Kind) Message {
 			out.Flush = m.flush()
 		}
 	case KindActivate, KindEpochQuery, KindJoinHello:
-		out.Config = m.partition()
+		c := m.partition()
+		out.Config = &c
 	case KindRing:
 		out.Committed, out.Ring = m.Uint64(), m.ring()
 	case KindReconcile:

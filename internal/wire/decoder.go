@@ -92,12 +92,12 @@ func (d *decoder) record(b []byte) *item.Item {
 	if d.err != nil {
 		return nil
 	}
-	it, err := item.ParseRecord(append([]byte(nil), b...))
+	it, err := item.ParseRecord(b)
 	if err != nil {
 		d.fail(err.Error())
 		return nil
 	}
-	return &it
+	return it.Clone()
 }
 
 func (d *decoder) partition() clustermap.Partition {

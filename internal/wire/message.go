@@ -237,6 +237,7 @@ type Message struct {
 	Mode     JoinMode // JoinStart
 	// Unfinished: the joiner's store has no position (JoinState).
 	Unfinished bool
-	// Config is the configuration of Epoch: Activate, EpochQuery, JoinHello.
-	Config clustermap.Partition
+	// Config is the configuration of Epoch: Activate, EpochQuery, JoinHello. It is
+	// large, and operations have none.
+	Config *clustermap.Partition
 }
