@@ -72,7 +72,7 @@ func run(ctx context.Context, bin, only string, load bench.Load, rounds int) err
 		if err := s.start(s, d); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		systems = append(systems, bench.System{Name: s.name, Addr: s.addr, Protocol: s.protocol, PIDs: s.pids()})
+		systems = append(systems, bench.System{Name: s.name, Addrs: []string{s.addr}, Protocol: s.protocol, PIDs: s.pids()})
 	}
 	if len(systems) == 0 {
 		return fmt.Errorf("there is no system %q", only)

@@ -373,3 +373,19 @@ func everyLoad(t *testing.T, addr, protocol string) {
 		}
 	}
 }
+
+// TestAddressesShareTheLoad: every second connection is to the second address.
+func TestAddressesShareTheLoad(t *testing.T) {
+	right := func(_ int64, _ string, right []byte) []byte { return right }
+	a, b := newFake(t, right), newFake(t, right)
+	r, err := kumobench(t, a.addr()+"+"+b.addr(), "--connections", "4", "--threads", "3", "--rate", "2000", "--operations", "1000", "--warm-up", "0", "--keys", "10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := r.Systems[0].Rounds[0]; m.Operations != 1000 || a.gets.Load()+b.gets.Load() != 1000 || a.gets.Load() < 200 || b.gets.Load() < 200 {
+		t.Errorf("%d and %d gets, %+v", a.gets.Load(), b.gets.Load(), m)
+	}
+	if addr := r.Systems[0].Addr; addr != a.addr()+"+"+b.addr() {
+		t.Error(addr)
+	}
+}
