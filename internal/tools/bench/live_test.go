@@ -138,7 +138,7 @@ func TestWrongValuesAreCounted(t *testing.T) {
 		case 10: // torn
 			right[len(right)-12] ^= 1
 		case 20: // another key's
-			v := appendValue(nil, 12345, 50, 1)
+			v := AppendValue(nil, 12345, 50, 1)
 			return fmt.Appendf(nil, "VALUE %s 0 50\r\n%s\r\nEND\r\n", key, v)
 		}
 		return right
