@@ -38,7 +38,8 @@ func memoryGroups() (dir, limitFile string, err error) {
 }
 
 // limited is what to put before a command line so that its process, and what the kernel
-// caches for it, has no more memory than limit. It needs root.
+// caches for it, has no more memory than limit. It needs root. Go does not look at cgroups
+// by itself: it is told to keep within two thirds.
 func (r *run) limited(limit int64) (prefix []string, err error) {
 	at, file, err := memoryGroups()
 	if err != nil {
@@ -52,7 +53,7 @@ func (r *run) limited(limit int64) (prefix []string, err error) {
 	if err := os.WriteFile(filepath.Join(dir, file), []byte(strconv.FormatInt(limit, 10)), 0o644); err != nil {
 		return nil, fmt.Errorf("cannot limit the memory of a cgroup: %w", err)
 	}
-	return []string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(dir, "cgroup.procs")}, nil
+	return []string{"env", fmt.Sprintf("GOMEMLIMIT=%d", limit*2/3), "sh", "-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(dir, "cgroup.procs")}, nil
 }
 
 // removeCgroups removes those that were made, whose processes have ended.

@@ -60,7 +60,7 @@ func main() {
 	}
 	bin := flag.String("bin", "bin", "directory of kumofs's programs")
 	names := flag.String("section", "", "measure only these, separated by commas: "+strings.Join(sectionNames(), ", "))
-	rounds := flag.Int("rounds", 0, "measurements of each system (0: 5, or 2 with -quick)")
+	rounds := flag.Int("rounds", 0, "measurements of each system (0: 5, or 1 with -quick)")
 	quick := flag.Bool("quick", false, "little of everything: whether it works, not what is measured")
 	write := flag.String("write", "", "put the figures into this Markdown file too, in place of the sections' former ones")
 	tmp := flag.String("tmp", "", "where the data goes, about 8 GB of it (default: the system's place for temporary files)")

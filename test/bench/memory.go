@@ -14,9 +14,9 @@ func (r *run) memory() error {
 	if err != nil {
 		return err
 	}
-	// A quarter for caches: the rest is for the process itself, and the kernel's cache
+	// An eighth for caches: the rest is for the process itself, and the kernel's cache
 	// of files counts, too.
-	cache := r.memoryLimit / 4
+	cache := r.memoryLimit / 8
 	c, err := r.cluster(clusterOptions{
 		name: "kumofs, 1 server, -t", servers: 1, direct: true, prefix: prefix,
 		args: []string{"--cache-size", strconv.FormatInt(cache, 10)},
@@ -62,7 +62,7 @@ func (r *run) memory() error {
 	what := "GET uniform, data 4 times the memory"
 	r.figures = append(r.figures, figure{what, alone.Name, bench.Summarize(theirs)}, figure{what, c.Name, bench.Summarize(ours)})
 	r.atLeast(what+": throughput of pebble's alone", &bench.Ratios(ours, theirs).PerSecond, .8, "")
-	r.note("%d keys of 100 B, %.0f MB with their keys; %.0f MB for the server, and for the program that has pebble in it, in a cgroup each, the files that the kernel caches for it counted. 32 connections there, 32 goroutines here; a quarter of the limit is for caches in both.",
+	r.note("%d keys of 100 B, %.0f MB with their keys; %.0f MB for the server, and for the program that has pebble in it, in a cgroup each, the files that the kernel caches for it counted. 32 connections there, 32 goroutines here; an eighth of the limit is for caches in both, and Go is told of it by GOMEMLIMIT.",
 		r.memoryKeys, float64(r.memoryKeys)*itemSize/1e6, float64(r.memoryLimit)/1e6)
 	return nil
 }

@@ -38,7 +38,7 @@ var full = size{
 
 // small shows in seconds that every section works.
 var small = size{
-	rounds: 2, operations: 2_000, keys: 1_000,
+	rounds: 1, operations: 2_000, keys: 1_000,
 	tailTime:   300 * time.Millisecond,
 	attachKeys: 5_000, attachTime: 300 * time.Millisecond,
 	bigKeys:   20_000,
