@@ -53,7 +53,7 @@ func (r *run) core() error {
 	}
 	sets := r.load()
 	sets.Sets = 100
-	m, err := r.turns("SET", sets, true, p.redisReplicas, p.direct.system, p.local)
+	m, err := r.turns("SET, 3 copies, one hop", sets, true, p.redisReplicas, p.direct.system, p.local)
 	if err != nil {
 		return err
 	}

@@ -97,8 +97,12 @@ func (s *sheet) markdown(title, command string, took time.Duration) string {
 	}
 	b.WriteString("\n| load | system | per second (min-max) | CPU us/op | p50, p99 ms | CPU us/op of the load |\n|---|---|---|---|---|---|\n")
 	for _, f := range s.figures {
-		fmt.Fprintf(&b, "| %s | %s | %.0f (%.0f-%.0f) | %s | %.2f, %.2f | %s |\n", f.load, f.system,
-			f.PerSecond.Median, f.PerSecond.Min, f.PerSecond.Max, median(f.CPU), f.P50.Median, f.P99.Median, median(f.OwnCPU))
+		latency := "-"
+		if f.P99.Max > 0 {
+			latency = fmt.Sprintf("%.2f, %.2f", f.P50.Median, f.P99.Median)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %.0f (%.0f-%.0f) | %s | %s | %s |\n", f.load, f.system,
+			f.PerSecond.Median, f.PerSecond.Min, f.PerSecond.Max, median(f.CPU), latency, median(f.OwnCPU))
 	}
 	return b.String()
 }
