@@ -26,6 +26,9 @@ func (r *run) big() error {
 	if err := r.fill(c.system, r.bigKeys); err != nil {
 		return err
 	}
+	if err := c.settle(); err != nil {
+		return err
+	}
 	load := r.load()
 	load.Keys = r.bigKeys
 	if _, err := r.turns("GET", load, false, c.system); err != nil {

@@ -199,3 +199,20 @@ func (c *cluster) counted(name string) (sum float64, err error) {
 	}
 	return sum, nil
 }
+
+// settle waits until the servers compact nothing any more: what was stored before is not
+// to be seen in what is measured next.
+func (c *cluster) settle() error {
+	last := -1.0
+	return c.r.until(10*time.Minute, func() error {
+		now, err := c.counted("compactions")
+		if err != nil || now == last {
+			return err
+		}
+		last = now
+		if err := c.r.sleep(c.r.quiet); err != nil {
+			return err
+		}
+		return fmt.Errorf("%.0f compactions, and more", now)
+	})
+}

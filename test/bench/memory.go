@@ -27,6 +27,9 @@ func (r *run) memory() error {
 	if err := r.fill(c.system, r.memoryKeys); err != nil {
 		return fmt.Errorf("%w%s", err, c.logs())
 	}
+	if err := c.settle(); err != nil {
+		return err
+	}
 	r.say("storing the same in pebble alone")
 	prefix, err = r.limited(r.memoryLimit)
 	if err != nil {

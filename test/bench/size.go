@@ -9,8 +9,9 @@ import (
 // size is how much of everything is measured.
 type size struct {
 	rounds     int
-	operations int64  // of one measurement in a closed loop
-	keys       uint64 // of most sections
+	operations int64         // of one measurement in a closed loop
+	keys       uint64        // of most sections
+	quiet      time.Duration // without a compaction: a store is as it will be
 
 	tailTime time.Duration // of one measurement in an open loop
 
@@ -28,7 +29,7 @@ type size struct {
 
 // full is what figures are for.
 var full = size{
-	rounds: 5, operations: 100_000, keys: 100_000,
+	rounds: 5, operations: 100_000, keys: 100_000, quiet: 3 * time.Second,
 	tailTime:   5 * time.Second,
 	attachKeys: 1_000_000, attachTime: 5 * time.Second,
 	bigKeys:   10_000_000,
@@ -38,7 +39,7 @@ var full = size{
 
 // small shows in seconds that every section works.
 var small = size{
-	rounds: 1, operations: 2_000, keys: 1_000,
+	rounds: 1, operations: 2_000, keys: 1_000, quiet: 50 * time.Millisecond,
 	tailTime:   300 * time.Millisecond,
 	attachKeys: 5_000, attachTime: 300 * time.Millisecond,
 	bigKeys:   20_000,
