@@ -62,10 +62,11 @@ func (r *run) memory() error {
 		}
 		theirs, ours = append(theirs, a), append(ours, b)
 	}
-	what := "GET uniform, data 4 times the memory"
+	data := float64(r.memoryKeys) * itemSize
+	what := fmt.Sprintf("GET uniform, data %.2g times the memory", data/float64(r.memoryLimit))
 	r.figures = append(r.figures, figure{what, alone.Name, bench.Summarize(theirs)}, figure{what, c.Name, bench.Summarize(ours)})
 	r.atLeast(what+": throughput of pebble's alone", &bench.Ratios(ours, theirs).PerSecond, .8, "")
 	r.note("%d keys of 100 B, %.0f MB with their keys; %.0f MB for the server, and for the program that has pebble in it, in a cgroup each, the files that the kernel caches for it counted. 32 connections there, 32 goroutines here; an eighth of the limit is for caches in both, and Go is told of it by GOMEMLIMIT.",
-		r.memoryKeys, float64(r.memoryKeys)*itemSize/1e6, float64(r.memoryLimit)/1e6)
+		r.memoryKeys, data/1e6, float64(r.memoryLimit)/1e6)
 	return nil
 }

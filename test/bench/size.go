@@ -34,7 +34,7 @@ var full = size{
 	attachKeys: 1_000_000, attachTime: 5 * time.Second,
 	bigKeys:   10_000_000,
 	wideSteps: []int{3, 6, 12, 24, 40, 60}, wideIdle: 10 * time.Second,
-	memoryLimit: 256 << 20, memoryKeys: uint64(4 * (256 << 20) / (bench.KeySize + valueSize)),
+	memoryLimit: 512 << 20, memoryKeys: uint64(4 * (512 << 20) / (bench.KeySize + valueSize)),
 }
 
 // small shows in seconds that every section works.
