@@ -47,12 +47,12 @@ func (r *run) redis(replicas int) (*system, error) {
 			return nil, err
 		}
 		p := freePort()
-		argv := []string{"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(p), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--dir", dir}
+		argv := []string{"redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(p), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--repl-diskless-sync-delay", "0", "--dir", dir}
 		if i == 0 {
 			first = p
 			s.Addrs = []string{fmt.Sprintf("127.0.0.1:%d", p)}
 		} else {
-			argv = append(argv, "--replicaof", fmt.Sprintf("127.0.0.1 %d", first), "--repl-diskless-sync-delay", "0")
+			argv = append(argv, "--replicaof", fmt.Sprintf("127.0.0.1 %d", first))
 		}
 		if _, err := s.run(argv...); err != nil {
 			return nil, err
