@@ -8,12 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exact makes the calling goroutine's sleeps exact. It must not end otherwise than by
-// returning from its function: the thread is its own, and goes with it.
-func exact() {
+// exact makes the calling goroutine's sleeps exact until undo.
+func exact() (undo func()) {
 	runtime.LockOSThread()
 	// The kernel adds 50 us otherwise, so as to wake for several sleepers at once.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	return func() {
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) // as it was
+		// Were it not unlocked the thread would end, and its CPU time would not be
+		// counted any more.
+		runtime.UnlockOSThread()
+	}
 }
 
 // sleep is more exact than time.Sleep, which rounds up to a millisecond when nothing

@@ -4,6 +4,6 @@ package bench
 
 import "time"
 
-func exact() {}
+func exact() (undo func()) { return func() {} }
 
 func sleep(d time.Duration) { time.Sleep(d) }

@@ -137,7 +137,7 @@ func (w *worker) turnEnd() {
 func (w *worker) pace(s schedule, stop *atomic.Bool) {
 	// Not more often than this: to wake the loop costs more than an operation.
 	const least = 50 * time.Microsecond
-	exact()
+	defer exact()()
 	for !stop.Load() {
 		wait := time.Duration(s.after(w.now()) - w.now())
 		if wait > redialPause {
