@@ -28,6 +28,8 @@ func (r *run) wide() error {
 		return err
 	}
 	load := r.load()
+	load.Operations /= 4 // so many daemons on one machine are slow
+	load.WarmUp /= 4
 	for i, what := range []string{"GET", "SET"} {
 		load.Sets = 100 * i
 		m, err := r.turns(what, load, i == 0, few.system, many.system)
