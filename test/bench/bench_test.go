@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kumofs/kumofs/internal/tools/bench"
 )
@@ -144,5 +145,28 @@ func TestSectionsOfAFile(t *testing.T) {
 	}
 	if _, err := withSection([]byte("no marks"), "core", "x"); err == nil {
 		t.Error("no marks, no error")
+	}
+}
+
+// TestOthers: a process is others' until it has ended and was waited for.
+func TestOthers(t *testing.T) {
+	m, err := startMeter()
+	if err != nil {
+		t.Skip(err)
+	}
+	cmd := exec.Command("sh", "-c", "while :; do :; done")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	others, err := m.others()
+	cmd.Process.Kill()
+	cmd.Wait()
+	if err != nil || others < .1 {
+		t.Errorf("others used %.2f cores, %v", others, err)
+	}
+	after, err := startMeter()
+	if err != nil || after.ours-m.ours < 50*time.Millisecond {
+		t.Errorf("it has ended, and counts %v, %v", after.ours-m.ours, err)
 	}
 }

@@ -141,6 +141,10 @@ func (r *run) all(names string, quick bool, file string, out io.Writer) error {
 // section measures one and leaves nothing of it but its sheet.
 func (r *run) section(s section) (err error) {
 	r.sheet, r.systems = &sheet{}, nil
+	meter, err := startMeter()
+	if err != nil {
+		return err
+	}
 	if r.dir, err = os.MkdirTemp(r.tmp, "kumofs-bench-"); err != nil {
 		return err
 	}
@@ -148,7 +152,9 @@ func (r *run) section(s section) (err error) {
 		for _, sys := range r.systems {
 			stop(syscall.SIGTERM, sys.procs...)
 		}
-		err = errors.Join(err, r.removeCgroups(), os.RemoveAll(r.dir))
+		var meterErr error
+		r.others, meterErr = meter.others()
+		err = errors.Join(err, meterErr, r.removeCgroups(), os.RemoveAll(r.dir))
 	}()
 	return s.measure(r)
 }

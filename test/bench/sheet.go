@@ -17,6 +17,7 @@ type sheet struct {
 	bars    []bar
 	figures []figure
 	notes   []string
+	others  float64 // processors that others used meanwhile
 }
 
 // bar is one that kumofs is to reach.
@@ -80,7 +81,7 @@ func short(v float64) string {
 // markdown is the section for BENCHMARKS.md.
 func (s *sheet) markdown(title, command string, took time.Duration) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "### %s\n\n    %s\n\n%s; %s. It took %v.\n\n", title, command, time.Now().Format(time.DateOnly), machine(), took.Round(time.Second))
+	fmt.Fprintf(&b, "### %s\n\n    %s\n\n%s; %s. It took %v; what else ran on the machine used %.2f cores.\n\n", title, command, time.Now().Format(time.DateOnly), machine(), took.Round(time.Second), s.others)
 	b.WriteString("| bar | wanted | measured: median (min-max) | |\n|---|---|---|---|\n")
 	for _, x := range s.bars {
 		met := "**not met**"
