@@ -24,10 +24,10 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags planted ./internal/...
 
-# kumofs beside memcached and redis-server; see BENCHMARKS.md.
+# kumofs beside memcached, redis-server and pebble; the figures go into BENCHMARKS.md.
 bench: build
 	scripts/deps
-	$(GO) run ./test/bench -bin bin
+	$(GO) run ./test/bench -bin bin -write BENCHMARKS.md $(if $(SECTION),-section $(SECTION))
 
 micro:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

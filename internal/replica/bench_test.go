@@ -117,3 +117,36 @@ func empty(fx *Effects) {
 	clear(fx.Replies)
 	fx.Writes, fx.Sends, fx.Replies, fx.Pending = fx.Writes[:0], fx.Sends[:0], fx.Replies[:0], fx.Pending[:0]
 }
+
+// BenchmarkGet is a read at a primary, of an item that is cached.
+func BenchmarkGet(b *testing.B) {
+	r := benchReplica(A)
+	it := &item.Item{Version: versionOf(1, part<<20+1), Value: make([]byte, 100)}
+	r.node.Values = hits{cache{}, it}
+	for _, id := range []clustermap.ServerID{B, C} {
+		r.node.Leases.Granted(id, r.node.Now, 0, r.node.Now)
+	}
+	req := wire.Request{Partition: part, Epoch: 1, Request: item.Request{Op: item.OpGet, Key: []byte("bench:0000000042")}}
+	var fx Effects
+	// A replica in which nothing was ever written asks nobody.
+	r.Request(&wire.Request{Partition: part, Epoch: 1, Request: item.Request{Op: item.OpSet, Key: []byte("another")}}, Token{}, &fx)
+	settle(r, &fx)
+	empty(&fx)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Request(&req, Token{}, &fx)
+		r.Drain(&fx)
+		if len(fx.Replies) != 1 || fx.Replies[0].Result.Status != item.OK {
+			b.Fatalf("%+v", fx)
+		}
+		empty(&fx)
+	}
+}
+
+// hits is a Values in which every key has the same item.
+type hits struct {
+	cache
+	it *item.Item
+}
+
+func (h hits) Get(uint16, uint32, []byte) (*item.Item, bool) { return h.it, true }

@@ -1,107 +1,165 @@
-// Command bench measures kumofs beside memcached and redis-server in one run on
-// this machine: each system is started fresh on loopback, the systems take
-// turns, medians are printed as a table. The load is kumobench's
+// Command bench measures kumofs beside memcached, redis-server and pebble on this
+// machine, section by section, and says which of the bars it is to reach it does.
+// Everything is started fresh on loopback; what is compared takes turns within one run;
+// medians and ratios are written into BENCHMARKS.md. The load is kumobench's
 // (internal/tools/bench), which measures systems that run already.
 //
-//	go build -o bin/ ./cmd/... && go run ./test/bench -bin bin
+//	go build -o bin/ ./cmd/... && go run ./test/bench -bin bin -section core,tail
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
-
-	"github.com/kumofs/kumofs/internal/tools/bench"
 )
 
+// A section measures some of the bars.
+type section struct {
+	name    string
+	title   string
+	measure func(*run) error
+}
+
+var sections = []section{
+	{"core", "100 B values", (*run).core},
+	{"large", "1 KB values", (*run).large},
+	{"tail", "Latency at half of the maximal rate", (*run).tail},
+	{"attach", "A fourth server", (*run).attach},
+	{"big", "Many keys", (*run).big},
+	{"wide", "Many servers", (*run).wide},
+	{"memory", "More data than memory", (*run).memory},
+}
+
+// run is what sections work with.
+type run struct {
+	ctx context.Context
+	size
+	bin      string
+	tmp      string // where sections have their directories
+	progress io.Writer
+
+	// Of the present section:
+	dir     string
+	systems []*system
+	cgroups []string
+	*sheet
+}
+
 func main() {
-	bin := flag.String("bin", "bin", "directory of kumofs's programs")
-	ops := flag.Int64("ops", 100000, "operations of one measurement")
-	rounds := flag.Int("rounds", 5, "measurements of each system")
-	keys := flag.Uint64("keys", 100000, "keys, taken uniformly")
-	conns := flag.Int("conns", 32, "connections")
-	pipeline := flag.Int("pipeline", 1, "requests in flight on a connection")
-	size := flag.Int("size", 100, "bytes of a value")
-	only := flag.String("only", "", "measure only this system")
-	flag.Parse()
-	load := bench.Load{
-		Connections: *conns, Pipeline: *pipeline, Threads: 1, Keys: *keys, MinValue: *size, MaxValue: *size,
-		Operations: *ops, Multiget: 1, WarmUp: *ops / 20, Seed: 1, Timeout: 30 * time.Second,
+	if len(os.Args) > 1 && os.Args[1] == pebbleCommand {
+		exit(servePebble(os.Args[2:], os.Stdin, os.Stdout))
 	}
-	// The systems' processes must not outlive an interrupt.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	bin := flag.String("bin", "bin", "directory of kumofs's programs")
+	names := flag.String("section", "", "measure only these, separated by commas: "+strings.Join(sectionNames(), ", "))
+	rounds := flag.Int("rounds", 0, "measurements of each system (0: 5, or 1 with -quick)")
+	quick := flag.Bool("quick", false, "little of everything: whether it works, not what is measured")
+	write := flag.String("write", "", "put the figures into this Markdown file too, in place of the sections' former ones")
+	tmp := flag.String("tmp", "", "where the data goes, about 8 GB of it (default: the system's place for temporary files)")
+	flag.Parse()
+	// The systems' processes and files must not outlive an interrupt.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := run(ctx, *bin, *only, load, *rounds); err != nil {
+	r := &run{ctx: ctx, size: full, tmp: *tmp, progress: os.Stderr}
+	if *quick {
+		r.size = small
+	}
+	if *rounds > 0 {
+		r.rounds = *rounds
+	}
+	var err error
+	if r.bin, err = filepath.Abs(*bin); err != nil {
+		exit(err)
+	}
+	exit(r.all(*names, *quick, *write, os.Stdout))
+}
+
+func exit(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
-func run(ctx context.Context, bin, only string, load bench.Load, rounds int) error {
-	bin, err := filepath.Abs(bin)
-	if err != nil {
-		return err
+func sectionNames() (names []string) {
+	for _, s := range sections {
+		names = append(names, s.name)
 	}
-	all := []*system{
-		{name: "memcached -t 2", protocol: "text", start: startMemcached},
-		{name: "redis-server, AOF", protocol: "redis", start: startRedis},
-		{name: "kumofs, 1 server, -t", protocol: "text", start: startKumofs(bin, 1, true)},
-		{name: "kumofs, 1 server, gateway", protocol: "text", start: startKumofs(bin, 1, false)},
-		{name: "kumofs, 3 copies, gateway", protocol: "text", start: startKumofs(bin, 3, false)},
+	return names
+}
+
+// all measures the sections named, or all, and writes what came of each at once. A
+// section that fails does not keep those after it from being measured.
+func (r *run) all(names string, quick bool, file string, out io.Writer) error {
+	wanted := sectionNames()
+	if names != "" {
+		wanted = strings.Split(names, ",")
 	}
-	dir, err := os.MkdirTemp("", "kumofs-bench-")
-	if err != nil {
-		return err
+	for _, name := range wanted {
+		if !slices.Contains(sectionNames(), name) {
+			return fmt.Errorf("there is no section %q: %s", name, strings.Join(sectionNames(), ", "))
+		}
 	}
-	defer os.RemoveAll(dir)
-	var systems []bench.System
-	for i, s := range all {
-		if only != "" && s.name != only {
+	var failed []error
+	for _, s := range sections {
+		if !slices.Contains(wanted, s.name) {
 			continue
 		}
-		d := filepath.Join(dir, fmt.Sprint(i))
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return err
+		begin := time.Now()
+		err := r.section(s)
+		if r.ctx.Err() != nil {
+			return r.ctx.Err()
 		}
-		defer s.stop()
-		if err := s.start(s, d); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", s.name, err))
+			r.fail(err)
 		}
-		systems = append(systems, bench.System{Name: s.name, Addr: s.addr, Protocol: s.protocol, PIDs: s.pids()})
-	}
-	if len(systems) == 0 {
-		return fmt.Errorf("there is no system %q", only)
-	}
-	gets, err := bench.Compare(ctx, systems, load, rounds, true)
-	if err != nil {
-		return err
-	}
-	load.Sets = 100
-	sets, err := bench.Compare(ctx, systems, load, rounds, false)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%d B values, %d connections, pipeline %d, %s over %d keys, %d operations, closed loop, median of %d rounds (ratio: min-max of the rounds);\nthe load itself: %.1f us of CPU an operation\n\n",
-		load.MinValue, load.Connections, load.Pipeline, load.Distribution, load.Keys, load.Operations, rounds, bench.Summarize(gets[0]).OwnCPU.Median)
-	fmt.Println("| system | GET/s | ratio | CPU us/op | mean, p99 ms | SET/s | ratio | CPU us/op | mean, p99 ms |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|")
-	for i, s := range systems {
-		fmt.Printf("| %s |", s.Name)
-		for _, results := range [][][]*bench.Result{gets, sets} {
-			for _, r := range results[i] {
-				if r.Wrong > 0 || r.Misses > 0 || r.Failed() > 0 {
-					return fmt.Errorf("%s: %d wrong values, %d misses, errors %v", s.Name, r.Wrong, r.Misses, r.Errors)
-				}
+		command := fmt.Sprintf("go run ./test/bench -bin bin -section %s -rounds %d", s.name, r.rounds)
+		if quick {
+			command += " -quick"
+		}
+		text := r.sheet.markdown(s.title, command, time.Since(begin))
+		fmt.Fprintln(out, text)
+		if file != "" {
+			if err := replaceSection(file, s.name, text); err != nil {
+				return err
 			}
-			m, ratio := bench.Summarize(results[i]), bench.Ratios(results[i], results[0]).PerSecond
-			fmt.Printf(" %.0f | %.2f (%.2f-%.2f) | %.1f | %.2f, %.2f |", m.PerSecond.Median, ratio.Median, ratio.Min, ratio.Max, m.CPU.Median, m.Mean.Median, m.P99.Median)
 		}
-		fmt.Println()
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+// section measures one and leaves nothing of it but its sheet.
+func (r *run) section(s section) (err error) {
+	r.sheet, r.systems = &sheet{}, nil
+	meter, err := startMeter()
+	if err != nil {
+		return err
+	}
+	if r.dir, err = os.MkdirTemp(r.tmp, "kumofs-bench-"); err != nil {
+		return err
+	}
+	defer func() {
+		for _, sys := range r.systems {
+			stop(syscall.SIGTERM, sys.procs...)
+		}
+		var meterErr error
+		r.others, meterErr = meter.others()
+		err = errors.Join(err, meterErr, r.removeCgroups(), os.RemoveAll(r.dir))
+	}()
+	return s.measure(r)
+}
+
+// say tells whoever waits what is being done.
+func (r *run) say(format string, args ...any) {
+	fmt.Fprintf(r.progress, "%s %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 }

@@ -29,18 +29,18 @@ func appendHeader(b []byte, opcode byte, key uint64, keyLen, extras, size int) [
 
 func (binaryProtocol) appendGet(b []byte, keys []uint64) []byte {
 	if len(keys) == 1 {
-		return appendKey(appendHeader(b, opGet, keys[0], keySize, 0, 0), keys[0])
+		return AppendKey(appendHeader(b, opGet, keys[0], KeySize, 0, 0), keys[0])
 	}
 	for _, key := range keys {
-		b = appendKey(appendHeader(b, opGetKQ, key, keySize, 0, 0), key)
+		b = AppendKey(appendHeader(b, opGetKQ, key, KeySize, 0, 0), key)
 	}
 	return appendHeader(b, opNoop, 0, 0, 0, 0)
 }
 
 func (binaryProtocol) appendSet(b []byte, key uint64, size int, count uint32) []byte {
-	b = appendHeader(b, opSet, key, keySize, 8, size)
+	b = appendHeader(b, opSet, key, KeySize, 8, size)
 	b = binary.BigEndian.AppendUint64(b, 0) // flags, expiry
-	return appendValue(appendKey(b, key), key, size, count)
+	return AppendValue(AppendKey(b, key), key, size, count)
 }
 
 func (binaryProtocol) parse(b []byte, o *op, t *tally) (int, bool, error) {

@@ -47,7 +47,7 @@ func Summarize(rounds []*Result) *Summary {
 			}
 		}
 		if len(values) > 0 {
-			f.in(s, spread(values))
+			f.in(s, SpreadOf(values))
 		}
 	}
 	return s
@@ -67,13 +67,14 @@ func Ratios(rounds, base []*Result) *Summary {
 			}
 		}
 		if len(ratios) > 0 {
-			f.in(s, spread(ratios))
+			f.in(s, SpreadOf(ratios))
 		}
 	}
 	return s
 }
 
-func spread(values []float64) *Spread {
+// SpreadOf is the spread of some figures, one at least.
+func SpreadOf(values []float64) *Spread {
 	v := slices.Sorted(slices.Values(values))
 	n := len(v)
 	return &Spread{Median: (v[(n-1)/2] + v[n/2]) / 2, Min: v[0], Max: v[n-1]}

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// cpuOf is the CPU time that processes have used, all threads that run; children are
+// CPU is the time that processes have used, all threads that run; children are
 // not counted. The kernel keeps it in nanoseconds (Linux alone).
-func cpuOf(pids ...int) (total time.Duration, err error) {
+func CPU(pids ...int) (total time.Duration, err error) {
 	for _, pid := range pids {
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 		if err != nil {

@@ -128,12 +128,14 @@ func log1pOver(x float64) float64 {
 const (
 	keyPrefix = "bench:"
 	keyDigits = 10
-	keySize   = len(keyPrefix) + keyDigits
+	// KeySize is the length of every key.
+	KeySize = len(keyPrefix) + keyDigits
 	// maxKeys is how many have a name.
 	maxKeys = 10_000_000_000
 )
 
-func appendKey(b []byte, key uint64) []byte {
+// AppendKey appends the name of a key.
+func AppendKey(b []byte, key uint64) []byte {
 	b = append(b, keyPrefix+"0000000000"...)
 	for i := len(b) - 1; key > 0; i-- {
 		b[i] = byte('0' + key%10)
@@ -144,7 +146,7 @@ func appendKey(b []byte, key uint64) []byte {
 
 // parseKey is the key of a name.
 func parseKey(name []byte) (key uint64, ok bool) {
-	if len(name) != keySize || string(name[:len(keyPrefix)]) != keyPrefix {
+	if len(name) != KeySize || string(name[:len(keyPrefix)]) != keyPrefix {
 		return 0, false
 	}
 	return parseNumber(name[len(keyPrefix):])

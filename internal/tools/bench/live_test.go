@@ -138,7 +138,7 @@ func TestWrongValuesAreCounted(t *testing.T) {
 		case 10: // torn
 			right[len(right)-12] ^= 1
 		case 20: // another key's
-			v := appendValue(nil, 12345, 50, 1)
+			v := AppendValue(nil, 12345, 50, 1)
 			return fmt.Appendf(nil, "VALUE %s 0 50\r\n%s\r\nEND\r\n", key, v)
 		}
 		return right
@@ -244,7 +244,7 @@ func TestOpenLoop(t *testing.T) {
 	}
 	m := r.Systems[0].Rounds[0]
 	// 400 of the 1000 were due within the pause; half of them waited half of it.
-	if m.Operations != 1000 || m.Seconds < 0.95 || m.All.Count != 1000 || m.Wait == nil || m.All.P90 < 150 || m.Wait.P90 < 150 || m.All.Max < 390 {
+	if m.Operations != 1000 || m.Seconds < 0.95 || m.All.Count != 1000 || m.Wait == nil || m.All.P90 < 150 || m.Wait.P90 < 150 || m.All.Max < 390 || m.OwnCPU != nil && *m.OwnCPU <= 0 {
 		t.Errorf("open loop: %+v, wait %+v", m, m.Wait)
 	}
 	r, err = kumobench(t, append([]string{newFake(t, answer).addr(), "--operations", "1000"}, args...)...)
@@ -371,5 +371,21 @@ func everyLoad(t *testing.T, addr, protocol string) {
 		if m := r.Systems[0].Rounds[0]; m.Operations != 1000 || m.Misses > 0 || m.Wrong > 0 || m.Failed() > 0 || m.Lost > 0 || m.Get != nil && m.Hits < m.Get.Count {
 			t.Errorf("%s %s: %+v", protocol, more, m)
 		}
+	}
+}
+
+// TestAddressesShareTheLoad: every second connection is to the second address.
+func TestAddressesShareTheLoad(t *testing.T) {
+	right := func(_ int64, _ string, right []byte) []byte { return right }
+	a, b := newFake(t, right), newFake(t, right)
+	r, err := kumobench(t, a.addr()+"+"+b.addr(), "--connections", "4", "--threads", "3", "--rate", "2000", "--operations", "1000", "--warm-up", "0", "--keys", "10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := r.Systems[0].Rounds[0]; m.Operations != 1000 || a.gets.Load()+b.gets.Load() != 1000 || a.gets.Load() < 200 || b.gets.Load() < 200 {
+		t.Errorf("%d and %d gets, %+v", a.gets.Load(), b.gets.Load(), m)
+	}
+	if addr := r.Systems[0].Addr; addr != a.addr()+"+"+b.addr() {
+		t.Error(addr)
 	}
 }

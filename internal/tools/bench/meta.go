@@ -11,20 +11,20 @@ type meta struct{}
 
 func (meta) appendGet(b []byte, keys []uint64) []byte {
 	if len(keys) == 1 {
-		b = appendKey(append(b, "mg "...), keys[0])
+		b = AppendKey(append(b, "mg "...), keys[0])
 		return append(b, " v\r\n"...)
 	}
 	for _, key := range keys {
-		b = appendKey(append(b, "mg "...), key)
+		b = AppendKey(append(b, "mg "...), key)
 		b = append(b, " k v q\r\n"...)
 	}
 	return append(b, "mn\r\n"...)
 }
 
 func (meta) appendSet(b []byte, key uint64, size int, count uint32) []byte {
-	b = appendKey(append(b, "ms "...), key)
+	b = AppendKey(append(b, "ms "...), key)
 	b = strconv.AppendInt(append(b, ' '), int64(size), 10)
-	b = appendValue(append(b, "\r\n"...), key, size, count)
+	b = AppendValue(append(b, "\r\n"...), key, size, count)
 	return append(b, "\r\n"...)
 }
 

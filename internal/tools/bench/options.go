@@ -30,7 +30,7 @@ type options struct {
 
 // parseOptions reads the command line.
 func parseOptions(args []string, out io.Writer) (*options, error) {
-	f := cli.NewFlags("kumobench", fmt.Sprintf("HOST[:PORT=%d] [flags]\n--compare NAME=HOST[:PORT][,protocol=NAME][,pid=PID+PID...] --compare ... [flags]", defaultPort))
+	f := cli.NewFlags("kumobench", fmt.Sprintf("HOST[:PORT=%d][+HOST[:PORT]...] [flags]\n--compare NAME=HOST[:PORT][+HOST[:PORT]...][,protocol=NAME][,pid=PID+PID...] --compare ... [flags]", defaultPort))
 	f.About(`Puts a server under load and measures it. Every value is checked: a wrong one, or
 a failed operation without --tolerate, makes the exit status 1.
 
@@ -39,7 +39,8 @@ sending. Open loop (--rate): operations are due at a fixed rate, whatever become
 those before, and latency counts from when they were due.
 
 With --compare the systems take turns in each round, in another order each time, and
-are compared with the first one. Keys bench:0000000000 and following are overwritten.`)
+are compared with the first one. Connections are spread evenly over a system's
+addresses, which must all show the same data. Keys bench:0000000000 and following are overwritten.`)
 	o := &options{}
 	protocol := f.String("", "protocol", "NAME", "text", "text, meta or binary of memcached, or redis")
 	conns := f.Int("", "connections", "N", 32, 1, 65536, "connections")
@@ -89,7 +90,7 @@ are compared with the first one. Keys bench:0000000000 and following are overwri
 			if len(f.Args()) != 1 {
 				return errors.New("needs the address of one server, or --compare")
 			}
-			o.systems = []System{{Name: f.Args()[0], Addr: f.Args()[0], Protocol: *protocol, PIDs: list}}
+			o.systems = []System{{Name: f.Args()[0], Addrs: strings.Split(f.Args()[0], "+"), Protocol: *protocol, PIDs: list}}
 			return nil
 		}
 		if len(f.Args()) > 0 {
@@ -111,26 +112,32 @@ are compared with the first one. Keys bench:0000000000 and following are overwri
 		return nil, err
 	}
 	for i := range o.systems {
-		addr, err := cli.ResolveAddr(o.systems[i].Addr, defaultPort)
-		switch {
-		case errors.Is(err, cli.ErrUnknownHost):
-			return nil, err // the command line is good
-		case err != nil:
-			return nil, f.UsageError("%s", err)
+		addrs := o.systems[i].Addrs
+		for j := range addrs {
+			addr, err := cli.ResolveAddr(addrs[j], defaultPort)
+			switch {
+			case errors.Is(err, cli.ErrUnknownHost):
+				return nil, err // the command line is good
+			case err != nil:
+				return nil, f.UsageError("%s", err)
+			}
+			addrs[j] = addr
 		}
-		o.systems[i].Addr = addr
+		if len(addrs) > o.load.Connections {
+			return nil, f.UsageError("%d addresses need as many --connections", len(addrs))
+		}
 	}
 	return o, nil
 }
 
-// parseSystem reads NAME=ADDR[,protocol=NAME][,pid=PID+PID...].
+// parseSystem reads NAME=ADDR[+ADDR...][,protocol=NAME][,pid=PID+PID...].
 func parseSystem(text, protocol string) (System, error) {
 	parts := strings.Split(text, ",")
 	name, addr, ok := strings.Cut(parts[0], "=")
 	if !ok || name == "" || addr == "" {
 		return System{}, errors.New("must begin with NAME=HOST:PORT")
 	}
-	s := System{Name: name, Addr: addr, Protocol: protocol}
+	s := System{Name: name, Addrs: strings.Split(addr, "+"), Protocol: protocol}
 	for _, part := range parts[1:] {
 		option, v, _ := strings.Cut(part, "=")
 		var err error

@@ -19,11 +19,11 @@ func TestCommandLines(t *testing.T) {
 	want := Load{Connections: 3, Pipeline: 4, Threads: 2, Keys: 5, Distribution: Distribution{1.2}, MinValue: 10, MaxValue: 2048, Operations: 100000,
 		Time: 1500 * time.Millisecond, Rate: 6, Sets: 7, Multiget: 8, WarmUp: 9, Seed: 13, Timeout: 14 * time.Second}
 	if o.load != want || !o.fill || !o.json || !o.tolerate || o.compare || o.rounds != 12 ||
-		fmt.Sprint(o.systems) != "[{localhost 127.0.0.1:11211 meta [10 11]}]" {
+		fmt.Sprint(o.systems) != "[{localhost [127.0.0.1:11211] meta [10 11]}]" {
 		t.Errorf("%+v", o)
 	}
-	o, err = parseOptions([]string{"--compare", "a=localhost", "--protocol", "binary", "--compare=b=127.0.0.1:5,pid=3+4,protocol=redis"}, nil)
-	if err != nil || !o.compare || fmt.Sprint(o.systems) != "[{a 127.0.0.1:11211 binary []} {b 127.0.0.1:5 redis [3 4]}]" {
+	o, err = parseOptions([]string{"--compare", "a=localhost", "--protocol", "binary", "--compare=b=127.0.0.1:5+localhost:6,pid=3+4,protocol=redis"}, nil)
+	if err != nil || !o.compare || fmt.Sprint(o.systems) != "[{a [127.0.0.1:11211] binary []} {b [127.0.0.1:5 127.0.0.1:6] redis [3 4]}]" {
 		t.Errorf("%+v %v", o, err)
 	}
 	for line, says := range map[string]string{
@@ -36,6 +36,8 @@ func TestCommandLines(t *testing.T) {
 		"localhost --value-size 2G":               "--value-size",
 		"localhost --set 101":                     "--set",
 		"localhost --time 1 --operations 3":       "--time",
+		"localhost+":                              "address is empty",
+		"localhost+localhost:2 --connections 1":   "as many --connections",
 		"localhost --pid x":                       "--pid",
 		"localhost --keys 0":                      "--keys",
 		"localhost --compare a=localhost":         "unexpected argument",

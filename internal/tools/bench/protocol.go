@@ -78,7 +78,7 @@ func (t *tally) fail(o *op, reason []byte) {
 func (t *tally) value(o *op, v []byte) {
 	key := o.keys[o.next]
 	o.next++
-	if validValue(key, v) {
+	if ValidValue(key, v) {
 		t.hits++
 		return
 	}
@@ -88,7 +88,7 @@ func (t *tally) value(o *op, v []byte) {
 		if len(v) > 64 {
 			shown, dots = v[:64], "..."
 		}
-		t.firstWrong = fmt.Sprintf("%s has a value of %d bytes that nobody wrote: %q%s", appendKey(nil, key), len(v), shown, dots)
+		t.firstWrong = fmt.Sprintf("%s has a value of %d bytes that nobody wrote: %q%s", AppendKey(nil, key), len(v), shown, dots)
 	}
 }
 

@@ -55,7 +55,7 @@ func TestPicker(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	for _, key := range []uint64{0, 7, 42, 1234567890, maxKeys - 1} {
-		name := appendKey(nil, key)
+		name := AppendKey(nil, key)
 		if string(name) != fmt.Sprintf("bench:%010d", key) {
 			t.Errorf("%d is %q", key, name)
 		}
@@ -73,33 +73,33 @@ func TestKeys(t *testing.T) {
 // TestValues: only what a write made is valid.
 func TestValues(t *testing.T) {
 	for size := range 70 {
-		a, b := appendValue(nil, 7, size, 1000), appendValue(nil, 7, size, 1001)
-		if len(a) != size || !validValue(7, a) || !validValue(7, b) {
+		a, b := AppendValue(nil, 7, size, 1000), AppendValue(nil, 7, size, 1001)
+		if len(a) != size || !ValidValue(7, a) || !ValidValue(7, b) {
 			t.Fatalf("size %d: a value is not valid", size)
 		}
 		if size < 8 {
 			continue // too short to tell all of it
 		}
-		if validValue(8, a) {
+		if ValidValue(8, a) {
 			t.Errorf("size %d: another key's value is valid", size)
 		}
-		if validValue(7, a[:size-1]) || validValue(7, append(slices.Clone(a), 0)) {
+		if ValidValue(7, a[:size-1]) || ValidValue(7, append(slices.Clone(a), 0)) {
 			t.Errorf("size %d: valid with another length", size)
 		}
 		for i := range size {
 			c := slices.Clone(a)
 			c[i] ^= 4
-			if validValue(7, c) && i < 4 || size > 16 && validValue(7, c) {
+			if ValidValue(7, c) && i < 4 || size > 16 && ValidValue(7, c) {
 				t.Errorf("size %d: valid with another byte %d", size, i)
 			}
 		}
 		for cut := 8; cut < size-2; cut++ {
-			if validValue(7, append(slices.Clone(a[:cut]), b[cut:]...)) {
+			if ValidValue(7, append(slices.Clone(a[:cut]), b[cut:]...)) {
 				t.Errorf("size %d: two writes' parts, cut at %d, are valid", size, cut)
 			}
 		}
 	}
-	if validValue(7, appendValue(nil, 8, 4, 1)) {
+	if ValidValue(7, AppendValue(nil, 8, 4, 1)) {
 		t.Error("another key's value of 4 bytes is valid")
 	}
 }
@@ -133,7 +133,7 @@ func read(p protocol, o *op, answer string) (t tally, err error) {
 }
 
 func TestProtocols(t *testing.T) {
-	v := func(key uint64) string { return string(appendValue(nil, key, 30, uint32(key))) }
+	v := func(key uint64) string { return string(AppendValue(nil, key, 30, uint32(key))) }
 	bin := func(opcode byte, status uint16, opaque uint32, extras, key, value string) string {
 		b := []byte{0x81, opcode}
 		b = binary.BigEndian.AppendUint16(b, uint16(len(key)))
@@ -212,7 +212,7 @@ func TestProtocols(t *testing.T) {
 }
 
 func TestRequests(t *testing.T) {
-	v := string(appendValue(nil, 1, 9, 5))
+	v := string(AppendValue(nil, 1, 9, 5))
 	for _, c := range []struct {
 		p              protocol
 		get, many, set string
@@ -246,7 +246,7 @@ func TestNoAllocation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := appendValue(nil, 1, 100, 3)
+		v := AppendValue(nil, 1, 100, 3)
 		answer := map[string]string{
 			"text": "VALUE bench:0000000001 0 100\r\n" + string(v) + "\r\nEND\r\n", "meta": "VA 100\r\n" + string(v) + "\r\n",
 			"binary": "\x81\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x68\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" + string(v),
@@ -377,7 +377,7 @@ func TestRatios(t *testing.T) {
 	if r := Ratios(rounds([]float64{1, 2}, nil), base); r.CPU != nil || r.PerSecond.Max != 0.04 {
 		t.Errorf("%+v", r)
 	}
-	if s := spread([]float64{4, 1, 3, 2}); *s != (Spread{2.5, 1, 4}) {
+	if s := SpreadOf([]float64{4, 1, 3, 2}); *s != (Spread{2.5, 1, 4}) {
 		t.Errorf("%+v", s)
 	}
 }

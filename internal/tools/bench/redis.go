@@ -8,7 +8,7 @@ import (
 // redis is RESP, for comparison.
 type redis struct{}
 
-var redisKey = "$" + strconv.Itoa(keySize) + "\r\n"
+var redisKey = "$" + strconv.Itoa(KeySize) + "\r\n"
 
 func (redis) appendGet(b []byte, keys []uint64) []byte {
 	if len(keys) == 1 {
@@ -18,16 +18,16 @@ func (redis) appendGet(b []byte, keys []uint64) []byte {
 		b = append(b, "\r\n$4\r\nMGET\r\n"...)
 	}
 	for _, key := range keys {
-		b = append(appendKey(append(b, redisKey...), key), "\r\n"...)
+		b = append(AppendKey(append(b, redisKey...), key), "\r\n"...)
 	}
 	return b
 }
 
 func (redis) appendSet(b []byte, key uint64, size int, count uint32) []byte {
 	b = append(b, "*3\r\n$3\r\nSET\r\n"...)
-	b = appendKey(append(b, redisKey...), key)
+	b = AppendKey(append(b, redisKey...), key)
 	b = strconv.AppendInt(append(b, "\r\n$"...), int64(size), 10)
-	b = appendValue(append(b, "\r\n"...), key, size, count)
+	b = AppendValue(append(b, "\r\n"...), key, size, count)
 	return append(b, "\r\n"...)
 }
 

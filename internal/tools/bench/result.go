@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -38,6 +40,17 @@ func (r *Result) Failed() (n int64) {
 		n += count
 	}
 	return n
+}
+
+// Check is an error unless every operation was answered, with the right value.
+func (r *Result) Check() error {
+	if r.Wrong > 0 || r.Misses > 0 || r.Failed() > 0 || r.Lost > 0 {
+		return fmt.Errorf("%d wrong values %s, %d misses, %d connections lost, errors %v", r.Wrong, r.FirstWrong, r.Misses, r.Lost, r.Errors)
+	}
+	if r.Operations == 0 {
+		return errors.New("no operation was done")
+	}
+	return nil
 }
 
 // Latency is how long operations took, in milliseconds.

@@ -17,9 +17,9 @@ import (
 // System is what is put under load.
 type System struct {
 	Name     string
-	Addr     string // ip:port
-	Protocol string // one of Protocols
-	PIDs     []int  // processes whose CPU time is counted
+	Addrs    []string // ip:port; connections are spread over them evenly
+	Protocol string   // one of Protocols
+	PIDs     []int    // processes whose CPU time is counted
 }
 
 // Load is what to put a system under.
@@ -56,13 +56,17 @@ func Open(ctx context.Context, sys System, load Load) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := cpuOf(sys.PIDs...); err != nil {
+	if len(sys.Addrs) == 0 || len(sys.Addrs) > load.Connections {
+		return nil, fmt.Errorf("%d connections to %d addresses", load.Connections, len(sys.Addrs))
+	}
+	if _, err := CPU(sys.PIDs...); err != nil {
 		return nil, err
 	}
 	s := &Session{sys: sys, load: load}
 	zero := time.Now()
 	tried := make(chan error, load.Connections)
 	threads := min(max(load.Threads, 1), load.Connections)
+	made := 0
 	for i := range threads {
 		l, err := loop.New()
 		if err != nil {
@@ -70,16 +74,17 @@ func Open(ctx context.Context, sys System, load Load) (*Session, error) {
 			return nil, err
 		}
 		w := &worker{
-			load: &s.load, addr: sys.Addr, proto: proto, loop: l, zero: zero,
+			load: &s.load, proto: proto, loop: l, zero: zero,
 			rng: rand.New(rand.NewPCG(load.Seed, uint64(i))), picker: newPicker(load.Distribution, load.Keys),
 			count: uint32(i) << 24, opened: func(err error) { tried <- err }, ended: make(chan struct{}),
 		}
 		for range share(int64(load.Connections), threads, i) {
-			c := &conn{w: w, ops: make([]op, max(load.Pipeline, fillPipeline)), room: load.Pipeline, first: true}
+			c := &conn{w: w, addr: sys.Addrs[made%len(sys.Addrs)], ops: make([]op, max(load.Pipeline, fillPipeline)), room: load.Pipeline, first: true}
 			for j := range c.ops {
 				c.ops[j].keys = make([]uint64, 0, load.Multiget)
 			}
 			w.conns = append(w.conns, c)
+			made++
 		}
 		w.tick = func() { w.ticked.Store(false) } // the turn's end does what there is to do
 		w.ready.list = make([]*conn, len(w.conns))
@@ -152,8 +157,8 @@ func (s *Session) Measure(ctx context.Context) (*Result, error) {
 			n, limit = max(1, int64(limit.Seconds()*float64(s.load.Rate))), 0
 		}
 	}
-	own, ownErr := cpuOf(os.Getpid())
-	before, err := cpuOf(s.sys.PIDs...)
+	own, ownErr := CPU(os.Getpid())
+	before, err := CPU(s.sys.PIDs...)
 	if err != nil {
 		return nil, err
 	}
@@ -161,11 +166,11 @@ func (s *Session) Measure(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := cpuOf(s.sys.PIDs...)
+	after, err := CPU(s.sys.PIDs...)
 	if err != nil {
 		return nil, err
 	}
-	ownAfter, err := cpuOf(os.Getpid())
+	ownAfter, err := CPU(os.Getpid())
 	each := func(used time.Duration) *float64 {
 		v := float64(used) / float64(time.Microsecond) / float64(max(r.ops, 1))
 		return &v

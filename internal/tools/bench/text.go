@@ -11,15 +11,15 @@ type text struct{}
 func (text) appendGet(b []byte, keys []uint64) []byte {
 	b = append(b, "get"...)
 	for _, key := range keys {
-		b = appendKey(append(b, ' '), key)
+		b = AppendKey(append(b, ' '), key)
 	}
 	return append(b, "\r\n"...)
 }
 
 func (text) appendSet(b []byte, key uint64, size int, count uint32) []byte {
-	b = appendKey(append(b, "set "...), key)
+	b = AppendKey(append(b, "set "...), key)
 	b = strconv.AppendInt(append(b, " 0 0 "...), int64(size), 10)
-	b = appendValue(append(b, "\r\n"...), key, size, count)
+	b = AppendValue(append(b, "\r\n"...), key, size, count)
 	return append(b, "\r\n"...)
 }
 

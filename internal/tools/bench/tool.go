@@ -281,7 +281,7 @@ func asJSON(o *options, results [][]*Result) report {
 		r.Load.Operations = l.Operations
 	}
 	for i, rounds := range results {
-		s := systemJSON{Name: o.systems[i].Name, Addr: o.systems[i].Addr, Protocol: o.systems[i].Protocol, Rounds: rounds, Summary: Summarize(rounds)}
+		s := systemJSON{Name: o.systems[i].Name, Addr: strings.Join(o.systems[i].Addrs, "+"), Protocol: o.systems[i].Protocol, Rounds: rounds, Summary: Summarize(rounds)}
 		if o.compare {
 			s.Ratio = Ratios(rounds, results[0])
 		}

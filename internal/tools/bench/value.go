@@ -21,8 +21,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>32
 }
 
-// appendValue appends the value of a key's write.
-func appendValue(b []byte, key uint64, size int, count uint32) []byte {
+// AppendValue appends the value of a key's write.
+func AppendValue(b []byte, key uint64, size int, count uint32) []byte {
 	head := valueHead(key, size, count)
 	word := head
 	i := 0
@@ -38,8 +38,8 @@ func appendValue(b []byte, key uint64, size int, count uint32) []byte {
 	return b
 }
 
-// validValue reports whether some write gave the key this value.
-func validValue(key uint64, v []byte) bool {
+// ValidValue reports whether some write gave the key this value.
+func ValidValue(key uint64, v []byte) bool {
 	size := len(v)
 	var start [8]byte
 	n := copy(start[:], v)

@@ -19,7 +19,6 @@ import (
 // measured, where both share a machine.
 type worker struct {
 	load   *Load
-	addr   string
 	proto  protocol
 	loop   loop.Loop
 	zero   time.Time // of the worker's clock
@@ -138,6 +137,7 @@ func (w *worker) turnEnd() {
 func (w *worker) pace(s schedule, stop *atomic.Bool) {
 	// Not more often than this: to wake the loop costs more than an operation.
 	const least = 50 * time.Microsecond
+	defer exact()()
 	for !stop.Load() {
 		wait := time.Duration(s.after(w.now()) - w.now())
 		if wait > redialPause {
@@ -154,6 +154,7 @@ func (w *worker) pace(s schedule, stop *atomic.Bool) {
 // conn is one connection.
 type conn struct {
 	w      *worker
+	addr   string
 	lc     loop.Conn
 	ops    []op // a ring of those in flight
 	head   int
@@ -165,7 +166,7 @@ type conn struct {
 	why    string
 }
 
-func (c *conn) dial() { c.lc = c.w.loop.Dial(c.w.addr, c.w.load.Timeout, c) }
+func (c *conn) dial() { c.lc = c.w.loop.Dial(c.addr, c.w.load.Timeout, c) }
 
 // usable: it is open and not about to be closed.
 func (c *conn) usable() bool { return c.up && c.why == "" }
