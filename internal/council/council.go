@@ -98,6 +98,8 @@ type Council struct {
 	outage map[uint16]*outage
 	looked bool // outage was filled in this term
 	verify verification
+	// holders are, of each partition, all members that may have it in their whole.
+	holders map[uint16][]ID
 	// outdated says which server had a newer map than this manager when the term
 	// began: its state then is an old copy, and what it would decide is about members
 	// of long ago, so it decides nothing more in this term, unless most servers follow
@@ -168,6 +170,7 @@ func (c *Council) forget() {
 	c.asked = newRequests()
 	c.outage = map[uint16]*outage{}
 	c.verify = newVerification()
+	c.holders = map[uint16][]ID{}
 	c.lessons, c.worn = nil, map[uint16]bool{}
 	c.lastDead = map[ID]deadNotice{}
 	c.faultSince = map[ID]int64{}
@@ -227,13 +230,18 @@ func (c *Council) recorded(m *clustermap.Map) {
 		if !p.Active || i < len(c.m.Partitions) && c.m.Partitions[i].Epoch == p.Epoch && c.m.Partitions[i].Active {
 			continue
 		}
-		for id, s := range c.members {
-			if srv := m.Server(id); srv != nil && s.reg.Incarnation == srv.Incarnation && clustermap.Contains(p.LastKnown, id) {
-				s.whole[uint16(i)] = true
-			} else {
-				delete(s.whole, uint16(i))
+		n := uint16(i)
+		for _, id := range c.holders[n] {
+			if s := c.members[id]; s != nil {
+				delete(s.whole, n)
 			}
 		}
+		for _, id := range p.LastKnown {
+			if srv, s := m.Server(id), c.members[id]; srv != nil && s != nil && s.reg.Incarnation == srv.Incarnation {
+				s.whole[n] = true
+			}
+		}
+		c.holders[n] = p.LastKnown
 	}
 	for i := range m.Servers {
 		if s := c.members[m.Servers[i].ID]; s != nil {
@@ -312,8 +320,11 @@ func (c *Council) step(now int64) (*clustermap.Delta, map[ID][]ID) {
 	c.looked = true
 	t.raiseRestarted()
 	for i := range c.m.Partitions {
-		p := c.m.Partitions[i]
-		if np, ok := t.decide(uint16(i), p); ok {
+		p := &c.m.Partitions[i]
+		if t.atRest(uint16(i), p) {
+			continue
+		}
+		if np, ok := t.decide(uint16(i), *p); ok {
 			t.change(uint16(i), p.Epoch, np)
 		}
 	}

@@ -7,11 +7,8 @@ import (
 	"github.com/kumofs/kumofs/internal/planted"
 )
 
-// decide is partition i's next step, if one is due.
+// decide is the next step of partition i, which is not at rest, if one is due.
 func (t *turn) decide(i uint16, p Partition) (Partition, bool) {
-	if t.atRest(i, &p) {
-		return p, false
-	}
 	if usedUp(&p) {
 		if !t.c.worn[i] {
 			t.worn = append(t.worn, i)
@@ -69,7 +66,7 @@ func (t *turn) atRest(i uint16, p *Partition) bool {
 	}
 	for _, list := range [2][]ID{p.Replicas, p.Joining} {
 		for _, id := range list {
-			if !t.live(id) || t.hangs(id) {
+			if !t.sound(id) {
 				return false
 			}
 		}
@@ -102,7 +99,7 @@ func (t *turn) spread(p *Partition, list []ID) ID {
 	}
 	best := list[0]
 	for _, id := range list[1:] {
-		a, b := t.primaries[id], t.primaries[best]
+		a, b := t.leads()[id], t.leads()[best]
 		if a < b || a == b && (rank(id) < rank(best) || rank(id) == rank(best) && id < best) {
 			best = id
 		}

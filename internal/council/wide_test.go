@@ -310,3 +310,61 @@ func TestWide(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkWide is what the leading manager does for a thousand servers.
+func BenchmarkWide(b *testing.B) {
+	for _, parts := range []int{4096, 32768} {
+		run := func(name string, f func(b *testing.B, w *wide)) {
+			b.Run(fmt.Sprintf("%d/%s", parts, name), func(b *testing.B) {
+				w := newWide(b, 1000, parts)
+				b.ReportAllocs()
+				b.ResetTimer()
+				f(b, w)
+			})
+		}
+		run("rest", func(b *testing.B, w *wide) {
+			for b.Loop() {
+				w.c.Next(w.now)
+			}
+		})
+		run("moving", func(b *testing.B, w *wide) {
+			for b.Loop() {
+				w.c.Moving()
+			}
+		})
+		run("dead", func(b *testing.B, w *wide) {
+			w.c.Broken(w.now, w.m.Servers[500].ID)
+			for b.Loop() {
+				if d, _ := w.c.step(w.now); d == nil {
+					b.Fatal("no failover")
+				}
+			}
+		})
+		run("registered", func(b *testing.B, w *wide) {
+			for b.Loop() {
+				w.register(w.m.Servers[500])
+			}
+		})
+		run("activated", func(b *testing.B, w *wide) {
+			n := *w.m
+			n.Partitions = slices.Clone(n.Partitions)
+			for i := range n.Partitions {
+				n.Partitions[i].Epoch++
+			}
+			for b.Loop() {
+				w.c.m = w.m
+				w.c.recorded(&n)
+			}
+		})
+		run("restarted", func(b *testing.B, w *wide) {
+			for _, s := range w.m.Servers {
+				s.Incarnation++
+				s.RunID++
+				w.register(s)
+			}
+			for b.Loop() {
+				w.c.step(w.now + 2500)
+			}
+		})
+	}
+}
