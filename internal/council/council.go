@@ -119,6 +119,12 @@ type Council struct {
 	// faultSince is when each attached server was first seen fault in this term.
 	faultSince map[ID]int64
 
+	// resting is the map of which all partitions were at rest while all was calm: they
+	// still are as long as nothing else comes.
+	resting *clustermap.Map
+	// promotedAt is when joiners were last made replicas (pace).
+	promotedAt int64
+
 	lastDead map[ID]deadNotice
 	replies  []Reply
 	events   []Event
@@ -176,6 +182,7 @@ func (c *Council) forget() {
 	c.faultSince = map[ID]int64{}
 	c.inflight, c.looked, c.proposed, c.autoPlan = false, false, nil, false
 	c.outdated = ""
+	c.resting, c.promotedAt = nil, 0
 }
 
 // Lead begins a term with the map as committed. Nobody has been heard in it:
@@ -316,22 +323,44 @@ func (c *Council) step(now int64) (*clustermap.Delta, map[ID][]ID) {
 	}
 	t := c.newTurn(now)
 	t.markFaults()
+	if !t.still() {
+		t.look()
+	}
+	t.settleFailures()
+	t.settleLessons()
+	t.settleWorn()
+	if t.promoted {
+		c.promotedAt = now
+	}
+	return t.delta(), c.deadNotices(now, t.dead)
+}
+
+// still: all partitions are at rest, as they were when they were last looked through.
+func (t *turn) still() bool {
+	return t.calm && t.c.resting == t.m && t.c.asked.none() && t.c.verify.left() == 0
+}
+
+// look goes through all partitions.
+func (t *turn) look() {
+	c := t.c
 	t.watchOutages()
 	c.looked = true
 	t.raiseRestarted()
+	rest := t.calm
 	for i := range c.m.Partitions {
 		p := &c.m.Partitions[i]
 		if t.atRest(uint16(i), p) {
 			continue
 		}
+		rest = false
 		if np, ok := t.decide(uint16(i), *p); ok {
 			t.change(uint16(i), p.Epoch, np)
 		}
 	}
-	t.settleFailures()
-	t.settleLessons()
-	t.settleWorn()
-	return t.delta(), c.deadNotices(now, t.dead)
+	c.resting = nil
+	if rest {
+		c.resting = c.m
+	}
 }
 
 // deadNotices are those of t that are new or due again.

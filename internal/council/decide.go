@@ -233,12 +233,12 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 		return true
 	})
 	// R6: joiners that are counted become replicas, while the primary serves.
-	if p.Active && k != drop {
+	if p.Active && k != drop && !t.paced() {
 		for _, in := range t.c.asked.inSync[i] {
 			if t.asksNow(in.request, p, primary) && slices.Contains(joining, in.joiner) && t.live(in.joiner) &&
 				in.incarnation == t.about[in.joiner].srv.Incarnation {
 				replicas = append(slices.Clone(replicas), in.joiner)
-				joining, k = clustermap.Without(joining, in.joiner), keep
+				joining, k, t.promoted = clustermap.Without(joining, in.joiner), keep, true
 				t.c.verify.back(i, in.joiner)
 			}
 		}
@@ -261,6 +261,13 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 	}
 	return t.planned(i, p)
 }
+
+// paced: joiners were made replicas just now, and others wait. They are counted
+// already, so nobody misses them; but a step costs each member time that grows with
+// the map, and where each of a thousand primaries has a joiner there would be no end
+// of steps. With this pace they take a tenth of a member's time; at 4096 partitions
+// it is no more than the time that a step takes anyway.
+func (t *turn) paced() bool { return t.now-t.c.promotedAt < int64(len(t.m.Partitions)/800) }
 
 // asksNow: q is of this partition's primary, in the map's incarnation and epoch (R3, R6).
 func (t *turn) asksNow(q request, p Partition, primary ID) bool {

@@ -28,7 +28,9 @@ type turn struct {
 	dead    map[ID]map[ID]bool // notices to primaries
 
 	primaries map[ID]int  // see leads
-	moving    int         // partitions that a plan may still put in transition
+	moving    int         // see mayMove
+	counted   bool        // moving was counted
+	promoted  bool        // a joiner becomes a replica
 	verifying int         // partitions that full-replace may still take a copy from
 	failures  map[ID]bool // whose joins failed in this turn
 	learning  bool        // a lesson changes something
@@ -56,7 +58,7 @@ type standing struct {
 func (c *Council) newTurn(now int64) *turn {
 	t := &turn{c: c, now: now, m: c.m, calm: true, about: make(map[ID]*standing, len(c.m.Servers)),
 		returned: map[ID]bool{}, set: map[ID]clustermap.Server{}, dead: map[ID]map[ID]bool{},
-		moving: c.cfg.MaxMoving, verifying: c.cfg.MaxVerify - len(c.verify.out), failures: map[ID]bool{}}
+		verifying: c.cfg.MaxVerify - len(c.verify.out), failures: map[ID]bool{}}
 	standings := make([]standing, len(c.m.Servers))
 	for i := range c.m.Servers {
 		s := &c.m.Servers[i]
@@ -66,12 +68,6 @@ func (c *Council) newTurn(now int64) *turn {
 		t.noteIll(s.ID)
 	}
 	t.calm = len(t.ill) == 0
-	for i := range c.m.Partitions {
-		p := &c.m.Partitions[i]
-		if !p.Active && len(p.Replicas) > 0 && t.live(p.Replicas[0]) {
-			t.moving--
-		}
-	}
 	return t
 }
 
