@@ -26,8 +26,8 @@ type PlanOptions struct {
 //  4. few partitions change their primary.
 //
 // 1 always holds. 2 and 3 are exact unless repairing them would take very long
-// (thousands of copies that are badly placed at once, or a map so large that the
-// plan cannot be refined: partitions times servers beyond 13 million). The result depends
+// (thousands of copies that are badly placed at once, or a map too large for it:
+// partitions times servers beyond 13 million, or a thousand servers). The result depends
 // on nothing but the arguments, and not on the order of servers; assigning it
 // and planning again changes nothing.
 func Assign(m *Map, servers []Server, opts PlanOptions) [][]ServerID {

@@ -13,10 +13,12 @@ const (
 
 const (
 	// refineWork bounds the exchanges looked at, and so the time, of refine. Where one
-	// round alone takes more than refineRound (thousands of partitions on hundreds of
-	// servers) there is none: managers answer nobody meanwhile.
+	// round alone takes more than refineRound there is none (a thousand servers): managers
+	// answer nobody meanwhile.
 	refineWork  = 20_000_000
 	refineRound = 40_000_000
+	// refinePasses is about how often a round goes over all pairs of servers.
+	refinePasses = 32
 	// refineChoices is how many partitions are remembered for each pair of
 	// servers, so that one search serves many exchanges of one kind.
 	refineChoices = 8
@@ -33,7 +35,7 @@ func (pl *planner) refine() {
 	if n == pl.copies || (pl.made() <= pl.leastMade() && pl.apart()) {
 		return
 	}
-	round := parts*pl.copies*n + n*n
+	round := parts*pl.copies*n + refinePasses*n*n
 	for work := 0; work < refineWork && round <= refineRound; work += round {
 		if !pl.cancelCycles() {
 			return
