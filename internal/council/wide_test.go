@@ -62,11 +62,27 @@ func wideMap(n, partitions int) *clustermap.Map {
 		}
 		return 1
 	})
-	for i, a := range clustermap.Assign(m, m.Servers, clustermap.PlanOptions{}) {
+	for i, a := range spreadOut(m) {
 		m.Partitions[i] = Partition{Epoch: uint32(300 + i%50), Replicas: a, LastKnown: a, Assigned: a, Active: true,
 			LastPrimary: a[0], LastPrimaryIncarnation: m.Server(a[0]).Incarnation}
 	}
 	return m
+}
+
+// spreadOut is where the copies are: planned, if planning goes on from there.
+func spreadOut(m *clustermap.Map) [][]ID {
+	if *wideAll || len(m.Partitions) <= 4096 {
+		return clustermap.Assign(m, m.Servers, clustermap.PlanOptions{})
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	var out [][]ID
+	for len(out) < len(m.Partitions) {
+		order := r.Perm(len(m.Servers))
+		for ; len(order) >= 3; order = order[3:] {
+			out = append(out, []ID{m.Servers[order[0]].ID, m.Servers[order[1]].ID, m.Servers[order[2]].ID})
+		}
+	}
+	return out[:len(m.Partitions)]
 }
 
 func newWide(t testing.TB, n, partitions int) *wide {
