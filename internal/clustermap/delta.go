@@ -238,16 +238,27 @@ func (m *Map) checkEnded(old *Map, ended []ServerID) error {
 	if len(ended) == 0 {
 		return nil
 	}
+	removed := make(map[ServerID]bool, len(ended)) // the others have a new incarnation
+	for _, id := range ended {
+		removed[id] = m.Server(id) == nil
+	}
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
-		for _, id := range ended {
-			role := slices.Contains(p.Replicas, id) || slices.Contains(p.Joining, id)
-			if m.Server(id) == nil {
-				if role || slices.Contains(p.Assigned, id) {
+		for _, list := range [...][]ServerID{p.Replicas, p.Joining, p.Assigned} {
+			for _, id := range list {
+				if removed[id] {
 					return refused("server %s is removed, but partition %d names it", id, i)
 				}
-			} else if role && p.Epoch == old.Partitions[i].Epoch {
-				return refused("server %s has a new incarnation, but keeps its old role in partition %d", id, i)
+			}
+		}
+		if p.Epoch != old.Partitions[i].Epoch {
+			continue
+		}
+		for _, list := range [...][]ServerID{p.Replicas, p.Joining} {
+			for _, id := range list {
+				if _, is := removed[id]; is {
+					return refused("server %s has a new incarnation, but keeps its old role in partition %d", id, i)
+				}
 			}
 		}
 	}

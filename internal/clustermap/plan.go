@@ -26,7 +26,8 @@ type PlanOptions struct {
 //  4. few partitions change their primary.
 //
 // 1 always holds. 2 and 3 are exact unless repairing them would take very long
-// (thousands of copies that are badly placed at once). The result depends
+// (thousands of copies that are badly placed at once, or a map too large for it:
+// partitions times servers beyond 13 million, or a thousand servers). The result depends
 // on nothing but the arguments, and not on the order of servers; assigning it
 // and planning again changes nothing.
 func Assign(m *Map, servers []Server, opts PlanOptions) [][]ServerID {
@@ -59,21 +60,20 @@ type planner struct {
 	base        [][]int32
 	basePrimary []int32
 	primary     []int32
-	// flags of (partition, server): member of the set, or holding a copy already.
-	flags []uint8
+	// had are the servers with a copy of each partition to begin with. Like sets
+	// these are short lists: a table of partitions by servers would be large.
+	had   [][]int32
 	load  []int
 	quota []int
 	// floor and ceil bound every quota.
 	floor, ceil int
 	zoneNeed    []int // copies that each zone is short of
 	hostNeed    []int
+	inZone      [][]int32 // the servers of each zone
+	hosts       int
 	pairs       []int32 // partitions that two servers share
+	turn        int     // where separate looks first
 }
-
-const (
-	isMember = 1 << iota
-	hasCopy
-)
 
 func newPlanner(m *Map, servers []Server, replication int) *planner {
 	servers = slices.Clone(servers)
@@ -87,11 +87,18 @@ func newPlanner(m *Map, servers []Server, replication int) *planner {
 		base:        make([][]int32, parts),
 		basePrimary: make([]int32, parts),
 		primary:     make([]int32, parts),
-		flags:       make([]uint8, parts*n),
+		had:         make([][]int32, parts),
 		load:        make([]int, n),
 		pairs:       make([]int32, n*n),
 	}
 	pl.zone, pl.host = places(servers)
+	pl.inZone = make([][]int32, n)
+	for _, h := range pl.host {
+		pl.hosts = max(pl.hosts, int(h)+1)
+	}
+	for s, z := range pl.zone {
+		pl.inZone[z] = append(pl.inZone[z], int32(s))
+	}
 	index := make(map[ServerID]int32, n)
 	for i, s := range servers {
 		index[s.ID] = int32(i)
@@ -113,14 +120,14 @@ func newPlanner(m *Map, servers []Server, replication int) *planner {
 				pl.basePrimary[p] = s
 			}
 			pl.add(p, s)
-			pl.flags[p*n+int(s)] |= hasCopy
-		}
-		for _, id := range part.Replicas {
-			if s, ok := index[id]; ok {
-				pl.flags[p*n+int(s)] |= hasCopy
-			}
 		}
 		pl.base[p] = slices.Clone(pl.sets[p])
+		pl.had[p] = pl.base[p]
+		for _, id := range part.Replicas {
+			if s, ok := index[id]; ok && !slices.Contains(pl.had[p], s) {
+				pl.had[p] = append(slices.Clip(pl.had[p]), s)
+			}
+		}
 	}
 	pl.setQuotas()
 	return pl
@@ -156,13 +163,11 @@ func hostOf(addr string) string {
 	return addr
 }
 
-func (pl *planner) in(p int, s int32) bool {
-	return pl.flags[p*len(pl.servers)+int(s)]&isMember != 0
-}
+func (pl *planner) in(p int, s int32) bool { return slices.Contains(pl.sets[p], s) }
 
 // price is what a copy of p on s costs: 1 if it has to be made.
 func (pl *planner) price(p int, s int32) int {
-	if pl.flags[p*len(pl.servers)+int(s)]&hasCopy != 0 {
+	if slices.Contains(pl.had[p], s) {
 		return 0
 	}
 	return 1
@@ -175,7 +180,6 @@ func (pl *planner) add(p int, s int32) {
 		pl.pairs[int(o)*n+int(s)]++
 	}
 	pl.sets[p] = append(pl.sets[p], s)
-	pl.flags[p*n+int(s)] |= isMember
 	pl.load[s]++
 	if pl.zoneNeed != nil {
 		pl.zoneNeed[pl.zone[s]]--
@@ -191,7 +195,6 @@ func (pl *planner) drop(p int, s int32) {
 		pl.pairs[int(s)*n+int(o)]--
 		pl.pairs[int(o)*n+int(s)]--
 	}
-	pl.flags[p*n+int(s)] &^= isMember
 	pl.load[s]--
 	if pl.zoneNeed != nil {
 		pl.zoneNeed[pl.zone[s]]++

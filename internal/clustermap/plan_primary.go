@@ -1,5 +1,7 @@
 package clustermap
 
+import "slices"
+
 // choosePrimaries picks each partition's primary among its servers, each server
 // getting the floor or ceil of the mean. That is always possible: with every
 // server in as many partitions as any other (give or take one), 1/copies of
@@ -14,8 +16,10 @@ func (pl *planner) choosePrimaries() {
 		planner: pl,
 		n:       n,
 		count:   make([]int, n),
-		changed: make([][]int32, n*n),
-		kept:    make([][]int32, n*n),
+		changed: make([][]int32, n),
+		kept:    make([][]int32, n),
+		dist:    make([]int, n),
+		via:     make([]int32, n),
 	}
 	for p := range pl.sets {
 		pl.primary[p] = -1
@@ -31,8 +35,9 @@ func (pl *planner) choosePrimaries() {
 			c.count[s]++
 		}
 	}
-	for p := range pl.sets {
-		c.offer(p)
+	for p, s := range pl.primary {
+		l := c.led(int32(p), s)
+		*l = append(*l, int32(p))
 	}
 	floor, ceil := parts/n, (parts+n-1)/n
 	for c.shift(ceil+1, floor-1) || c.shift(ceil+1, ceil-1) || c.shift(floor+1, floor-1) {
@@ -43,10 +48,13 @@ type chooser struct {
 	*planner
 	n     int
 	count []int // primaries of each server
-	// Partitions whose primary s could hand over to t, at s*n+t: those that
-	// have another primary than they began with already, and those that have
-	// not. Entries whose primary is no longer s are stale and skipped.
+	// changed and kept are which they are: those that it did not lead to begin with,
+	// and those that it did.
 	changed, kept [][]int32
+	// Of one search: how many partitions change their primary on the cheapest
+	// chain to each server, and the last partition of it.
+	dist []int
+	via  []int32
 }
 
 // leastBusy is the server of p with the fewest primaries, preferring those
@@ -61,86 +69,76 @@ func (c *chooser) leastBusy(p int) int32 {
 	return best
 }
 
-// offer lists p under each server that its primary could hand it to.
-func (c *chooser) offer(p int) {
-	s := c.primary[p]
-	lists := c.changed
+// led is the list that p is in when s is its primary.
+func (c *chooser) led(p, s int32) *[]int32 {
 	if s == c.basePrimary[p] {
-		lists = c.kept
+		return &c.kept[s]
 	}
-	for _, t := range c.sets[p] {
-		if t != s {
-			i := int(s)*c.n + int(t)
-			lists[i] = append(lists[i], int32(p))
-		}
-	}
-}
-
-// top is a partition that s can hand to t, or -1, and what that costs.
-func (c *chooser) top(s, t int) (p int, cost int) {
-	for cost, lists := range [2][][]int32{c.changed, c.kept} {
-		l := lists[s*c.n+t]
-		for len(l) > 0 && c.primary[l[len(l)-1]] != int32(s) {
-			l = l[:len(l)-1]
-		}
-		lists[s*c.n+t] = l
-		if len(l) > 0 {
-			return int(l[len(l)-1]), cost
-		}
-	}
-	return -1, 0
+	return &c.changed[s]
 }
 
 // shift moves one primary's worth from a server with at least many to one with
-// at most few, by the cheapest chain of hand-overs. It is false when there is none.
+// at most few, by the cheapest chain of hand-overs. It is false when there is
+// none. A partition whose primary changes already costs nothing more, any other
+// costs one: servers are looked at by that distance, the nearest first.
 func (c *chooser) shift(many, few int) bool {
 	const far = 1 << 30
-	dist := make([]int, c.n)
-	from := make([]int, c.n)
-	done := make([]bool, c.n)
-	some := false
-	for s := range dist {
-		dist[s], from[s] = far, -1
+	var near []int32
+	for s := range c.dist {
+		c.dist[s], c.via[s] = far, -1
 		if c.count[s] >= many {
-			dist[s] = 0
-			some = true
+			c.dist[s] = 0
+			near = append(near, int32(s))
 		}
 	}
-	if !some {
-		return false
+	// reach lists who can be handed one of parts; who has few ends the search.
+	reach := func(parts, list []int32, d int) ([]int32, bool) {
+		for _, p := range parts {
+			for _, t := range c.sets[p] {
+				if c.dist[t] <= d {
+					continue
+				}
+				c.dist[t], c.via[t] = d, p
+				if c.count[t] <= few {
+					c.handOver(t)
+					return nil, true
+				}
+				list = append(list, t)
+			}
+		}
+		return list, false
 	}
-	for {
-		s := -1
-		for v := range dist {
-			if !done[v] && dist[v] < far && (s < 0 || dist[v] < dist[s]) {
-				s = v
+	for d := 0; len(near) > 0; d++ {
+		var done bool
+		for i := 0; i < len(near); i++ {
+			if near, done = reach(c.changed[near[i]], near, d); done {
+				return true
 			}
 		}
-		if s < 0 {
-			return false
-		}
-		if c.count[s] <= few {
-			for ; from[s] >= 0; s = from[s] {
-				c.handOver(from[s], s)
-			}
-			return true
-		}
-		done[s] = true
-		for t := range dist {
-			if done[t] || t == s {
-				continue
-			}
-			if p, cost := c.top(s, t); p >= 0 && dist[s]+cost < dist[t] {
-				dist[t], from[t] = dist[s]+cost, s
+		var next []int32
+		for _, s := range near {
+			if next, done = reach(c.kept[s], next, d+1); done {
+				return true
 			}
 		}
+		near = next
 	}
+	return false
 }
 
-func (c *chooser) handOver(s, t int) {
-	p, _ := c.top(s, t)
-	c.primary[p] = int32(t)
-	c.count[s]--
-	c.count[t]++
-	c.offer(p)
+// handOver makes the hand-overs of the chain that ends at t.
+func (c *chooser) handOver(t int32) {
+	for c.via[t] >= 0 {
+		p := c.via[t]
+		s := c.primary[p]
+		l := c.led(p, s)
+		i := slices.Index(*l, p)
+		*l = slices.Delete(*l, i, i+1)
+		l = c.led(p, t)
+		*l = append(*l, p)
+		c.primary[p] = t
+		c.count[s]--
+		c.count[t]++
+		t = s
+	}
 }

@@ -12,8 +12,13 @@ const (
 )
 
 const (
-	// refineWork bounds the exchanges looked at, and so the time, of refine.
-	refineWork = 20_000_000
+	// refineWork bounds the exchanges looked at, and so the time, of refine. Where one
+	// round alone takes more than refineRound there is none (a thousand servers): managers
+	// answer nobody meanwhile.
+	refineWork  = 20_000_000
+	refineRound = 40_000_000
+	// refinePasses is about how often a round goes over all pairs of servers.
+	refinePasses = 32
 	// refineChoices is how many partitions are remembered for each pair of
 	// servers, so that one search serves many exchanges of one kind.
 	refineChoices = 8
@@ -30,8 +35,8 @@ func (pl *planner) refine() {
 	if n == pl.copies || (pl.made() <= pl.leastMade() && pl.apart()) {
 		return
 	}
-	round := parts*pl.copies*n + n*n
-	for work := 0; work < refineWork; work += round {
+	round := parts*pl.copies*n + refinePasses*n*n
+	for work := 0; work < refineWork && round <= refineRound; work += round {
 		if !pl.cancelCycles() {
 			return
 		}
@@ -54,11 +59,9 @@ func (pl *planner) made() int {
 // began with most get the shares that are one larger.
 func (pl *planner) leastMade() int {
 	kept := make([]int, len(pl.servers))
-	for p := range pl.base {
-		for s := range pl.servers {
-			if pl.price(p, int32(s)) == 0 {
-				kept[s]++
-			}
+	for _, had := range pl.had {
+		for _, s := range had {
+			kept[s]++
 		}
 	}
 	slices.Sort(kept)

@@ -5,9 +5,10 @@ import "slices"
 const (
 	// separatePasses bounds how often separate goes over all partitions.
 	separatePasses = 8
-	// separateLook is how many exchanges are looked at for one partition once
-	// there is one that helps.
+	// separateLook is how many exchanges are looked at for one partition, and
+	// separateMore how many still when one helps both partitions.
 	separateLook = 4096
+	separateMore = 32
 )
 
 // grouped tells whether where servers stand can matter: whether some two of
@@ -82,14 +83,19 @@ func (pl *planner) separate() {
 			return
 		}
 		held := make([][]int32, len(pl.servers))
+		ill := make([][]int32, len(pl.servers)) // of them those that share
 		for p, set := range pl.sets {
+			z, h := pl.crowdedIn(p)
 			for _, s := range set {
 				held[s] = append(held[s], int32(p))
+				if z+h > 0 {
+					ill[s] = append(ill[s], int32(p))
+				}
 			}
 		}
 		changed := false
 		for p := range pl.sets {
-			for z, h := pl.crowdedIn(p); z+h > 0 && pl.exchange(p, held); z, h = pl.crowdedIn(p) {
+			for z, h := pl.crowdedIn(p); z+h > 0 && (pl.exchange(p, ill, true) || pl.exchange(p, held, false)); z, h = pl.crowdedIn(p) {
 				changed = true
 			}
 		}
@@ -99,38 +105,57 @@ func (pl *planner) separate() {
 	}
 }
 
-// exchange makes the best exchange that helps p. held may be out of date.
-func (pl *planner) exchange(p int, held [][]int32) bool {
+// exchange makes the best exchange that helps p, with one of the partitions that
+// are listed for each server; both: only one that helps that partition as much.
+// The lists may be out of date.
+func (pl *planner) exchange(p int, held [][]int32, both bool) bool {
 	var from, to int32
 	with := -1
 	bestRank := [3]int{0, 0, 0}
-	looked := 0
+	left := separateLook
+	n := int32(len(pl.servers))
 search:
-	for _, s := range pl.sets[p] {
-		for t := range int32(len(pl.servers)) {
-			if pl.in(p, t) {
-				continue
-			}
+	for i := range n {
+		// Each partition begins elsewhere: the lists of the first would soon be used up.
+		t := (int32(pl.turn) + i) % n
+		if pl.in(p, t) {
+			continue
+		}
+		for _, s := range pl.sets[p] {
 			z, h := pl.crowding(p, s, t)
 			if z > 0 || z == 0 && h >= 0 {
 				continue
 			}
-			for _, q := range held[t] {
-				c := int(q)
+			for j := 0; j < len(held[t]); j++ {
+				c := int(held[t][j])
+				if left--; left < 0 {
+					break search
+				}
+				if both {
+					if cz, ch := pl.crowdedIn(c); cz+ch == 0 || !pl.in(c, t) {
+						last := len(held[t]) - 1
+						held[t][j] = held[t][last]
+						held[t], j = held[t][:last], j-1
+						continue
+					}
+				}
 				if !pl.in(c, t) || pl.in(c, s) {
 					continue
 				}
-				looked++
 				cz, ch := pl.crowding(c, t, s)
 				if z+cz > 0 || z+cz == 0 && h+ch >= 0 {
+					continue
+				}
+				if both && (cz > 0 || cz == 0 && ch >= 0) {
 					continue
 				}
 				rank := [3]int{z + cz, h + ch, pl.price(p, t) + pl.price(c, s) - pl.price(p, s) - pl.price(c, t)}
 				if with < 0 || slices.Compare(rank[:], bestRank[:]) < 0 {
 					from, to, with, bestRank = s, t, c, rank
+					pl.turn = int(t)
 				}
-				if looked > separateLook {
-					break search
+				if both {
+					left = min(left, separateMore)
 				}
 			}
 		}
@@ -140,7 +165,9 @@ search:
 	}
 	pl.swap(p, from, to)
 	pl.swap(with, to, from)
-	held[to] = append(held[to], int32(p))
-	held[from] = append(held[from], int32(with))
+	if !both {
+		held[to] = append(held[to], int32(p))
+		held[from] = append(held[from], int32(with))
+	}
 	return true
 }

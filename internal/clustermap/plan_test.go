@@ -103,15 +103,15 @@ func newCopies(before, after [][]ServerID) int {
 // lowerBound is what servers lack of their share, the larger shares going to
 // those that keep most: no balanced plan makes fewer copies.
 func lowerBound(before [][]ServerID, servers []Server, copies int) int {
+	has := map[ServerID]int{}
+	for _, l := range before {
+		for _, id := range l {
+			has[id]++
+		}
+	}
 	var kept []int
 	for _, s := range servers {
-		n := 0
-		for _, l := range before {
-			if slices.Contains(l, s.ID) {
-				n++
-			}
-		}
-		kept = append(kept, n)
+		kept = append(kept, has[s.ID])
 	}
 	slices.Sort(kept)
 	slices.Reverse(kept)
@@ -310,10 +310,14 @@ func firsts(plan [][]ServerID) [][]ServerID {
 
 // present is plan without the servers that are gone and without surplus copies.
 func present(plan [][]ServerID, servers []Server, copies int) [][]ServerID {
+	there := map[ServerID]bool{}
+	for _, s := range servers {
+		there[s.ID] = true
+	}
 	l := make([][]ServerID, len(plan))
 	for p := range plan {
 		for _, id := range plan[p] {
-			if len(l[p]) < copies && slices.ContainsFunc(servers, func(s Server) bool { return s.ID == id }) {
+			if len(l[p]) < copies && there[id] {
 				l[p] = append(l[p], id)
 			}
 		}

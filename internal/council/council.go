@@ -98,6 +98,8 @@ type Council struct {
 	outage map[uint16]*outage
 	looked bool // outage was filled in this term
 	verify verification
+	// holders are, of each partition, all members that may have it in their whole.
+	holders map[uint16][]ID
 	// outdated says which server had a newer map than this manager when the term
 	// began: its state then is an old copy, and what it would decide is about members
 	// of long ago, so it decides nothing more in this term, unless most servers follow
@@ -116,6 +118,12 @@ type Council struct {
 	autoPlan bool     // an auto-replace command is queued
 	// faultSince is when each attached server was first seen fault in this term.
 	faultSince map[ID]int64
+
+	// resting is the map of which all partitions were at rest while all was calm: they
+	// still are as long as nothing else comes.
+	resting *clustermap.Map
+	// promotedAt is when joiners were last made replicas (pace).
+	promotedAt int64
 
 	lastDead map[ID]deadNotice
 	replies  []Reply
@@ -168,11 +176,13 @@ func (c *Council) forget() {
 	c.asked = newRequests()
 	c.outage = map[uint16]*outage{}
 	c.verify = newVerification()
+	c.holders = map[uint16][]ID{}
 	c.lessons, c.worn = nil, map[uint16]bool{}
 	c.lastDead = map[ID]deadNotice{}
 	c.faultSince = map[ID]int64{}
 	c.inflight, c.looked, c.proposed, c.autoPlan = false, false, nil, false
 	c.outdated = ""
+	c.resting, c.promotedAt = nil, 0
 }
 
 // Lead begins a term with the map as committed. Nobody has been heard in it:
@@ -227,13 +237,18 @@ func (c *Council) recorded(m *clustermap.Map) {
 		if !p.Active || i < len(c.m.Partitions) && c.m.Partitions[i].Epoch == p.Epoch && c.m.Partitions[i].Active {
 			continue
 		}
-		for id, s := range c.members {
-			if srv := m.Server(id); srv != nil && s.reg.Incarnation == srv.Incarnation && clustermap.Contains(p.LastKnown, id) {
-				s.whole[uint16(i)] = true
-			} else {
-				delete(s.whole, uint16(i))
+		n := uint16(i)
+		for _, id := range c.holders[n] {
+			if s := c.members[id]; s != nil {
+				delete(s.whole, n)
 			}
 		}
+		for _, id := range p.LastKnown {
+			if srv, s := m.Server(id), c.members[id]; srv != nil && s != nil && s.reg.Incarnation == srv.Incarnation {
+				s.whole[n] = true
+			}
+		}
+		c.holders[n] = p.LastKnown
 	}
 	for i := range m.Servers {
 		if s := c.members[m.Servers[i].ID]; s != nil {
@@ -308,19 +323,44 @@ func (c *Council) step(now int64) (*clustermap.Delta, map[ID][]ID) {
 	}
 	t := c.newTurn(now)
 	t.markFaults()
-	t.watchOutages()
-	c.looked = true
-	t.raiseRestarted()
-	for i := range c.m.Partitions {
-		p := c.m.Partitions[i]
-		if np, ok := t.decide(uint16(i), p); ok {
-			t.change(uint16(i), p.Epoch, np)
-		}
+	if !t.still() {
+		t.look()
 	}
 	t.settleFailures()
 	t.settleLessons()
 	t.settleWorn()
+	if t.promoted {
+		c.promotedAt = now
+	}
 	return t.delta(), c.deadNotices(now, t.dead)
+}
+
+// still: all partitions are at rest, as they were when they were last looked through.
+func (t *turn) still() bool {
+	return t.calm && t.c.resting == t.m && t.c.asked.none() && t.c.verify.left() == 0
+}
+
+// look goes through all partitions.
+func (t *turn) look() {
+	c := t.c
+	t.watchOutages()
+	c.looked = true
+	t.raiseRestarted()
+	rest := t.calm
+	for i := range c.m.Partitions {
+		p := &c.m.Partitions[i]
+		if t.atRest(uint16(i), p) {
+			continue
+		}
+		rest = false
+		if np, ok := t.decide(uint16(i), *p); ok {
+			t.change(uint16(i), p.Epoch, np)
+		}
+	}
+	c.resting = nil
+	if rest {
+		c.resting = c.m
+	}
 }
 
 // deadNotices are those of t that are new or due again.

@@ -153,7 +153,7 @@ func (e *edit) giveUp(gone []ID, lost []uint16) error {
 			have = seeds
 		}
 		by := e.t.mostAdvanced(i, &p, have)
-		e.t.primaries[by]++
+		e.t.leads()[by]++
 		p = next(p, newPrimary, []ID{by}, nil)
 		p.LastKnown, p.Awaited = []ID{by}, nil
 		e.m.Partitions[i] = p

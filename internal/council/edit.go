@@ -78,7 +78,7 @@ func (e *edit) removeServer(id, heir ID) {
 				heirs = replicas
 			}
 			by := e.t.spread(&p, heirs)
-			e.t.primaries[by]++
+			e.t.leads()[by]++
 			p = next(p, newPrimary, first(by, replicas), joining)
 		case len(replicas) != len(p.Replicas):
 			p = next(p, drop, replicas, joining)

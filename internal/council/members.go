@@ -108,7 +108,11 @@ func (c *Council) Registered(now int64, r Registration) Verdict {
 	if srv := c.m.Server(r.ID); srv != nil && srv.Incarnation == r.Incarnation {
 		for i := range c.m.Partitions {
 			if p := &c.m.Partitions[i]; p.Active && clustermap.Contains(p.LastKnown, r.ID) {
-				s.whole[uint16(i)] = true
+				n := uint16(i)
+				s.whole[n] = true
+				if !slices.Contains(c.holders[n], r.ID) {
+					c.holders[n] = append(slices.Clip(c.holders[n]), r.ID)
+				}
 			}
 		}
 	}
@@ -238,10 +242,14 @@ func (s *member) hangs(now int64) bool { return s.hangsAt != 0 && now-s.hangsAt 
 
 // prune says who was lost and forgets servers that are gone and not attached.
 func (c *Council) prune(now int64) {
-	for _, id := range c.ids() {
-		if c.alive(now, id) {
-			continue
+	var away []ID
+	for id := range c.members {
+		if !c.alive(now, id) {
+			away = append(away, id)
 		}
+	}
+	slices.Sort(away)
+	for _, id := range away {
 		s := c.members[id]
 		if !s.lost {
 			s.lost = true

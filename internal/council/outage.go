@@ -34,7 +34,7 @@ func (t *turn) watchOutages() {
 	for i := range t.m.Partitions {
 		p := &t.m.Partitions[i]
 		n := uint16(i)
-		if t.calm && len(p.Replicas) > 0 || slices.ContainsFunc(p.Replicas, func(id ID) bool { return !t.lost(id) }) {
+		if len(p.Replicas) > 0 && (t.calm || t.sound(p.Replicas[0])) || slices.ContainsFunc(p.Replicas, func(id ID) bool { return !t.lost(id) }) {
 			delete(t.c.outage, n)
 			continue
 		}

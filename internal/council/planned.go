@@ -41,11 +41,25 @@ func (t *turn) planned(i uint16, p Partition) (Partition, bool) {
 
 // move takes a planned step if not too many are under way.
 func (t *turn) move(p Partition, k kind, replicas []ID) (Partition, bool) {
-	if t.moving <= 0 {
+	if t.mayMove() <= 0 {
 		return p, false
 	}
 	t.moving--
 	return next(p, k, replicas, nil), true
+}
+
+// mayMove is how many partitions a plan may still put in transition.
+func (t *turn) mayMove() int {
+	if !t.counted {
+		t.counted, t.moving = true, t.c.cfg.MaxMoving
+		for i := range t.m.Partitions {
+			p := &t.m.Partitions[i]
+			if !p.Active && len(p.Replicas) > 0 && t.live(p.Replicas[0]) {
+				t.moving--
+			}
+		}
+	}
+	return t.moving
 }
 
 // Moving is how many copies planning still wants made (of servers that are

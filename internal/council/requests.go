@@ -92,9 +92,14 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 	}
 }
 
+// none: nothing is asked for.
+func (r *requests) none() bool {
+	return len(r.activated)+len(r.accused)+len(r.stepDown)+len(r.inSync) == 0
+}
+
 // any: something is asked for in partition i.
 func (r *requests) any(i uint16) bool {
-	if len(r.activated)+len(r.accused)+len(r.stepDown)+len(r.inSync) == 0 {
+	if r.none() {
 		return false
 	}
 	return r.activated[i].from != 0 || r.accused[i].from != 0 || len(r.stepDown[i]) > 0 || len(r.inSync[i]) > 0

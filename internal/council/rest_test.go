@@ -13,6 +13,9 @@ func (s *sim) checkRest() {
 	for i := range t.m.Partitions {
 		p := t.m.Partitions[i]
 		if !t.atRest(uint16(i), &p) {
+			if t.still() {
+				s.t.Fatalf("partition %d was not looked at, and is not at rest: %+v", i, p)
+			}
 			continue
 		}
 		if np, ok := t.led(uint16(i), p, p.Replicas); ok || len(t.dead) > 0 || len(t.failures) > 0 {
@@ -44,6 +47,7 @@ func BenchmarkStep(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
+				c.resting = nil // as after any change
 				if d, _ := c.step(1000); d != nil {
 					b.Fatal("something is due")
 				}

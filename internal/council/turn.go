@@ -17,6 +17,9 @@ type turn struct {
 	// calm: every attached server is live and no disk hangs, so that most partitions
 	// need not be looked at member by member.
 	calm bool
+	// ill are those that are not live, or whose disks hang. Mostly there are none or
+	// few, and a list is looked through sooner than about.
+	ill []ID
 
 	returned map[ID]bool // fault servers that this turn makes active again
 
@@ -24,8 +27,10 @@ type turn struct {
 	changes []clustermap.PartitionChange
 	dead    map[ID]map[ID]bool // notices to primaries
 
-	primaries map[ID]int  // by the map and this turn's changes, to spread failovers
-	moving    int         // partitions that a plan may still put in transition
+	primaries map[ID]int  // see leads
+	moving    int         // see mayMove
+	counted   bool        // moving was counted
+	promoted  bool        // a joiner becomes a replica
 	verifying int         // partitions that full-replace may still take a copy from
 	failures  map[ID]bool // whose joins failed in this turn
 	learning  bool        // a lesson changes something
@@ -52,24 +57,56 @@ type standing struct {
 
 func (c *Council) newTurn(now int64) *turn {
 	t := &turn{c: c, now: now, m: c.m, calm: true, about: make(map[ID]*standing, len(c.m.Servers)),
-		returned: map[ID]bool{}, set: map[ID]clustermap.Server{}, dead: map[ID]map[ID]bool{}, primaries: map[ID]int{},
-		moving: c.cfg.MaxMoving, verifying: c.cfg.MaxVerify - len(c.verify.out), failures: map[ID]bool{}}
+		returned: map[ID]bool{}, set: map[ID]clustermap.Server{}, dead: map[ID]map[ID]bool{},
+		verifying: c.cfg.MaxVerify - len(c.verify.out), failures: map[ID]bool{}}
+	standings := make([]standing, len(c.m.Servers))
 	for i := range c.m.Servers {
 		s := &c.m.Servers[i]
-		t.about[s.ID] = &standing{srv: s, mem: c.members[s.ID]}
+		standings[i] = standing{srv: s, mem: c.members[s.ID]}
+		t.about[s.ID] = &standings[i]
 		t.judge(s.ID)
-		t.calm = t.calm && t.about[s.ID].live && !t.about[s.ID].hangs
+		t.noteIll(s.ID)
 	}
-	for i := range c.m.Partitions {
-		p := &c.m.Partitions[i]
-		if len(p.Replicas) > 0 {
-			t.primaries[p.Replicas[0]]++
-			if !p.Active && t.live(p.Replicas[0]) {
-				t.moving--
+	t.calm = len(t.ill) == 0
+	return t
+}
+
+func (t *turn) noteIll(id ID) {
+	if st := t.about[id]; !st.live || st.hangs {
+		t.ill = append(t.ill, id)
+	}
+}
+
+// fewIll is how many of them are looked through one by one.
+const fewIll = 8
+
+// sound: an attached server is live and its disk does not hang. One that became so
+// in this turn may not be sound yet.
+func (t *turn) sound(id ID) bool {
+	if len(t.ill) <= fewIll {
+		return !slices.Contains(t.ill, id)
+	}
+	return t.live(id) && !t.hangs(id)
+}
+
+// leads is of how many partitions each server is primary, by the map and this turn's
+// changes, to spread failovers. It is counted when it is asked for: most turns have
+// no failover.
+func (t *turn) leads() map[ID]int {
+	if t.primaries == nil {
+		t.primaries = make(map[ID]int, len(t.about))
+		for i := range t.m.Partitions {
+			if p := &t.m.Partitions[i]; len(p.Replicas) > 0 {
+				t.primaries[p.Replicas[0]]++
 			}
 		}
+		for i := range t.changes {
+			c := &t.changes[i]
+			t.primaries[t.m.Partitions[c.Index].Primary()]--
+			t.primaries[c.New.Primary()]++
+		}
 	}
-	return t
+	return t.primaries
 }
 
 // judge fills a standing from the server's state and when it was heard.
@@ -103,6 +140,7 @@ func (t *turn) add(s clustermap.Server) {
 	t.about[s.ID] = &standing{srv: &s, mem: t.c.members[s.ID]}
 	t.put(s)
 	t.judge(s.ID)
+	t.noteIll(s.ID)
 }
 
 func (t *turn) live(id ID) bool {
@@ -127,7 +165,7 @@ func (t *turn) raised(id ID) bool {
 
 // change adds a partition's step to the delta.
 func (t *turn) change(i uint16, oldEpoch uint32, np Partition) {
-	if old := t.m.Partitions[i].Primary(); old != np.Primary() {
+	if old := t.m.Partitions[i].Primary(); old != np.Primary() && t.primaries != nil {
 		t.primaries[old]--
 		t.primaries[np.Primary()]++
 	}

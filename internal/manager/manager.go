@@ -423,7 +423,9 @@ func (m *Manager) leadership(leads bool) {
 			}
 			m.council.Lead(m.now(), n)
 			m.leading.Store(true)
-			m.history.reset(n)
+			if !m.history.shows(n) { // its last step is still on its way here
+				m.history.reset(n)
+			}
 			m.log.Info("this manager leads", "clock", n.Version)
 			waiting := m.waiting
 			m.waiting = nil

@@ -28,6 +28,24 @@ type historyStep struct {
 
 func (h *history) reset(m *clustermap.Map) { *h = history{m: m} }
 
+// shows tells whether m, or a later map, is in it.
+func (h *history) shows(m *clustermap.Map) bool {
+	return h.m != nil && h.m.ClusterID == m.ClusterID && h.m.Version >= m.Version
+}
+
+// take notes a map and, if it was made by one, the step that led to it. It returns
+// the frame for members that have the map before; nil: they have this one, too.
+func (h *history) take(m *clustermap.Map, d *clustermap.Delta) []byte {
+	switch {
+	case h.shows(m):
+		return nil
+	case d == nil || d.Recover != nil || h.m == nil || h.m.Version != d.Base:
+		h.reset(m)
+		return h.frame()
+	}
+	return h.add(m, d)
+}
+
 // add notes a step and returns its frame.
 func (h *history) add(m *clustermap.Map, d *clustermap.Delta) []byte {
 	f := control.AppendFrame(nil, control.KindDelta, clustermap.AppendDelta(nil, d))
@@ -57,23 +75,24 @@ func (h *history) since(cluster clustermap.ClusterID, version uint64) [][]byte {
 			}
 		}
 	}
+	return [][]byte{h.frame()}
+}
+
+// frame is the whole map.
+func (h *history) frame() []byte {
 	if h.whole == nil {
 		h.whole = control.AppendFrame(nil, control.KindMap, clustermap.AppendMap(nil, h.m))
 	}
-	return [][]byte{h.whole}
+	return h.whole
 }
 
-// committed pushes a step to every member as soon as it is committed.
+// committed pushes a step to every member as soon as it is committed. Who does not
+// lead keeps it for those that come when it does: after an election all members come
+// at once, and whoever lacks the last step alone is not to be sent the whole map.
 func (m *Manager) committed(n *clustermap.Map, d *clustermap.Delta) {
-	if !m.council.Leading() {
-		return // the log is being read: Lead begins with the newest map
-	}
-	var f []byte
-	if d == nil || d.Recover != nil || m.history.m == nil || m.history.m.Version != d.Base {
-		m.history.reset(n)
-		f = m.history.since(0, 0)[0]
-	} else {
-		f = m.history.add(n, d)
+	f := m.history.take(n, d)
+	if f == nil || !m.council.Leading() {
+		return
 	}
 	for k := range m.links {
 		if k.taken {
