@@ -137,8 +137,9 @@ func (c *committer) held() bool {
 	return true
 }
 
-// start commits what there is, unless a commit is under way: then done starts the next.
-func (c *committer) start() {
+// start commits what there is, unless a commit is under way: then done starts the
+// next. It tells whether it is done already.
+func (c *committer) start() (done bool) {
 	if !c.busy {
 		c.checkSpace() // a tick is a turn too
 	}
@@ -149,7 +150,7 @@ func (c *committer) start() {
 		c.began()
 		c.spare, c.inRefs, c.inAfter = f.batch, f.refs, f.after
 		c.jobs <- f.batch
-		return
+		return false
 	}
 	if c.busy || c.batch.Len() == 0 {
 		if !c.busy && len(c.after) > 0 {
@@ -158,10 +159,10 @@ func (c *committer) start() {
 			}
 			c.after = c.after[:0]
 		}
-		return
+		return false
 	}
 	if c.held() {
-		return
+		return false
 	}
 	c.began()
 	job := c.batch
@@ -169,9 +170,11 @@ func (c *committer) start() {
 	c.refs, c.inRefs = c.inRefs[:0], c.refs
 	c.after, c.inAfter = c.inAfter[:0], c.after
 	c.copied = 0
-	if !c.commitHere(job) {
-		c.jobs <- job // has room: one job at a time
+	if c.commitHere(job) {
+		return true
 	}
+	c.jobs <- job // has room: one job at a time
+	return false
 }
 
 const (

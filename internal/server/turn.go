@@ -65,7 +65,9 @@ func (n *node) carryOut() {
 func (n *node) persist() {
 	n.fill()
 	n.fillChunks()
-	n.commit.start()
+	for n.commit.start() && len(n.commit.chunks) > 0 {
+		n.fillChunks()
+	}
 }
 
 // fillChunks moves chunks of copies into the batch, as many as it may have. Only now

@@ -53,6 +53,7 @@ func newGlueAt(t testing.TB, path string, opt store.Options) *glue {
 	g.node = n
 	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(g.time), Values: &values{c: cache}}
 	n.commit.init(n)
+	n.commit.aside = time.Now().Add(24 * time.Hour) // commits are the test's to make
 	n.reads, n.copies, n.scans = newReaders(n, 1), newCopier(n, 0), newScanner(n)
 	if n.stored, err = s.Partitions(); err != nil {
 		t.Fatal(err)
