@@ -176,7 +176,8 @@ func (s *Store) commit(b *Batch, reserve bool) error {
 // guess: a disk that hangs can make any write wait.
 func (s *Store) Prompt(b *Batch) bool {
 	n := int64(b.Bytes())
-	return !s.opts.Fsync && n <= promptBytes && n+tornBytes <= s.wal.room.Load() && s.wal.waiting.Load() < maxWaiting/2 &&
+	return !s.opts.Fsync && n <= promptBytes && n+tornBytes <= s.wal.room.Load() && len(b.dropped) == 0 &&
+		s.wal.waiting.Load() < s.wal.maxWaiting/2 &&
 		s.space.level.Load() == roomy && !s.guard.full()
 }
 

@@ -146,7 +146,7 @@ func TestDiskFullNoReserve(t *testing.T) {
 	}
 	path := dir + "/s"
 	s := mustOpen(t, path, Options{Logger: quiet{}, MemTableSize: 1 << 20, ReserveBytes: 1, tablePause: 10 * time.Millisecond})
-	const n = 6000
+	const n = 7000
 	done := make(chan error)
 	go func() {
 		b := s.NewBatch()

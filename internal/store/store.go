@@ -144,8 +144,12 @@ func (s *Store) Get(part uint16, key, dst []byte) (record []byte, found bool, er
 		return dst, false, err
 	}
 	if s.wal != nil {
-		if err := s.wal.see(part); err != nil {
-			return dst, false, ioError(err, "cannot read a key")
+		buf := keyBuffers.Get().(*[]byte)
+		*buf = itemKey((*buf)[:0], part, key)
+		record, found, known := s.wal.get(*buf, dst)
+		keyBuffers.Put(buf)
+		if known {
+			return record, found, s.guard.err()
 		}
 	}
 	return getFrom(s.view, s.guard, part, key, dst)

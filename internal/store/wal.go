@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/record"
@@ -22,11 +21,10 @@ import (
 // a goroutine, so that every commit would wait for two others to wake up, and it
 // knows no positions, so that each would be a key of the memtable beside its item.
 //
-// A commit is one write by whoever commits. What it holds is in pending then, and
-// goes into pebble's memtable a little later, many commits at a time: before any
-// read that would miss it (see), and by the log's goroutine at the latest. Of a
-// partition's positions only the newest goes there, and only before a flush or a
-// snapshot.
+// A commit is one write by whoever commits. What it holds is in pending then, where
+// gets find it, and goes into pebble's memtable later, many commits at a time: when
+// pending is full, or when somebody wants to see more than single keys (settle). Of
+// a partition's positions only the newest goes there.
 //
 // The log is segments, numbered without gaps. When one is full the next takes
 // over, what is before it is flushed into tables, and then it is removed. So the
@@ -40,8 +38,10 @@ type wal struct {
 	s   *Store
 	dir string
 	fs  vfs.FS // guarded
-	// segmentBytes is from which size on a segment is full.
-	segmentBytes int64
+	// segmentBytes is from which size on a segment is full, applyBytes pending, and
+	// maxWaiting is how much may wait when pebble does not keep up: who commits then
+	// waits for it.
+	segmentBytes, applyBytes, maxWaiting int64
 
 	appendMu sync.Mutex // one commit at a time, from its write until it is in pending
 	cur      *segment
@@ -50,17 +50,15 @@ type wal struct {
 	room     atomic.Int64 // bytes that cur has space for, set aside on the disk
 
 	mu        sync.Mutex // over what is below
-	pending   *pebble.Batch
+	pending   *recent
+	applying  *recent             // before that, and not yet in pebble as a whole; or nil
 	positions map[uint16]Position // newer than those in pebble
-	commits   uint64              // number of the last commit in pending
 
-	// written is the number of each partition's last commit, applied that of the last one in pebble.
-	written [1 << 16]atomic.Uint64
-	applied atomic.Uint64
-	waiting atomic.Int64 // bytes in pending, or being applied
+	waiting atomic.Int64 // bytes in pending and applying
 
 	applyMu sync.Mutex // what goes into pebble, in order
-	spare   *pebble.Batch
+	spare   *recent
+	out     *pebble.Batch
 
 	filesMu sync.Mutex // over cur, too, where appendMu is not held
 	old     []*segment // full, perhaps not synced
@@ -71,28 +69,22 @@ type wal struct {
 	wg       sync.WaitGroup // run, and those who retire segments
 	closing  chan struct{}
 	retireMu sync.Mutex
-	nudge    chan struct{} // pending has something
-	filled   chan struct{} // pending has applyBytes
+	due      chan struct{} // there is something for run
 	bytes    atomic.Uint64 // written since Open
 	live     atomic.Int64  // bytes of all segments
 }
 
 const (
 	walName = "wal"
-	// applyDelay is how long a commit may wait until it is in pebble, applyBytes how
-	// much may: many at once, in order of their keys, cost half of what they do alone.
-	applyDelay = 20 * time.Millisecond
-	applyBytes = 256 << 10
-	// maxWaiting is how much may wait when pebble does not keep up; who commits then
-	// waits for it.
-	maxWaiting = 8 << 20
 	// largeBatch goes into pebble at once.
 	largeBatch = 1 << 20
+	// applyStep is how much goes into pebble in one batch.
+	applyStep = 128 << 10
 	// promptBytes bounds a commit that Prompt calls prompt.
 	promptBytes = 64 << 10
-	// tornBytes is how much of a record a process may leave that was killed while it
-	// wrote it: package record writes blocks of that size.
-	tornBytes = 32 << 10
+	// tornBytes is more than what a process leaves of a record, behind its last whole
+	// block, that was killed while it wrote: package record writes blocks of 32 KiB.
+	tornBytes = 33 << 10
 )
 
 // segment is one file of the log.
@@ -107,9 +99,10 @@ type segment struct {
 func segmentName(num uint64) string { return fmt.Sprintf("%06d.log", num) }
 
 func newWAL(s *Store, dir string, fs vfs.FS) *wal {
-	w := &wal{s: s, dir: dir, fs: fs, segmentBytes: int64(s.opts.MemTableSize / 2), positions: map[uint16]Position{},
-		oldest: 1, closing: make(chan struct{}), nudge: make(chan struct{}, 1), filled: make(chan struct{}, 1)}
-	w.pending, w.spare = s.db.NewBatch(), s.db.NewBatch()
+	size := int64(s.opts.MemTableSize / 2)
+	w := &wal{s: s, dir: dir, fs: fs, segmentBytes: size, applyBytes: size / 2, maxWaiting: 2 * size, positions: map[uint16]Position{},
+		oldest: 1, closing: make(chan struct{}), due: make(chan struct{}, 1)}
+	w.pending, w.spare, w.out = newRecent(), newRecent(), s.db.NewBatch()
 	return w
 }
 
@@ -161,22 +154,15 @@ func (w *wal) use(seg *segment) {
 
 // run takes commits into pebble, and makes segments ahead.
 func (w *wal) run() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
 	for {
 		select {
-		case <-w.nudge:
+		case <-w.due:
 		case <-w.closing:
 			return
 		}
-		timer.Reset(applyDelay)
-		select {
-		case <-w.filled:
-		case <-timer.C:
-		case <-w.closing:
-			return
+		if w.waiting.Load() >= w.applyBytes {
+			_ = w.settle(false) // the guard has the error
 		}
-		_ = w.settle(false) // the guard has the error
 		if w.room.Load() < w.segmentBytes/2 && w.next.Load() == nil {
 			w.makeNext()
 		}
@@ -209,20 +195,18 @@ func (w *wal) commit(b *Batch) error {
 		return w.applyLarge(b)
 	}
 	w.mu.Lock()
-	first := w.pending.Empty()
-	if b.b.Count() > 0 {
-		_ = w.pending.Apply(b.b, nil) // fails for batches that were ingested or committed
+	before := w.pending.size()
+	if b.b.Count() > 0 && !w.pending.take(b.b) {
+		w.mu.Unlock()
+		return w.applyLarge(b)
 	}
 	w.note(b)
+	waiting := w.waiting.Add(int64(w.pending.size() - before))
 	w.mu.Unlock()
-	waiting := w.waiting.Add(int64(b.b.Len()))
-	if first {
-		signal(w.nudge)
+	if waiting >= w.applyBytes || w.room.Load() < w.segmentBytes/2 && w.next.Load() == nil {
+		signal(w.due)
 	}
-	if waiting >= applyBytes {
-		signal(w.filled)
-	}
-	if waiting >= maxWaiting {
+	if waiting >= w.maxWaiting {
 		return w.settle(false)
 	}
 	return nil
@@ -237,10 +221,6 @@ func signal(c chan struct{}) {
 
 // note takes what is not in the batch itself. mu is held.
 func (w *wal) note(b *Batch) {
-	w.commits++
-	for _, part := range b.parts {
-		w.written[part].Store(w.commits)
-	}
 	for _, part := range b.dropped {
 		delete(w.positions, part)
 	}
@@ -284,7 +264,8 @@ func (w *wal) append(b *Batch) error {
 	return err
 }
 
-// applyLarge is for a batch that is not worth copying. appendMu is held.
+// applyLarge is for a batch that is not worth copying, or that recent does not take.
+// appendMu is held.
 func (w *wal) applyLarge(b *Batch) error {
 	w.applyMu.Lock()
 	defer w.applyMu.Unlock()
@@ -294,18 +275,23 @@ func (w *wal) applyLarge(b *Batch) error {
 	err := w.apply(b.b)
 	w.mu.Lock()
 	w.note(b)
-	w.applied.Store(w.commits) // nothing is in pending: commits come one at a time
 	w.mu.Unlock()
 	return err
 }
 
-// see makes what was committed of a partition visible in pebble, but for its
-// bookkeeping. It costs next to nothing when it is.
-func (w *wal) see(part uint16) error {
-	if w.written[part].Load() <= w.applied.Load() {
-		return nil
+// get looks for a key among what is not in pebble yet. known is false when nothing
+// there tells of it. The value is appended to dst.
+func (w *wal) get(key, dst []byte) (record []byte, found, known bool) {
+	if w.waiting.Load() == 0 {
+		return dst, false, false
 	}
-	return w.settle(false)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	value, known := w.pending.find(key)
+	if !known && w.applying != nil {
+		value, known = w.applying.find(key)
+	}
+	return append(dst, value...), value != nil, known
 }
 
 // settle puts everything committed before into pebble, and with positions those too.
@@ -317,25 +303,36 @@ func (w *wal) settle(positions bool) error {
 
 func (w *wal) settleLocked(positions bool) error {
 	w.mu.Lock()
-	b, commits := w.pending, w.commits
-	w.pending = w.spare
+	r := w.pending
+	w.pending, w.applying = w.spare, r
 	var newest map[uint16]Position
 	if positions && len(w.positions) > 0 {
 		newest, w.positions = w.positions, map[uint16]Position{}
 	}
 	w.mu.Unlock()
-	size := 0
-	if !b.Empty() {
-		size = b.Len()
+	size := r.size()
+	// A flush that pebble begins in between takes a part of it: the log has it all.
+	var err error
+	for _, c := range r.sorted() {
+		c.appendTo(w.out, r)
+		if w.out.Len() >= applyStep && err == nil {
+			err = w.apply(w.out)
+			w.out.Reset()
+		}
 	}
 	for part, pos := range newest {
-		setPosition(b, part, pos)
+		setPosition(w.out, part, pos)
 	}
-	err := w.apply(b)
-	b.Reset()
-	w.spare = b
-	w.applied.Store(commits)
+	if !w.out.Empty() && err == nil {
+		err = w.apply(w.out)
+	}
+	w.out.Reset()
+	w.mu.Lock()
+	w.applying = nil
+	w.mu.Unlock()
 	w.waiting.Add(-int64(size))
+	r.reset(int(w.applyBytes))
+	w.spare = r
 	return err
 }
 
@@ -346,9 +343,6 @@ func setPosition(b *pebble.Batch, part uint16, pos Position) {
 // apply puts a batch into the memtable. applyMu is held. It blocks while pebble
 // has too much to flush.
 func (w *wal) apply(b *pebble.Batch) error {
-	if b.Empty() {
-		return nil
-	}
 	err := w.s.db.Apply(b, pebble.NoSync)
 	if err != nil {
 		w.s.guard.fail(err) // the log has it, pebble has not: only Open can put that right
@@ -539,7 +533,8 @@ func (w *wal) replay(e ending, take func(repr []byte, dropped []uint16, position
 	return true, nil
 }
 
-// replaySegment returns up to where a segment is intact, and its size.
+// replaySegment returns up to where a segment is intact, within a block's headers,
+// and its size.
 func (w *wal) replaySegment(name string, take func([]byte, []uint16, []partPosition) error) (valid, size int64, err error) {
 	f, err := w.s.fs.Open(name, vfs.SequentialReadsOption)
 	if err != nil {
@@ -558,6 +553,7 @@ func (w *wal) replaySegment(name string, take func([]byte, []uint16, []partPosit
 		}
 	}
 	r := record.NewReader(f, 0)
+	good := int64(0) // where the last whole record ends
 	for {
 		rd, err := r.Next()
 		var rec []byte
@@ -568,7 +564,7 @@ func (w *wal) replaySegment(name string, take func([]byte, []uint16, []partPosit
 		case err == io.EOF:
 			return size, size, nil
 		case record.IsInvalidRecord(err):
-			return min(r.Offset(), size-1), size, nil
+			return min(good+int64(len(rec)), size-1), size, nil
 		case err != nil:
 			return 0, size, err
 		}
@@ -579,6 +575,7 @@ func (w *wal) replaySegment(name string, take func([]byte, []uint16, []partPosit
 		if err != nil {
 			return 0, size, err
 		}
+		good = r.Offset()
 	}
 }
 

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// recent against a map: what it finds, and what it gives in order.
+func TestRecent(t *testing.T) {
+	db, err := pebble.Open("/db", &pebble.Options{FS: vfs.NewMem(), Logger: pebbleLog{Logger: quiet{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rng := rand.New(rand.NewPCG(1, 1))
+	r := newRecent()
+	for round := range 20 {
+		want := map[string]*string{} // nil: deleted
+		b := db.NewBatch()
+		for range rng.IntN(300) {
+			b.Reset()
+			for range 1 + rng.IntN(5) {
+				key := fmt.Sprintf("%0*d", 1+rng.IntN(12), rng.IntN(40))
+				if rng.IntN(3) == 0 {
+					_ = b.Delete([]byte(key), nil)
+					want[key] = nil
+				} else {
+					value := strings.Repeat("v", rng.IntN(20))
+					_ = b.Set([]byte(key), []byte(value), nil)
+					want[key] = &value
+				}
+			}
+			if !r.take(b) {
+				t.Fatal("not taken")
+			}
+		}
+		b.Reset()
+		_ = b.Set([]byte("x"), nil, nil)
+		_ = b.DeleteRange([]byte("a"), []byte("b"), nil)
+		if r.take(b) {
+			t.Fatal("took a range's removal")
+		}
+		check := func(key string) {
+			v, ok := want[key]
+			got, known := r.find([]byte(key))
+			if known != ok || known && (got == nil) != (v == nil) || v != nil && string(got) != *v {
+				t.Fatalf("round %d: %q is %q, %v; want %v, %v", round, key, got, known, v, ok)
+			}
+		}
+		for key := range want {
+			check(key)
+		}
+		check("x")
+		check("")
+		var keys []string
+		for _, c := range r.sorted() {
+			key := string(r.keyOf(&c))
+			keys = append(keys, key)
+			if v := want[key]; (v == nil) != (c.value == deleted) || v != nil && *v != string(r.valueOf(&c)) {
+				t.Fatalf("round %d: %q", round, key)
+			}
+		}
+		if !slices.Equal(keys, slices.Sorted(maps.Keys(want))) {
+			t.Fatalf("round %d: %q, want %q", round, keys, slices.Sorted(maps.Keys(want)))
+		}
+		for key := range want { // not spoiled by that
+			check(key)
+		}
+		r.reset(100)
+	}
+}
+
+// Keys whose hashes are equal hide each other in recent's index, and are found.
+func TestRecentWithEqualHashes(t *testing.T) {
+	r := newRecent()
+	for i, key := range []string{"one", "two", "three"} {
+		r.list = append(r.list, change{prefix: keyPrefix([]byte(key)), at: uint32(len(r.data)), key: uint32(len(key)), value: 1})
+		r.data = append(append(r.data, key...), byte('0'+i))
+	}
+	db, err := pebble.Open("/db", &pebble.Options{FS: vfs.NewMem(), Logger: pebbleLog{Logger: quiet{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	b := db.NewBatch()
+	_ = b.Set([]byte("one"), []byte("new"), nil)
+	if !r.take(b) {
+		t.Fatal("not taken")
+	}
+	for h := range r.newest { // as if the others' hash were that of "one"
+		r.newest[h] = 2
+	}
+	if v, known := r.find([]byte("one")); !known || string(v) != "new" {
+		t.Errorf("%q, %v", v, known)
+	}
+}
+
+// A store that was killed is what it was, for those who only read it too; and what
+// another process changed of its log is told, not swallowed (P5).
+func TestKilledStore(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "/s", Options{FS: mem, BootID: "one", Logger: quiet{}})
+	for i := range 400 {
+		mustCommit(t, s, func(b *Batch) {
+			b.PutItem(1, fmt.Appendf(nil, "k%03d", i), testItem(uint64(i+1), strings.Repeat("v", 300)))
+			b.SetPosition(1, Position{Version: uint64(i + 1)})
+			if i == 200 {
+				b.PutItem(2, []byte("gone"), testItem(1, "v"))
+				b.SetPosition(2, Position{Version: 1})
+			}
+			if i == 300 {
+				b.DeletePartition(2)
+			}
+		})
+	}
+	all := vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))}
+	killed := func() *vfs.MemFS { return mem.CrashClone(all) }
+	judge := func(fs vfs.FS, o Options) {
+		t.Helper()
+		o.FS, o.BootID, o.Logger = fs, "one", quiet{}
+		c := mustOpen(t, "/s", o)
+		defer mustClose(t, c)
+		if n, err := c.Items(t.Context()); n != 400 || err != nil {
+			t.Errorf("%d items, %v", n, err)
+		}
+		parts, err := c.Partitions()
+		if err != nil || len(parts) != 1 || parts[1].Position.Version != 400 {
+			t.Errorf("%v, %v", parts, err)
+		}
+		sn := c.Snapshot()
+		defer sn.Close()
+		if _, found, err := sn.Get(1, []byte("k399"), nil); !found || err != nil {
+			t.Error(found, err)
+		}
+	}
+	disk := killed()
+	before, err := disk.List("/s/wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge(disk, Options{ReadOnly: true})
+	if after, _ := disk.List("/s/wal"); !slices.Equal(before, after) {
+		t.Errorf("%v has become %v by reading", before, after)
+	}
+	judge(disk, Options{})
+	if after, _ := disk.List("/s/wal"); len(after) > 0 {
+		t.Errorf("after a clean stop %v is left", after)
+	}
+	judge(disk, Options{ReadOnly: true})
+
+	damage := func(change func(log []byte) []byte) error {
+		fs := killed()
+		name := "/s/wal/" + segmentName(1)
+		log, err := readFile(fs, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+		if err == nil {
+			_, err = f.Write(change(bytes.Clone(log)))
+			_ = f.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open("/s", Options{FS: fs, BootID: "one", Logger: quiet{}})
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		pos, err := s.Position(1)
+		if err == nil && (pos.Version < 399 || pos.Version >= 400) {
+			t.Errorf("a write was cut short, and the position is %d", pos.Version)
+		}
+		return err
+	}
+	if err := damage(func(log []byte) []byte { log[len(log)/2] ^= 1; return log }); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a bit changed in the middle: %v", err)
+	}
+	if err := damage(func(log []byte) []byte { return log[:len(log)-7] }); err != nil {
+		t.Errorf("the end is missing: %v", err)
+	}
+	fs := killed()
+	if err := fs.Rename("/s/wal/"+segmentName(1), "/s/wal/"+segmentName(7)); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.RemoveAll("/s/data"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open("/s", Options{FS: fs, BootID: "one", Logger: quiet{}}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("without data: %v", err)
+	}
+	_ = s.Close()
+}
+
+// Segments follow each other without a gap, or something is missing.
+func TestMissingSegment(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "/s", Options{FS: mem, BootID: "one", Logger: quiet{}})
+	mustCommit(t, s, func(b *Batch) { b.SetPosition(1, Position{Version: 1}) })
+	all := vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))}
+	fs := mem.CrashClone(all)
+	_ = s.Close()
+	f, err := fs.Create("/s/wal/"+segmentName(3), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	if _, err := Open("/s", Options{FS: fs, BootID: "one", Logger: quiet{}}); !errors.Is(err, ErrCorrupt) {
+		t.Error(err)
+	}
+}
+
+// A store of the format before had pebble's log, with positions as keys.
+func TestStoreOfFormat1(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "/s", Options{FS: mem, BootID: "one", Logger: quiet{}})
+	mustClose(t, s)
+	if err := mem.RemoveAll("/s/wal"); err != nil {
+		t.Fatal(err)
+	}
+	id, err := readIdentity(mem, "/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id.Format, id.Clean = 1, false
+	if err := writeIdentity(mem, "/s", id); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{FS: mem}
+	o.setDefaults()
+	cache := pebble.NewCache(1 << 20)
+	defer cache.Unref()
+	po := o.pebbleOptions(mem, cache)
+	po.DisableWAL, po.Logger = false, pebbleLog{Logger: quiet{}}
+	db, err := pebble.Open("/s/data", po)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		b := db.NewBatch()
+		_ = b.Set(itemKey(nil, 1, fmt.Appendf(nil, "k%03d", i)), make([]byte, 40), nil)
+		setPosition(b, 1, Position{Version: uint64(i + 1)})
+		if err := db.Apply(b, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	_ = db.Close()
+	s = mustOpen(t, "/s", Options{FS: fs, BootID: "one", Logger: quiet{}})
+	defer mustClose(t, s)
+	if n, err := s.Count(1); n != 100 || err != nil {
+		t.Errorf("%d items, %v", n, err)
+	}
+	if pos, err := s.Position(1); pos.Version != 100 || err != nil {
+		t.Error(pos, err)
+	}
+}
+
+// FuzzRecord: whatever is in a record of the log, it is parsed or refused.
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{8, 0, 0, 0, 0, 0, 0, 0})
+	f.Add([]byte{21, 0, 0, 0, 1, 0, 0, 0, 7, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1})
+	f.Add(append([]byte{10, 0, 0, 0, 1, 0, 0, 0, 7, 0}, make([]byte, 12)...))
+	f.Fuzz(func(t *testing.T, rec []byte) {
+		repr, dropped, positions, err := parseRecord(rec)
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) {
+				t.Error(err)
+			}
+			return
+		}
+		if len(repr)+8+2*len(dropped)+(2+positionSize)*len(positions) != len(rec) {
+			t.Errorf("%d bytes, %d, %d of %d", len(repr), len(dropped), len(positions), len(rec))
+		}
+	})
+}
