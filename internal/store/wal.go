@@ -64,6 +64,7 @@ type wal struct {
 	old     []*segment // full, perhaps not synced
 	oldest  uint64     // number of the oldest file
 	last    uint64     // number of the newest file
+	before  int64      // size of the newest file that this run found
 	syncMu  sync.Mutex
 
 	wg       sync.WaitGroup // run, and those who retire segments
@@ -143,12 +144,19 @@ func (w *wal) create(num uint64) (*segment, error) {
 
 // use has commits go to seg. appendMu is held, or nobody commits yet.
 func (w *wal) use(seg *segment) {
+	size := w.before
 	w.filesMu.Lock()
 	if w.cur != nil {
+		size = w.cur.written.Load()
 		w.old = append(w.old, w.cur)
 	}
 	w.cur = seg
 	w.filesMu.Unlock()
+	// It reaches the disk with the first commit, and tells then whether the segment
+	// before it lost its end.
+	if to, err := seg.w.Next(); err == nil {
+		_, _ = to.Write(appendFirst(nil, size)) // who flushes it gets the error
+	}
 	w.room.Store(w.segmentBytes + promptBytes)
 }
 
@@ -496,6 +504,9 @@ const (
 	lost                 // the machine went down; anything may be missing from some point on
 )
 
+// errEnds: a segment's predecessor has not the size that it had.
+var errEnds = errors.New("the log ends before")
+
 // replay gives what the log holds to take, in order: batches in pebble's form, and
 // positions. What lies behind the end that e allows is left out; whole is false then.
 func (w *wal) replay(e ending, take func(repr []byte, dropped []uint16, positions []partPosition) error) (whole bool, err error) {
@@ -512,11 +523,23 @@ func (w *wal) replay(e ending, take func(repr []byte, dropped []uint16, position
 			}
 			return false, errorf(ErrCorrupt, nil, "the log before %s is gone", name)
 		}
-		valid, size, err := w.replaySegment(name, take)
+		first := func(size int64) error {
+			if i > 0 && size != w.before {
+				return errEnds
+			}
+			return nil
+		}
+		valid, size, err := w.replaySegment(name, first, take)
 		w.live.Add(size)
-		if err != nil {
+		switch {
+		case err == errEnds && e == lost:
+			return false, nil
+		case err == errEnds:
+			return false, errorf(ErrCorrupt, nil, "the log before %s is shorter than it was", name)
+		case err != nil:
 			return false, err
 		}
+		w.before = size
 		if valid == size {
 			continue
 		}
@@ -535,7 +558,7 @@ func (w *wal) replay(e ending, take func(repr []byte, dropped []uint16, position
 
 // replaySegment returns up to where a segment is intact, within a block's headers,
 // and its size.
-func (w *wal) replaySegment(name string, take func([]byte, []uint16, []partPosition) error) (valid, size int64, err error) {
+func (w *wal) replaySegment(name string, first func(int64) error, take func([]byte, []uint16, []partPosition) error) (valid, size int64, err error) {
 	f, err := w.s.fs.Open(name, vfs.SequentialReadsOption)
 	if err != nil {
 		return 0, 0, err
@@ -568,15 +591,36 @@ func (w *wal) replaySegment(name string, take func([]byte, []uint16, []partPosit
 		case err != nil:
 			return 0, size, err
 		}
-		repr, dropped, positions, err := parseRecord(rec)
-		if err == nil {
-			err = take(repr, dropped, positions)
+		if good == 0 {
+			var before int64
+			if before, err = parseFirst(rec); err == nil {
+				err = first(before)
+			}
+		} else {
+			var repr []byte
+			var dropped []uint16
+			var positions []partPosition
+			if repr, dropped, positions, err = parseRecord(rec); err == nil {
+				err = take(repr, dropped, positions)
+			}
 		}
 		if err != nil {
 			return 0, size, err
 		}
 		good = r.Offset()
 	}
+}
+
+// appendFirst appends a segment's first record: the size of the segment before it.
+func appendFirst(dst []byte, size int64) []byte {
+	return binary.LittleEndian.AppendUint64(dst, uint64(size))
+}
+
+func parseFirst(rec []byte) (int64, error) {
+	if len(rec) != 8 {
+		return 0, errorf(ErrCorrupt, nil, "the first record of a segment of the log is damaged")
+	}
+	return int64(binary.LittleEndian.Uint64(rec)), nil
 }
 
 // parseRecord parses what append wrote. repr lies in rec.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -217,6 +218,68 @@ func TestMissingSegment(t *testing.T) {
 	_ = f.Close()
 	if _, err := Open("/s", Options{FS: fs, BootID: "one", Logger: quiet{}}); !errors.Is(err, ErrCorrupt) {
 		t.Error(err)
+	}
+}
+
+// A segment that lost its end where a record ends does not show it; the one after it does.
+func TestSegmentThatLostItsEnd(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, "/s", Options{FS: mem, BootID: "one", Logger: quiet{}})
+	for _, boot := range []string{"one", "two"} {
+		fs := vfs.NewMem()
+		if err := fs.MkdirAll("/s/wal", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		first, second := newSegment(t, fs, 1, 0), newSegment(t, fs, 2, 1<<20)
+		first.record(t, 1)
+		first.end(t)
+		second.record(t, 2)
+		second.end(t)
+		w := &wal{s: s, dir: "/s/wal", fs: fs}
+		s.fs = fs
+		var got []uint64
+		whole, err := w.replay(map[string]ending{"one": killed, "two": lost}[boot], func(_ []byte, _ []uint16, positions []partPosition) error {
+			got = append(got, positions[0].pos.Version)
+			return nil
+		})
+		s.fs = mem
+		if boot == "one" && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("after a kill: %v", err)
+		}
+		if boot == "two" && (err != nil || whole || len(got) != 1 || got[0] != 1) {
+			t.Errorf("after a power loss: %v, %v, %v", got, whole, err)
+		}
+	}
+	mustClose(t, s)
+}
+
+type testSegment struct {
+	f vfs.File
+	w *record.Writer
+}
+
+func newSegment(t *testing.T, fs vfs.FS, num uint64, before int64) testSegment {
+	f, err := fs.Create("/s/wal/"+segmentName(num), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := testSegment{f, record.NewWriter(f)}
+	if _, err := s.w.WriteRecord(appendFirst(nil, before)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s testSegment) record(t *testing.T, version uint64) {
+	h := []byte{8 + 2 + positionSize, 0, 0, 0, 0, 0, 0, 0, 1, 0}
+	if _, err := s.w.WriteRecord(appendPosition(h, Position{Version: version})); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s testSegment) end(t *testing.T) {
+	if err := s.f.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
