@@ -62,7 +62,7 @@ func TestOpenErrors(t *testing.T) {
 				write(t, name, strings.Repeat("x", 100))
 			}
 		}, Options{}, ErrCorrupt, "damaged"},
-		"in use": {func(p string) { s := mustOpen(t, p, Options{}); t.Cleanup(func() { _ = s.Close() }) }, Options{}, ErrInUse, "store in use by another process: PATH"},
+		"in use": {func(p string) { s := mustOpen(t, p, Options{Logger: quiet{}}); t.Cleanup(func() { _ = s.Close() }) }, Options{}, ErrInUse, "store in use by another process: PATH"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := t.TempDir() + "/d/s"
