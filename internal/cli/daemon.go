@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,6 +47,22 @@ func RunDaemonArgs(f *Flags, c *Common, args []string, run Run) {
 	})
 }
 
+// goShare is how much of the memory that a container has is for Go's heap: the store's
+// tables in memory and its caches of blocks are beside it.
+const goShare = 2.0 / 3
+
+// limitMemory has the garbage collector work harder as the heap comes near what the
+// container (cgroup) allows. GOMEMLIMIT, if set, is heeded instead.
+func limitMemory(log *slog.Logger) {
+	limit, err := memlimit.Set(memlimit.WithRatio(goShare))
+	switch {
+	case err != nil:
+		log.Debug("cannot tell how much memory there is; set GOMEMLIMIT", "err", err)
+	case limit != math.MaxInt64:
+		log.Info("soft limit of the Go heap", "bytes", limit)
+	}
+}
+
 // runLogged opens the log and runs the body. detach, if any, is called when the
 // daemon is up.
 func runLogged(ctx context.Context, f *Flags, c *Common, detach func(*LogFiles), run Run) error {
@@ -58,6 +76,7 @@ func runLogged(ctx context.Context, f *Flags, c *Common, detach func(*LogFiles),
 		return err
 	}
 	defer files.Close()
+	limitMemory(log)
 	for _, warning := range f.Warnings() {
 		log.Warn(warning)
 	}
