@@ -234,3 +234,56 @@ func TestCloseWhileFull(t *testing.T) {
 	}
 	mustClose(t, s)
 }
+
+// A store whose disk has no space for tables can be closed, and opened again when it has.
+func TestCloseOnFullDisk(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	f := &faults{}
+	s := mustOpen(t, "/s", Options{FS: errorfs.Wrap(mem, f), MemTableSize: 64 << 10, Logger: quiet{}, tablePause: 10 * time.Millisecond, BootID: "one"})
+	f.set(func(op errorfs.Op) error {
+		if strings.HasSuffix(op.Path, ".sst") {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	stop, stopped := make(chan struct{}), make(chan int)
+	go func() { // until pebble has no room in memory either
+		b := s.NewBatch()
+		n := 0
+		for {
+			select {
+			case <-stop:
+				stopped <- n
+				return
+			default:
+			}
+			b.Reset()
+			b.PutItem(1, fmt.Appendf(nil, "k%06d", n), testItem(uint64(n+1), string(make([]byte, 300))))
+			switch err := s.Commit(b); {
+			case err == nil:
+				n++
+			case !errors.Is(err, ErrDiskFull):
+				t.Errorf("Commit: %v", err)
+			}
+		}
+	}()
+	time.Sleep(500 * time.Millisecond)
+	close(stop)
+	var n int
+	select {
+	case n = <-stopped:
+	case <-time.After(5 * time.Second): // it waits for pebble, with a batch that is in the log
+	}
+	began := time.Now()
+	_ = s.Close() // an error, unless it got by
+	if d := time.Since(began); d > 4*closeLimit {
+		t.Errorf("Close took %v", d)
+	}
+	f.set(func(errorfs.Op) error { return nil })
+	s = mustOpen(t, "/s", Options{FS: mem, BootID: "one", Logger: quiet{}})
+	defer mustClose(t, s)
+	if got, err := s.Count(1); err != nil || got < int64(n) || n == 0 {
+		t.Errorf("%d of %d, %v", got, n, err)
+	}
+}

@@ -236,6 +236,7 @@ func (s *Store) closeData() error {
 		done <- err
 	}()
 	var limit <-chan time.Time
+	stuck := time.After(closeLimit)
 	for {
 		if s.guard.err() != nil && limit == nil {
 			limit = time.After(closeLimit)
@@ -248,6 +249,12 @@ func (s *Store) closeData() error {
 			return ioError(err, "cannot close the store "+s.path)
 		case <-limit:
 			return s.guard.err()
+		case <-stuck:
+			// Without space tables cannot be written, and pebble would wait for that. The
+			// log has everything.
+			if s.guard.full() {
+				s.guard.fail(errorf(ErrDiskFull, nil, "cannot close the store %s: disk full", s.path))
+			}
 		case <-time.After(stallPoll):
 			// The store may fail while it is being closed: look again.
 		}
