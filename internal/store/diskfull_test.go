@@ -141,12 +141,12 @@ func mustCommitSoon(t *testing.T, s *Store, fill func(b *Batch)) {
 func TestDiskFullNoReserve(t *testing.T) {
 	dir := tmpfs(t, 48<<20)
 	filler := dir + "/filler"
-	if err := os.WriteFile(filler, make([]byte, 24<<20), 0o600); err != nil {
+	if err := os.WriteFile(filler, make([]byte, 30<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	path := dir + "/s"
 	s := mustOpen(t, path, Options{Logger: quiet{}, MemTableSize: 1 << 20, ReserveBytes: 1, tablePause: 10 * time.Millisecond})
-	const n = 7000
+	const n = 6000
 	done := make(chan error)
 	go func() {
 		b := s.NewBatch()
