@@ -51,6 +51,7 @@ type committer struct {
 	aside time.Time
 	// inline is when the commit began that the loop is in, in Unix ns; 0: it is in none.
 	inline atomic.Int64
+	hung   atomic.Bool // watchInline has said that it hangs
 	// With set_delay a batch waits until it is due.
 	timing, due bool
 	// full is since when the disk has had no room; zero: it has.
@@ -200,8 +201,9 @@ func (c *committer) commitHere(job *store.Batch) bool {
 	c.inline.Store(0)
 	if took := time.Since(began); took > asideAfter {
 		c.aside = began.Add(took + asideFor)
-		if took > replica.HangLimit {
+		if c.hung.Swap(false) {
 			c.watch.Hung(c.n.rn.Awake())
+			c.look() // before anything else is reported
 		}
 	}
 	if errors.Is(err, store.ErrDiskFull) && c.n.store.Failed() == nil {
@@ -216,7 +218,8 @@ func (c *committer) commitHere(job *store.Batch) bool {
 func (c *committer) watchInline(ctx context.Context) {
 	t := time.NewTicker(hangPoll)
 	defer t.Stop()
-	told := false
+	// A process that stood still sees few looks, so it does not accuse its disk.
+	seen, looks := int64(0), 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -224,18 +227,19 @@ func (c *committer) watchInline(ctx context.Context) {
 		case <-t.C:
 		}
 		began := c.inline.Load()
-		if began == 0 || time.Since(time.Unix(0, began)) < replica.HangLimit {
-			told = false
+		if began == 0 || began != seen {
+			seen, looks = began, 0
 			continue
 		}
-		if !told {
-			told = true
+		if looks++; looks < int(replica.HangLimit/hangPoll) {
+			continue
+		}
+		if !c.hung.Swap(true) {
 			c.n.log.Error("the disk does not answer: this server gives its partitions to others, if their disks do; look at the disk",
 				"store", c.n.store.Path(), "for", replica.HangLimit)
 		}
-		if c.n.report.send != nil {
-			c.n.report.send(&control.Report{Incarnation: c.n.incarnation, Hangs: true})
-		}
+		c.n.report.send(&control.Report{Incarnation: c.n.incarnation, Hangs: true,
+			CopiesLeft: int(c.n.report.left.Load()), CopyBytes: c.n.counters.copyBytes.Load()})
 	}
 }
 

@@ -106,7 +106,7 @@ func (g *glue) copyAll(ctx context.Context, connections, count, size int) (took,
 			_, err := to.w.WriteString(streamMagic)
 			if err == nil {
 				err = newCopier(&node{self: other}, 0).sendOn(ctx, to, sn, &copyJob{epoch: joinEpoch, c: replica.Copy{
-					Replica: replica.New(0, g.rn, replica.Stored{}), To: g.self, JoinID: joinID, Mode: wire.JoinTail, Keys: list,
+					Replica: replica.New(0, &replica.Node{Self: other}, replica.Stored{}), To: g.self, JoinID: joinID, Mode: wire.JoinTail, Keys: list,
 				}})
 			}
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync/atomic"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
@@ -15,8 +16,7 @@ import (
 // that one event of a server is one command (R3).
 type reporter struct {
 	send       func(*control.Report)
-	copiesLeft int
-	copyBytes  uint64
+	left       atomic.Int64 // copies, as reported last
 	stepDownAt int64
 	hung       bool // the managers were told last that the disk hangs
 	// unreadable are partitions that a read failed of in this turn; unreadableAt is
@@ -67,6 +67,7 @@ func (rp *reporter) collect(n *node) {
 	}
 	rp.unreadable = rp.unreadable[:0]
 	r.CopiesLeft, r.CopyBytes = n.copiesLeft(), n.counters.copyBytes.Load()
+	rp.left.Store(int64(r.CopiesLeft))
 	if rp.send != nil {
 		rp.send(r)
 	}

@@ -137,9 +137,9 @@ type Metrics struct {
 }
 
 // Metrics takes a few microseconds, and pebble's main lock. ok is false once
-// the store has failed or is closed.
+// the store has failed or is closed, and of one that is only read.
 func (s *Store) Metrics() (m Metrics, ok bool) {
-	if s.usable() != nil {
+	if s.usable() != nil || s.wal == nil {
 		return m, false
 	}
 	p := s.db.Metrics()

@@ -171,7 +171,7 @@ func (g *guard) table(op func() error) error {
 		return nil
 	}
 	err := op()
-	if err != nil && g.running.Load() {
+	if err != nil {
 		if isNoSpace(err) {
 			g.tableFull.Store(time.Now().UnixNano())
 		}

@@ -215,7 +215,11 @@ func (f *guardFile) SyncTo(length int64) (fullSync bool, err error) {
 	if f.kind == logFile && !f.g.fsync {
 		return false, nil
 	}
-	err = f.sync(func() (err error) { fullSync, err = f.File.SyncTo(length); return err })
+	op := func() (err error) { fullSync, err = f.File.SyncTo(length); return err }
+	if f.kind == tableFile { // it counts when it is synced as a whole
+		return fullSync, f.g.table(op)
+	}
+	err = f.sync(op)
 	return fullSync, err
 }
 

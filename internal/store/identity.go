@@ -91,7 +91,7 @@ func (f *identityFile) uncertain(boot string) bool {
 // ending is what the store's log may end in.
 func (f *identityFile) ending(boot string) ending {
 	switch {
-	case f.Clean || f.Boot == boot:
+	case f.Clean || boot != "" && f.Boot == boot:
 		return killed
 	case f.Fsync:
 		return synced

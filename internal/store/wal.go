@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/record"
@@ -64,10 +65,12 @@ type wal struct {
 	old     []*segment // full, perhaps not synced
 	oldest  uint64     // number of the oldest file
 	last    uint64     // number of the newest file
-	before  int64      // size of the newest file that this run found
+	before  int64      // size of the newest file that replay read
+	ended   uint64     // number of that file
 	syncMu  sync.Mutex
 
 	wg       sync.WaitGroup // run, and those who retire segments
+	stopping sync.WaitGroup // stop
 	closing  chan struct{}
 	retireMu sync.Mutex
 	due      chan struct{} // there is something for run
@@ -83,9 +86,12 @@ const (
 	applyStep = 128 << 10
 	// promptBytes bounds a commit that Prompt calls prompt.
 	promptBytes = 64 << 10
-	// tornBytes is more than what a process leaves of a record, behind its last whole
-	// block, that was killed while it wrote: package record writes blocks of 32 KiB.
-	tornBytes = 33 << 10
+	// Package record writes blocks of recordBlock bytes, each part of a record behind a
+	// header. tornBytes is more than what a process leaves behind the last whole block
+	// that was killed while it wrote.
+	recordBlock  = 32 << 10
+	recordHeader = 7
+	tornBytes    = recordBlock + 1<<10
 )
 
 // segment is one file of the log.
@@ -198,6 +204,9 @@ func (w *wal) commit(b *Batch) error {
 	if err := w.append(b); err != nil {
 		return err
 	}
+	if w.room.Load() < w.segmentBytes/2 && w.next.Load() == nil {
+		signal(w.due)
+	}
 	// What a failed store takes in is never read.
 	if b.b.Len() >= largeBatch {
 		return w.applyLarge(b)
@@ -211,7 +220,7 @@ func (w *wal) commit(b *Batch) error {
 	w.note(b)
 	waiting := w.waiting.Add(int64(w.pending.size() - before))
 	w.mu.Unlock()
-	if waiting >= w.applyBytes || w.room.Load() < w.segmentBytes/2 && w.next.Load() == nil {
+	if waiting >= w.applyBytes {
 		signal(w.due)
 	}
 	if waiting >= w.maxWaiting {
@@ -389,7 +398,7 @@ func (w *wal) retire(num uint64) {
 	w.retireMu.Lock()
 	defer w.retireMu.Unlock()
 	if w.sync() == nil && w.settle(true) == nil && w.flush(w.closing) == nil {
-		w.remove(num)
+		_ = w.remove(num) // what stays is replayed once more, to no effect
 	}
 }
 
@@ -412,31 +421,38 @@ func (w *wal) flush(limit <-chan struct{}) error {
 
 // remove removes segments up to num, each for good before the next: an old one
 // that is there again without those after it would undo what they hold.
-func (w *wal) remove(num uint64) {
+func (w *wal) remove(num uint64) error {
 	w.filesMu.Lock()
 	from := w.oldest
 	w.filesMu.Unlock()
 	for n := from; n <= num; n++ {
-		name := w.fs.PathJoin(w.dir, segmentName(n))
-		size := int64(0)
-		if st, err := w.fs.Stat(name); err == nil {
-			size = st.Size()
+		if err := w.removeOne(n); err != nil {
+			return err
 		}
-		err := w.fs.Remove(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		if err == nil {
-			err = w.s.guard.mustOnce(func() error { return syncDir(w.s.fs, w.dir) })
-		}
-		if err != nil {
-			return // it is replayed once more, to no effect
-		}
-		w.live.Add(-size)
 		w.filesMu.Lock()
 		w.oldest = n + 1
 		w.filesMu.Unlock()
 	}
+	return nil
+}
+
+func (w *wal) removeOne(num uint64) error {
+	name := w.fs.PathJoin(w.dir, segmentName(num))
+	size := int64(0)
+	if st, err := w.fs.Stat(name); err == nil {
+		size = st.Size()
+	}
+	err := w.fs.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil {
+		err = w.s.guard.mustOnce(func() error { return syncDir(w.s.fs, w.dir) })
+	}
+	if err == nil {
+		w.live.Add(-size)
+	}
+	return err
 }
 
 // stop ends the log's goroutines and puts everything into tables, if limit allows
@@ -446,21 +462,24 @@ func (w *wal) stop(limit <-chan struct{}) {
 	if w.s.guard.err() != nil {
 		return
 	}
-	stopped := make(chan struct{})
-	go func() { w.wg.Wait(); close(stopped) }()
+	done := make(chan struct{})
+	w.stopping.Go(func() {
+		defer close(done)
+		w.wg.Wait()
+		if w.settle(true) == nil && w.sync() == nil && w.flush(limit) == nil {
+			_ = w.remove(w.last)
+		}
+	})
 	select {
-	case <-stopped:
-	case <-limit:
-		return
-	}
-	if w.settle(true) == nil && w.sync() == nil && w.flush(limit) == nil {
-		w.remove(w.last)
+	case <-done:
+	case <-limit: // pebble waits for space, say
 	}
 }
 
 // close closes the segments.
 func (w *wal) close() error {
 	w.wg.Wait()
+	w.stopping.Wait()
 	err := w.sync()
 	if cerr := w.cur.f.Close(); err == nil {
 		err = cerr
@@ -539,7 +558,7 @@ func (w *wal) replay(e ending, take func(repr []byte, dropped []uint16, position
 		case err != nil:
 			return false, err
 		}
-		w.before = size
+		w.before, w.ended = size, num
 		if valid == size {
 			continue
 		}
@@ -587,7 +606,7 @@ func (w *wal) replaySegment(name string, first func(int64) error, take func([]by
 		case err == io.EOF:
 			return size, size, nil
 		case record.IsInvalidRecord(err):
-			return min(good+int64(len(rec)), size-1), size, nil
+			return min(good+int64(len(rec)+recordHeader*(len(rec)/recordBlock+1)), size-1), size, nil
 		case err != nil:
 			return 0, size, err
 		}
@@ -708,15 +727,40 @@ func (w *wal) recover(e ending) error {
 		return err
 	}
 	w.s.opts.Logger.Infof("store %s: the log ends in a write that was cut short", w.s.path)
-	// To the next Open that would look like damage.
+	// To the next Open that would look like damage. What lies behind the end goes first,
+	// from the back, lest it be taken for what follows when this is cut short too.
 	err = w.settle(true)
 	if err == nil {
-		err = w.flush(nil)
+		err = w.flushNow()
+	}
+	for n := w.last; n > w.ended && err == nil; n-- {
+		err = w.removeOne(n)
 	}
 	if err == nil {
-		w.remove(w.last)
+		err = w.remove(w.ended)
 	}
+	w.oldest, w.before = w.last+1, 0
 	return err
+}
+
+// flushNow is flush that gives up when the disk is full.
+func (w *wal) flushNow() error {
+	flushed, err := w.s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-flushed:
+			return w.s.guard.err()
+		case <-look.C:
+			if w.s.guard.full() {
+				return errorf(ErrDiskFull, nil, "cannot open the store %s: disk full: there is no space for what its log has", w.s.path)
+			}
+		}
+	}
 }
 
 // overlay is what the log holds over db, for a store that is only read.

@@ -8,11 +8,14 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 // recent against a map: what it finds, and what it gives in order.
@@ -221,6 +224,64 @@ func TestMissingSegment(t *testing.T) {
 	}
 }
 
+// Large batches alone fill segments too, and the log does not grow with them.
+func TestLogOfLargeBatches(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, "/s", Options{FS: mem, Logger: quiet{}, MemTableSize: 8 << 20})
+	value := strings.Repeat("v", largeBatch)
+	for i := range 60 {
+		mustCommit(t, s, func(b *Batch) { b.PutItem(1, fmt.Appendf(nil, "k%d", i), testItem(uint64(i+1), value)) })
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for s.wal.live.Load() > 20<<20 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if live := s.wal.live.Load(); live > 20<<20 {
+		t.Errorf("a log of %d MiB after 60 MiB", live>>20)
+	}
+	mustClose(t, s)
+	if names, _ := mem.List("/s/wal"); len(names) > 0 {
+		t.Errorf("left: %v", names)
+	}
+}
+
+// A large write that was cut short is no damage, wherever it was cut.
+func TestTornLargeRecord(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "/s", Options{FS: mem, BootID: "one", Logger: quiet{}})
+	mustCommit(t, s, func(b *Batch) { b.SetPosition(1, Position{Version: 7}) })
+	mustCommit(t, s, func(b *Batch) { b.PutItem(1, []byte("k"), testItem(8, strings.Repeat("v", 40<<20))) })
+	disk := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	log, err := readFile(disk, "/s/wal/"+segmentName(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	for _, size := range []int{len(log) - 1, len(log) / 2, 32 << 20, 32<<20 + 4096, 39<<20 + 28672, 32 << 10, 100} {
+		fs := vfs.NewMem()
+		if _, err := vfs.Clone(disk, fs, "/s", "/s"); err != nil {
+			t.Fatal(err)
+		}
+		f, err := fs.Create("/s/wal/"+segmentName(1), vfs.WriteCategoryUnspecified)
+		if err == nil {
+			_, err = f.Write(bytes.Clone(log[:size]))
+			_ = f.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Open("/s", Options{FS: fs, BootID: "one", Logger: quiet{}})
+		if err != nil {
+			t.Errorf("cut at %d of %d: %v", size, len(log), err)
+			continue
+		}
+		if pos, err := c.Position(1); err != nil || pos.Version != 7 {
+			t.Errorf("cut at %d: position %v, %v", size, pos, err)
+		}
+		mustClose(t, c)
+	}
+}
+
 // A segment that lost its end where a record ends does not show it; the one after it does.
 func TestSegmentThatLostItsEnd(t *testing.T) {
 	mem := vfs.NewMem()
@@ -253,6 +314,66 @@ func TestSegmentThatLostItsEnd(t *testing.T) {
 	mustClose(t, s)
 }
 
+// What lies behind the end of a log that lost a part is removed first, from the back: if
+// that is cut short, what is left must not look like a log that begins there.
+func TestRemovalOfALogWithAHole(t *testing.T) {
+	mem := vfs.NewMem()
+	mustClose(t, mustOpen(t, "/s", Options{FS: mem, BootID: "one", Logger: quiet{}}))
+	id, err := readIdentity(mem, "/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id.Clean = false
+	if err := writeIdentity(mem, "/s", id); err != nil {
+		t.Fatal(err)
+	}
+	for num, before := range []int64{0, 0, 1 << 20, 0} {
+		if num > 0 {
+			seg := newSegment(t, mem, uint64(num), before)
+			seg.record(t, uint64(num))
+			seg.end(t)
+		}
+	}
+	var removed []string
+	opt := Options{BootID: "two", Logger: quiet{}, FS: errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpRemove && strings.Contains(op.Path, "wal") {
+			removed = append(removed, strings.TrimPrefix(op.Path, "/s/wal/"))
+		}
+		return nil
+	}))}
+	s := mustOpen(t, "/s", opt)
+	if want := []string{segmentName(3), segmentName(2), segmentName(1)}; !slices.Equal(removed, want) {
+		t.Errorf("removed %v, want %v", removed, want)
+	}
+	if pos, err := s.Position(1); err != nil || pos.Version != 1 {
+		t.Errorf("%v, %v", pos, err)
+	}
+	mustClose(t, s)
+
+	// One that cannot be removed keeps the store from being opened: its damage would be
+	// taken for that of what is written now.
+	if err := writeIdentity(mem, "/s", id); err != nil {
+		t.Fatal(err)
+	}
+	for num, before := range []int64{0, 0, 1 << 20} {
+		if num > 0 {
+			seg := newSegment(t, mem, uint64(num), before)
+			seg.record(t, uint64(num))
+			seg.end(t)
+		}
+	}
+	opt.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpRemove && strings.Contains(op.Path, "wal") {
+			return syscall.EPERM
+		}
+		return nil
+	}))
+	if s, err := Open("/s", opt); err == nil {
+		mustClose(t, s)
+		t.Error("opened, although the log could not be removed")
+	}
+}
+
 type testSegment struct {
 	f vfs.File
 	w *record.Writer
@@ -272,7 +393,8 @@ func newSegment(t *testing.T, fs vfs.FS, num uint64, before int64) testSegment {
 
 func (s testSegment) record(t *testing.T, version uint64) {
 	h := []byte{8 + 2 + positionSize, 0, 0, 0, 0, 0, 0, 0, 1, 0}
-	if _, err := s.w.WriteRecord(appendPosition(h, Position{Version: version})); err != nil {
+	rec := append(appendPosition(h, Position{Version: version}), make([]byte, 12)...) // and an empty batch
+	if _, err := s.w.WriteRecord(rec); err != nil {
 		t.Fatal(err)
 	}
 }
