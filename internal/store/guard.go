@@ -180,6 +180,17 @@ func (g *guard) table(op func() error) error {
 	return err
 }
 
+// scrap is for a file that nobody needs: that there is no space for it is no error.
+func (g *guard) scrap(op func() error) error {
+	return g.must(func() error {
+		err := op()
+		if isNoSpace(err) && g.running.Load() {
+			return nil
+		}
+		return err
+	})
+}
+
 // full tells that what pebble writes finds no space: a commit handed to it now
 // would wait.
 func (g *guard) full() bool {
@@ -198,6 +209,7 @@ const (
 	logFile                   // the write-ahead log (wal)
 	tableFile                 // what pebble can write again
 	metaFile                  // manifest, options, markers: as vital as the log
+	scrapFile                 // pebble's own log, which it makes, and has nothing in (options.go)
 )
 
 func (g *guard) kind(fs vfs.FS, name string) fileKind {
@@ -206,6 +218,8 @@ func (g *guard) kind(fs vfs.FS, name string) fileKind {
 		return logFile
 	case fs.PathDir(name) != g.dir:
 		return foreign
+	case strings.HasSuffix(name, ".log"):
+		return scrapFile
 	case strings.HasSuffix(name, ".sst"), strings.HasSuffix(name, ".blob"):
 		return tableFile
 	default:

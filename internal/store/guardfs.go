@@ -34,13 +34,17 @@ func (fs *guardFS) open(name string, op func() (vfs.File, error)) (vfs.File, err
 		if err := fs.g.table(run); err != nil {
 			return nil, err
 		}
+	case scrapFile:
+		if err := fs.g.scrap(run); err != nil {
+			return nil, err
+		}
 	default:
 		if err := fs.g.must(run); err != nil {
 			return nil, err
 		}
 	}
 	if f == nil {
-		return nullFile{}, nil // the store has failed
+		return nullFile{}, nil // the store has failed, or nobody needs the file
 	}
 	return &guardFile{File: f, g: fs.g, kind: kind}, nil
 }
@@ -169,8 +173,11 @@ func (f *guardFile) Write(p []byte) (int, error) {
 		return err
 	}
 	run := f.g.must
-	if f.kind == tableFile {
+	switch f.kind {
+	case tableFile:
 		run = f.g.table
+	case scrapFile:
+		run = f.g.scrap
 	}
 	if err := run(op); err != nil {
 		return written, err
@@ -186,7 +193,7 @@ func (f *guardFile) SyncData() error { return f.sync(f.File.SyncData) }
 
 func (f *guardFile) sync(op func() error) error {
 	switch {
-	case f.kind == logFile && !f.g.fsync:
+	case f.kind == logFile && !f.g.fsync, f.kind == scrapFile:
 		return nil
 	case f.kind == tableFile:
 		// It may hold what the log's last records have: those first, for the log must
@@ -212,7 +219,7 @@ func syncNow(f vfs.File) error {
 
 // SyncTo implements vfs.File: for the log it only starts the writing out.
 func (f *guardFile) SyncTo(length int64) (fullSync bool, err error) {
-	if f.kind == logFile && !f.g.fsync {
+	if f.kind == logFile && !f.g.fsync || f.kind == scrapFile {
 		return false, nil
 	}
 	op := func() (err error) { fullSync, err = f.File.SyncTo(length); return err }
