@@ -327,6 +327,17 @@ func newSlowReads(t *testing.T) (*slowReads, store.Options) {
 	return d, opt
 }
 
+// untilReading waits until reads that were asked for are under way. That the disk is
+// read does not tell: pebble does that for its statistics too.
+func (g *glue) untilReading() {
+	g.t.Helper()
+	for end := time.Now().Add(10 * time.Second); g.reads.oldest(g.rn.Awake()) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			g.t.Fatal("no read has begun")
+		}
+	}
+}
+
 // A disk of which only reads hang is one that hangs: without --fsync commits go on
 // in the kernel's memory.
 func TestDiskWhoseReadsHangIsReported(t *testing.T) {
@@ -341,7 +352,7 @@ func TestDiskWhoseReadsHangIsReported(t *testing.T) {
 	var a answers
 	g.ask(&a, item.OpGet, "cold0", "")
 	g.endTurn()
-	<-d.began
+	g.untilReading()
 	if n := pass(2 * time.Second); n > 0 {
 		t.Error("said of a read of two seconds")
 	}
@@ -387,6 +398,7 @@ func TestSlowReadsDoNotHang(t *testing.T) {
 		g.ask(&a, item.OpGet, fmt.Sprint("cold", i), "")
 	}
 	g.endTurn()
+	g.untilReading()
 	waits := 0
 	for going := true; going; {
 		select {
