@@ -2,64 +2,16 @@ package frontend
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"net"
 	"testing"
-	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/loop/looptest"
 	"github.com/kumofs/kumofs/internal/router"
 	"github.com/kumofs/kumofs/internal/wire"
 )
-
-// stillLoop is a loop whose turns the benchmark makes: no sockets, no sleep.
-type stillLoop struct {
-	hooks  []func()
-	accept func(loop.Conn) loop.Handler
-	dialed loop.Handler
-	server *stillConn
-}
-
-type stillTimer struct{}
-
-func (stillTimer) Stop() bool                               { return true }
-func (l *stillLoop) Run(context.Context) error              { return nil }
-func (l *stillLoop) Post(fn func()) bool                    { fn(); return true }
-func (l *stillLoop) After(time.Duration, func()) loop.Timer { return stillTimer{} }
-func (l *stillLoop) OnTurnEnd(fn func())                    { l.hooks = append(l.hooks, fn) }
-func (l *stillLoop) OnError(func(error))                    {}
-func (l *stillLoop) Listen(_ string, accept func(loop.Conn) loop.Handler) (loop.Listener, error) {
-	l.accept = accept
-	return nil, nil
-}
-func (l *stillLoop) Dial(_ string, _ time.Duration, h loop.Handler) loop.Conn {
-	l.dialed, l.server = h, &stillConn{}
-	return l.server
-}
-
-func (l *stillLoop) turnEnd() {
-	for _, fn := range l.hooks {
-		fn()
-	}
-}
-
-type stillConn struct{ out []byte }
-
-func (c *stillConn) Write(b []byte)                    { c.out = append(c.out, b...) }
-func (c *stillConn) Append(fn func(dst []byte) []byte) { c.out = fn(c.out) }
-func (c *stillConn) Buffered() int                     { return len(c.out) }
-func (c *stillConn) Sent() uint64                      { return 0 }
-func (c *stillConn) OnDrain(int, func())               {}
-func (c *stillConn) PauseRead()                        {}
-func (c *stillConn) ResumeRead()                       {}
-func (c *stillConn) Close()                            {}
-func (c *stillConn) CloseAfterFlush()                  {}
-func (c *stillConn) Detach([]byte) (net.Conn, error)   { return nil, nil }
-func (c *stillConn) RemoteAddr() string                { return "" }
-func (c *stillConn) LocalAddr() string                 { return "" }
 
 // memory is a Backend that has one value for every key.
 type memory struct {
@@ -107,8 +59,8 @@ func pipeline(op string) []byte {
 
 // newStill is a client of a frontend on a stillLoop; local: the Backend has all
 // partitions, else a server over the wire does.
-func newStill(local bool) (l *stillLoop, conn *stillConn, h loop.Handler, turn func()) {
-	l = &stillLoop{}
+func newStill(local bool) (l *looptest.Still, conn *looptest.Conn, h loop.Handler, turn func()) {
+	l = &looptest.Still{}
 	m := &memory{local: local, value: bytes.Repeat([]byte("v"), 100)}
 	r := router.New(l, router.Options{Backend: m})
 	New(l, Options{Router: r}).Listen("")
@@ -118,18 +70,18 @@ func newStill(local bool) (l *stillLoop, conn *stillConn, h loop.Handler, turn f
 		cm.Partitions[i] = clustermap.Partition{Epoch: 1, Replicas: []clustermap.ServerID{1}, Active: true}
 	}
 	r.SetMap(cm)
-	conn = &stillConn{}
-	h = l.accept(conn)
+	conn = &looptest.Conn{}
+	h = l.Accept(conn)
 	var req wire.Request
 	var replies []byte
 	turn = func() {
-		conn.out = conn.out[:0]
-		l.turnEnd()
-		if l.dialed == nil {
+		conn.Out = conn.Out[:0]
+		l.TurnEnd()
+		if l.Dialed == nil {
 			return
 		}
 		replies = replies[:0]
-		for b := bytes.TrimPrefix(l.server.out, []byte(wire.Magic)); len(b) > 0; {
+		for b := bytes.TrimPrefix(l.Server.Out, []byte(wire.Magic)); len(b) > 0; {
 			_, body, n, err := wire.Frame(b)
 			if err != nil || wire.DecodeRequest(body, &req) != nil {
 				panic("bad frame")
@@ -138,12 +90,12 @@ func newStill(local bool) (l *stillLoop, conn *stillConn, h loop.Handler, turn f
 			replies = wire.AppendReply(replies, &m.rep)
 			b = b[n:]
 		}
-		l.server.out = l.server.out[:0]
-		l.dialed.OnData(l.server, replies)
+		l.Server.Out = l.Server.Out[:0]
+		l.Dialed.OnData(l.Server, replies)
 	}
 	if !local {
 		h.OnData(conn, []byte("get warm\r\n"))
-		l.dialed.OnOpen(l.server)
+		l.Dialed.OnOpen(l.Server)
 		turn()
 	}
 	return l, conn, h, turn
@@ -187,7 +139,7 @@ func TestNoAllocations(t *testing.T) {
 				t.Errorf("%s, local %v: %v allocations for %d commands", op, local, n, depth)
 			}
 			h.OnData(nil, in)
-			if local && len(conn.out) == 0 {
+			if local && len(conn.Out) == 0 {
 				t.Error("nothing was answered")
 			}
 		}

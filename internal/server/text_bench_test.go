@@ -5,62 +5,25 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/loop"
+	"github.com/kumofs/kumofs/internal/loop/looptest"
 	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/store"
 )
 
-// stillLoop is a loop whose turns the benchmark makes: no sockets, no sleep.
-type stillLoop struct {
-	loop.Loop
-	accept func(loop.Conn) loop.Handler
-	hooks  []func()
-}
-
-type stillTimer struct{}
-
-func (stillTimer) Stop() bool                               { return true }
-func (l *stillLoop) Post(fn func()) bool                    { fn(); return true }
-func (l *stillLoop) After(time.Duration, func()) loop.Timer { return stillTimer{} }
-func (l *stillLoop) OnTurnEnd(fn func())                    { l.hooks = append(l.hooks, fn) }
-func (l *stillLoop) Addr() string                           { return "" }
-func (l *stillLoop) Close()                                 {}
-func (l *stillLoop) Listen(_ string, accept func(loop.Conn) loop.Handler) (loop.Listener, error) {
-	l.accept = accept
-	return l, nil
-}
-
-// stillConn drops what is written to it.
-type stillConn struct{ out []byte }
-
-func (c *stillConn) Write(b []byte)                    { c.out = append(c.out, b...) }
-func (c *stillConn) Append(fn func(dst []byte) []byte) { c.out = fn(c.out) }
-func (c *stillConn) Buffered() int                     { return len(c.out) }
-func (c *stillConn) Sent() uint64                      { return 0 }
-func (c *stillConn) OnDrain(int, func())               {}
-func (c *stillConn) PauseRead()                        {}
-func (c *stillConn) ResumeRead()                       {}
-func (c *stillConn) Close()                            {}
-func (c *stillConn) CloseAfterFlush()                  {}
-func (c *stillConn) Detach([]byte) (net.Conn, error)   { return nil, nil }
-func (c *stillConn) RemoteAddr() string                { return "" }
-func (c *stillConn) LocalAddr() string                 { return "" }
-
 // newTextGlue is a server that leads all of 4096 partitions alone, with a port for memcached.
-func newTextGlue(t testing.TB) (*glue, *stillLoop) {
+func newTextGlue(t testing.TB) (*glue, *looptest.Still) {
 	s, err := store.Open("/s", store.Options{FS: vfs.NewMem()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	l := &stillLoop{}
+	l := &looptest.Still{}
 	n := &node{
 		log: slog.New(slog.DiscardHandler), ctx: context.Background(), loop: l, store: s,
 		clock: boottime, self: s.Identity().ID, incarnation: 1, runID: 1,
@@ -102,18 +65,16 @@ func benchmarkText(b *testing.B, op string) {
 	g, l := newTextGlue(b)
 	const clients, keys = 32, 100_000
 	type client struct {
-		conn *stillConn
+		conn *looptest.Conn
 		h    loop.Handler
 	}
 	all := make([]client, clients)
 	for i := range all {
-		c := &stillConn{}
-		all[i] = client{c, l.accept(c)}
+		c := &looptest.Conn{}
+		all[i] = client{c, l.Accept(c)}
 	}
 	turn := func() {
-		for _, fn := range l.hooks {
-			fn()
-		}
+		l.TurnEnd()
 		g.turn()
 	}
 	value := strings.Repeat("v", 100)
@@ -139,15 +100,15 @@ func benchmarkText(b *testing.B, op string) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		c := &all[i%clients]
-		c.conn.out = c.conn.out[:0]
+		c.conn.Out = c.conn.Out[:0]
 		c.h.OnData(c.conn, commands[rnd.IntN(keys)])
 		if i%clients < clients-1 {
 			continue
 		}
 		turn()
 		for j := range all {
-			if len(all[j].conn.out) != answer {
-				b.Fatalf("%q", all[j].conn.out)
+			if len(all[j].conn.Out) != answer {
+				b.Fatalf("%q", all[j].conn.Out)
 			}
 		}
 	}
