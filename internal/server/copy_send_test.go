@@ -24,10 +24,10 @@ import (
 // not have it: the receiver would remove what may be the last copy.
 func TestSendRangeOnBadDisk(t *testing.T) {
 	var bad atomic.Bool
-	hits := 0
+	var hits atomic.Int64 // pebble reads in goroutines of its own as well
 	disk := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if bad.Load() && op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".sst") {
-			hits++
+			hits.Add(1)
 			return syscall.EIO
 		}
 		return nil
@@ -64,8 +64,8 @@ func TestSendRangeOnBadDisk(t *testing.T) {
 	bad.Store(true)
 	err = sendRange(out, sn, 1, &rangeDigest{Last: true}, theirs)
 	bad.Store(false)
-	if err == nil || hits == 0 {
-		t.Errorf("no error after %d reads that failed", hits)
+	if err == nil || hits.Load() == 0 {
+		t.Errorf("no error after %d reads that failed", hits.Load())
 	}
 	for _, v := range out.values {
 		if v.Item == nil {
