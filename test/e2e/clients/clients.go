@@ -30,6 +30,9 @@ type Suite struct {
 	dir     string         // where it runs, relative to this directory
 	env     string         // name of a variable that has the address
 	passed  *regexp.Regexp // what its output has if all is well
+	// unlucky, if not nil, is in the output of a run that failed by the moment at which it
+	// was made, as it fails now and then against memcached: that is done again, once.
+	unlucky *regexp.Regexp
 }
 
 // Suites is all of them. Each is to have the server for itself: they flush it.
@@ -67,7 +70,10 @@ func Suites() []Suite {
 	all := regexp.MustCompile(`(?m)^All tests passed$`)
 	return []Suite{
 		{Name: "gomemcache", missing: program("go"), argv: gomemcache, env: "SERVER",
-			passed: regexp.MustCompile(`(?ms)^--- PASS: TestServer .*^--- PASS: TestServerMore `)},
+			passed: regexp.MustCompile(`(?ms)^--- PASS: TestServer .*^--- PASS: TestServerMore `),
+			// It touches an item every second, to live two. Exptimes are whole seconds of the clock, so that is
+			// between one and two: too little if a touch late in a second is followed by one early in the next but one.
+			unlucky: regexp.MustCompile(`(?m)error touching foo: memcache: cache miss$`)},
 		{Name: "pymemcache", missing: module("pymemcache"), argv: script(python, "pymemcache_suite.py"), passed: counted},
 		{Name: "pylibmc", missing: module("pylibmc"), argv: script(python, "pylibmc_suite.py"), passed: counted},
 		{Name: "node memcached", missing: node("memcached"), argv: script("node", "memcached_suite.js"), dir: "node", passed: counted},
@@ -127,6 +133,17 @@ func (s Suite) Run(t *testing.T, addr string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	argv := s.argv(t, host, port)
+	out, err := s.run(ctx, argv, addr)
+	if err != nil && s.unlucky != nil && s.unlucky.Match(out) {
+		t.Logf("%s: unlucky, once more\n%s", s.Name, out)
+		out, err = s.run(ctx, argv, addr)
+	}
+	if err != nil || !s.passed.Match(out) {
+		t.Errorf("%s: %v\n%s", s.Name, err, out)
+	}
+}
+
+func (s Suite) run(ctx context.Context, argv []string, addr string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = filepath.Join(here(), s.dir)
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
@@ -137,8 +154,5 @@ func (s Suite) Run(t *testing.T, addr string) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
-	out, err := cmd.CombinedOutput()
-	if err != nil || !s.passed.Match(out) {
-		t.Errorf("%s: %v\n%s", s.Name, err, out)
-	}
+	return cmd.CombinedOutput()
 }

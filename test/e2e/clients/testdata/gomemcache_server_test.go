@@ -33,7 +33,7 @@ func TestServerMore(t *testing.T) {
 		t.Errorf("GetAndTouch of nothing: %v", err)
 	}
 	mustSet := mustSetF(t, c)
-	mustSet(&Item{Key: "gat", Value: []byte("x"), Flags: 0xffffffff, Expiration: 1})
+	mustSet(&Item{Key: "gat", Value: []byte("x"), Flags: 0xffffffff, Expiration: 100})
 	it, err := c.GetAndTouch("gat", 0)
 	if err != nil || string(it.Value) != "x" || it.Flags != 0xffffffff {
 		t.Fatalf("GetAndTouch: %+v, %v", it, err)
