@@ -48,6 +48,8 @@ type Config struct {
 	// Listening, if any, is called with the real addresses, Text before Binary,
 	// when the ports are open.
 	Listening func(addrs []string)
+	// Loop is the event loop it runs, not yet run; nil: one of its own.
+	Loop loop.Loop
 }
 
 // Gateway is a running gateway.
@@ -70,7 +72,10 @@ func Run(ctx context.Context, cfg Config) error {
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if g.loop, err = loop.New(); err != nil {
+	if g.loop = cfg.Loop; g.loop == nil {
+		g.loop, err = loop.New()
+	}
+	if err != nil {
 		return err
 	}
 	addrs, err := g.listen()

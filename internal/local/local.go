@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/gateway"
+	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/manager"
 	"github.com/kumofs/kumofs/internal/server"
 	"github.com/kumofs/kumofs/internal/tools"
@@ -69,7 +71,10 @@ func Run(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &cluster{cfg: &cfg, ctx: ctx, fail: cancel}
-	err = c.start(text, stores)
+	err = c.makeLoops(len(stores) + 1)
+	if err == nil {
+		err = c.start(text, stores)
+	}
 	if err == nil {
 		<-ctx.Done()
 		fmt.Fprintln(cfg.Out, "stopping")
@@ -110,6 +115,36 @@ type cluster struct {
 	ctx  context.Context
 	fail context.CancelCauseFunc
 	wg   sync.WaitGroup
+	// groups are whose loops the daemons get, in turns.
+	groups []*loop.Group
+	loops  int
+}
+
+// makeLoops makes groups of loops for so many daemons, one for two processors: in one
+// process a daemon need not be woken for what another sends it. On small machines one group is
+// fastest; on larger ones it would keep all daemons on one processor.
+func (c *cluster) makeLoops(daemons int) error {
+	network := loop.NewMemNetwork()
+	for range max(1, min(daemons, runtime.GOMAXPROCS(0)/2)) {
+		g, err := loop.NewGroup(network)
+		if err != nil {
+			return fmt.Errorf("cannot make an event loop: %w", err)
+		}
+		c.groups = append(c.groups, g)
+		c.wg.Go(func() {
+			if err := g.Run(c.ctx); err != nil {
+				c.fail(fmt.Errorf("event loop: %w", err))
+			}
+		})
+	}
+	return nil
+}
+
+// loop makes a loop for the next daemon.
+func (c *cluster) loop() (loop.Loop, error) {
+	g := c.groups[c.loops%len(c.groups)]
+	c.loops++
+	return g.Loop()
 }
 
 // run runs one daemon; what ends it ends the cluster.
@@ -158,10 +193,15 @@ func (c *cluster) start(text string, stores []string) error {
 			return err
 		}
 		name := filepath.Base(path)
+		l, err := c.loop()
+		if err != nil {
+			return err
+		}
 		got, err := c.run(name, func(up func(string)) error {
 			return server.Run(c.ctx, server.Config{
 				Listen: addr, StreamPort: 0, Store: path, Managers: []string{mgr}, Fsync: cfg.Fsync, CacheSize: cfg.CacheSize,
 				ReplaceRate: 64 << 20, Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", name), Ready: up,
+				Loop: l,
 			})
 		})
 		if err != nil {
@@ -173,6 +213,10 @@ func (c *cluster) start(text string, stores []string) error {
 		return err
 	}
 	s := &cfg.Serve
+	l, err := c.loop()
+	if err != nil {
+		return err
+	}
 	_, err = c.run("gateway", func(up func(string)) error {
 		return gateway.Run(c.ctx, gateway.Config{
 			Managers: []string{mgr}, Text: append([]string{text}, given(s.Text)...), Binary: given(s.Binary, s.Cloudy),
@@ -181,6 +225,7 @@ func (c *cluster) start(text string, stores []string) error {
 			Secret: cfg.Gates.Secret, TLS: cfg.Gates.TLS, Auth: cfg.Gates.Auth,
 			Log:       cfg.Log.With("daemon", "gateway"),
 			Listening: func([]string) { up(text) },
+			Loop:      l,
 		})
 	})
 	if err != nil {

@@ -181,7 +181,7 @@ func TestTimerAgain(t *testing.T) {
 func TestIdleMemory(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		const conns = 2000
-		limit := map[string]int{"new": 1 << 10, "net": 24 << 10, "memory": 2 << 10}[r.kind]
+		limit := map[string]int{"new": 1 << 10, "net": 24 << 10, "memory": 6 << 10, "group": 6 << 10}[r.kind]
 		l := r.loop()
 		echoed := make(chan bool, conns)
 		addr := r.listen(l, echo)

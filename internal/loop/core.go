@@ -46,6 +46,7 @@ type core struct {
 
 	dirty      []*conn // to be flushed at the turn's end
 	dirtySpare []*conn
+	held       []*conn // some of these are held back (conn.held); a timer runs while there is one
 	conns      map[*conn]struct{}
 	listeners  map[Listener]struct{} // under mu: Listen before Run
 	bufs       bufPool
@@ -97,16 +98,21 @@ func (l *core) Run(ctx context.Context) error {
 			runtime.Gosched()
 		}
 		l.poller.poll()
-		l.runLate()
-		l.runPosts()
-		l.runTimers()
-		for _, fn := range l.hooks {
-			fn()
-		}
-		l.flush()
+		l.turn()
 	}
 	l.end()
 	return nil
+}
+
+// turn is what follows the events.
+func (l *core) turn() {
+	l.runLate()
+	l.runPosts()
+	l.runTimers()
+	for _, fn := range l.hooks {
+		fn()
+	}
+	l.flush()
 }
 
 // end is the loop's last act. Callbacks may still post and write here; posts are

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// MemNetwork joins the memory loops of one process, for tests. Addresses are
-// any strings; "...:0" asks for a free number, and a listener at ":N" is reached
+// MemNetwork joins loops of one process: those of NewMemory, for tests, and those of
+// a Group. Addresses are any strings; "...:0" asks for a free number, and a listener at ":N" is reached
 // as "anything:N". Its methods may be called from any goroutine.
 type MemNetwork struct {
 	mu        sync.Mutex
@@ -63,14 +63,23 @@ func NewMemory(network *MemNetwork) Loop {
 }
 
 type memListener struct {
-	l      *memLoop
+	net    *MemNetwork
+	l      *core
 	addr   string
 	accept func(Conn) Handler
 	closed bool // on the loop
 }
 
 func (l *memLoop) Listen(addr string, accept func(Conn) Handler) (Listener, error) {
-	n := l.net
+	li, err := l.net.listen(&l.core, addr, accept)
+	if err != nil {
+		return nil, err
+	}
+	l.addListener(li)
+	return li, nil
+}
+
+func (n *MemNetwork) listen(l *core, addr string, accept func(Conn) Handler) (*memListener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if host, ok := strings.CutSuffix(addr, ":0"); ok {
@@ -79,9 +88,8 @@ func (l *memLoop) Listen(addr string, accept func(Conn) Handler) (Listener, erro
 	if n.listeners[addr] != nil {
 		return nil, listenError(addr, syscall.EADDRINUSE)
 	}
-	li := &memListener{l: l, addr: addr, accept: accept}
+	li := &memListener{net: n, l: l, addr: addr, accept: accept}
 	n.listeners[addr] = li
-	l.addListener(li)
 	return li, nil
 }
 
@@ -92,21 +100,26 @@ func (li *memListener) Close() {
 		return
 	}
 	li.closed = true
-	li.l.net.mu.Lock()
-	delete(li.l.net.listeners, li.addr)
-	li.l.net.mu.Unlock()
+	li.net.mu.Lock()
+	delete(li.net.listeners, li.addr)
+	li.net.mu.Unlock()
 	li.l.dropListener(li)
 }
 
 func (l *memLoop) Dial(addr string, timeout time.Duration, h Handler) Conn {
-	l.net.mu.Lock()
-	local := fmt.Sprintf("mem:%d", l.net.number())
-	l.net.mu.Unlock()
+	li, hole := l.net.find(addr)
+	return l.net.dial(&l.core, li, hole, addr, timeout, h)
+}
+
+// dial connects l to li; nil: nobody listens; hole: it is never told.
+func (n *MemNetwork) dial(l *core, li *memListener, hole bool, addr string, timeout time.Duration, h Handler) Conn {
+	n.mu.Lock()
+	local := fmt.Sprintf("mem:%d", n.number())
+	n.mu.Unlock()
 	there, back := newMemPipe(), newMemPipe()
 	t := newMemConn(l, back, there, local, addr)
 	t.c = l.newConn(t, h, connecting)
 	t.c.dialing(addr, timeout)
-	li, hole := l.net.find(addr)
 	if hole {
 		return t.c
 	}

@@ -10,12 +10,16 @@ import (
 // memPipeSize is what one direction holds, the "kernel's buffer".
 const memPipeSize = 256 << 10
 
+// memPipeKept is the largest buffer that an idle direction keeps.
+const memPipeKept = 16 << 10
+
 // memPipe is one direction of a memory connection. Its two ends may be on
 // different loops.
 type memPipe struct {
 	mu       sync.Mutex
-	buf      []byte
-	full     bool // the writer was turned away and waits for onSpace
+	buf      []byte // of base
+	base     []byte // kept while it is small
+	full     bool   // the writer was turned away and waits for onSpace
 	noWriter bool
 	noReader bool
 	onData   func() // tells the reader: no longer empty, or no longer written
@@ -36,7 +40,7 @@ func (p *memPipe) read(b []byte) (int, error) {
 	n := copy(b, p.buf)
 	p.buf = p.buf[n:]
 	if len(p.buf) == 0 {
-		p.buf = nil
+		p.buf = p.base[:0]
 	}
 	tell := func() {}
 	if p.full && len(p.buf) <= memPipeSize/2 {
@@ -60,6 +64,9 @@ func (p *memPipe) write(b []byte) (int, error) {
 		tell = p.onData
 	}
 	p.buf = append(p.buf, b[:n]...)
+	if len(p.buf) == n && cap(p.buf) <= memPipeKept {
+		p.base = p.buf
+	}
 	var err error
 	if n < len(b) {
 		p.full = true
@@ -79,7 +86,7 @@ func (p *memPipe) end(writer bool) {
 		tell = p.onData
 	} else {
 		p.noReader = true
-		p.buf = nil
+		p.buf, p.base = nil, nil
 	}
 	p.mu.Unlock()
 	tell()
@@ -103,17 +110,18 @@ func (p *memPipe) set(f *func(), fn func()) {
 
 // memConn is the transport over two pipes.
 type memConn struct {
-	l             *memLoop
+	l             *core
 	c             *conn
 	rd, wr        *memPipe
 	local, remote string
 	reading       bool
 }
 
-func newMemConn(l *memLoop, rd, wr *memPipe, local, remote string) *memConn {
+func newMemConn(l *core, rd, wr *memPipe, local, remote string) *memConn {
 	t := &memConn{l: l, rd: rd, wr: wr, local: local, remote: remote}
+	came := t.dataCame // one closure for all
 	rd.mu.Lock()
-	rd.onData = func() { l.Post(t.dataCame) }
+	rd.onData = func() { l.Post(came) }
 	rd.mu.Unlock()
 	wr.mu.Lock()
 	wr.onSpace = func() { l.Post(func() { t.c.writable() }) }

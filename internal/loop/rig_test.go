@@ -15,13 +15,14 @@ type rig struct {
 	t      *testing.T
 	kind   string
 	memory *MemNetwork
+	group  *Group
 }
 
 // each runs a test of the conformance suite with every kind of loop.
 func each(t *testing.T, test func(t *testing.T, r *rig)) {
-	for _, kind := range []string{"new", "net", "memory"} {
+	for _, kind := range []string{"new", "net", "memory", "group"} {
 		t.Run(kind, func(t *testing.T) {
-			test(t, &rig{t, kind, NewMemNetwork()})
+			test(t, &rig{t: t, kind: kind, memory: NewMemNetwork()})
 		})
 	}
 }
@@ -37,6 +38,15 @@ func (r *rig) make() Loop {
 		return l
 	case "net":
 		return NewNet()
+	case "group":
+		if r.group == nil {
+			r.group = startGroup(r.t, r.memory)
+		}
+		l, err := r.group.Loop()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return l
 	}
 	return NewMemory(r.memory)
 }
@@ -47,6 +57,24 @@ func (r *rig) loop() Loop {
 	l := r.make()
 	startLoop(r.t, l)
 	return l
+}
+
+// startGroup makes a group and runs it until the test ends.
+func startGroup(t *testing.T, network *MemNetwork) *Group {
+	g, err := NewGroup(network)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- g.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return g
 }
 
 // startLoop runs l until the test ends, or stop is called.

@@ -9,7 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func nativeCore(l Loop) *core { return &l.(*epollLoop).core }
+func nativeCore(l Loop) *core {
+	if m, ok := l.(*groupLoop); ok {
+		return &m.core
+	}
+	return &l.(*epollLoop).core
+}
 
 // deaf is an address where a dial hangs: a listener whose queue is full, as the
 // kernel drops what else would come.

@@ -222,7 +222,7 @@ func TestTLSRefuses(t *testing.T) {
 
 // New files are for new connections; those that are open go on.
 func TestTLSReload(t *testing.T) {
-	g := newTLSRig(t, &rig{t, "new", nil})
+	g := newTLSRig(t, &rig{t: t, kind: "new"})
 	addr := g.listen(0, echo)
 	serial := func(c *tls.Conn) string { return c.ConnectionState().PeerCertificates[0].SerialNumber.String() }
 	c := g.dial(addr)

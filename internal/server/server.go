@@ -52,6 +52,8 @@ type Config struct {
 	Clients cli.ClientLimits
 	// Ready, if not nil, is called when the server listens.
 	Ready func(addr string)
+	// Loop is the event loop it runs, not yet run; nil: one of its own.
+	Loop loop.Loop
 
 	http *connListener
 	// options are what the store is opened with beside the above; tests set some.
@@ -107,7 +109,10 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		cancel(err)
 	}
 	// Listen first: a port in use is found before the store counts a new incarnation.
-	if n.loop, err = loop.New(); err != nil {
+	if n.loop = cfg.Loop; n.loop == nil {
+		n.loop, err = loop.New()
+	}
+	if err != nil {
 		return fmt.Errorf("cannot make an event loop: %w", err)
 	}
 	ran := false
