@@ -30,7 +30,7 @@ type uploads struct {
 	// users are the keys whose values lie, or lay, in chunks.
 	users map[string]struct{}
 	// due: a look may find something.
-	due bool
+	due mark
 	// asked is how many collections are not answered: until they are, a look would
 	// find the same chunks again.
 	asked int
@@ -70,20 +70,24 @@ func (c *collector) wrote(w *replica.Write) {
 		return
 	}
 	if w.IsFlush {
-		u.due = u.due || len(u.users) > 0
+		if len(u.users) > 0 {
+			u.due = c.n.sweep.mark()
+		}
 		return
 	}
 	key := []byte(w.Key)
 	if user, id, _, ok := item.ParseChunkKey(key); ok {
-		u.due = true
+		u.due = c.n.sweep.mark()
 		if w.Item != nil { // what is being collected stays ripe
 			u.of(id).used = c.n.rn.Awake()
 			u.users[string(user)] = struct{}{}
 		}
 		return
 	}
-	if len(u.users) > 0 && !u.due {
-		_, u.due = u.users[w.Key]
+	if len(u.users) > 0 {
+		if _, ok := u.users[w.Key]; ok {
+			u.due = c.n.sweep.mark()
+		}
 	}
 }
 
@@ -108,21 +112,23 @@ func (u *uploads) of(id item.UploadID) *upload {
 	return up
 }
 
-// pick has job look for chunks if there may be something to collect in its
-// partition, which this server leads.
-func (c *collector) pick(job *sweepJob) bool {
+// wants tells whether there may be something to collect in a partition that this server leads.
+func (c *collector) wants(part uint16) bool {
 	if len(c.parts) != len(c.n.replicas) {
 		c.parts = make([]*uploads, len(c.n.replicas))
 	}
-	u := c.parts[job.part]
+	u := c.parts[part]
 	if u == nil {
-		u = &uploads{byID: map[item.UploadID]*upload{}, users: map[string]struct{}{}, due: true}
-		c.parts[job.part] = u
+		u = &uploads{byID: map[item.UploadID]*upload{}, users: map[string]struct{}{}, due: c.n.sweep.mark()}
+		c.parts[part] = u
 	}
-	if !u.due || u.asked > 0 {
-		return false
-	}
-	u.due = false // set again by a write meanwhile, or by what the look finds
+	return u.due != 0 && u.asked == 0
+}
+
+// pick has job look for chunks.
+func (c *collector) pick(job *sweepJob) {
+	u := c.parts[job.part]
+	u.due = u.due.seenBy(c.n.sweep.views) // marked again by what the look finds
 	job.chunks, job.ripe = u, map[item.UploadID]bool{}
 	now := c.n.rn.Awake()
 	for id, up := range u.byID {
@@ -130,7 +136,6 @@ func (c *collector) pick(job *sweepJob) bool {
 			job.ripe[id] = true
 		}
 	}
-	return true
 }
 
 // rest forgets a partition that this server does not lead.
@@ -294,7 +299,7 @@ func (c *collector) collect(job *sweepJob) (more bool) {
 		for i := range job.uploads {
 			u.users[job.uploads[i].user] = struct{}{}
 		}
-		u.due = true // as a key that was written since the look is not among them
+		u.due = n.sweep.mark() // as a key that was written since the look is not among them
 	}
 	return more
 }

@@ -22,6 +22,9 @@ const (
 	sweepPause = 2 * time.Millisecond
 	sweepShare = 20
 	sweepRest  = 10 * time.Second
+	// sweepView is for how long looks are at the same snapshot: to take one has the store
+	// move to pebble what was written of late, which it does at less cost all at once.
+	sweepView = time.Second
 	// sweepKeys bounds what one look removes.
 	sweepKeys = 1000
 )
@@ -31,15 +34,35 @@ type sweeper struct {
 	n *node
 	// due are the partitions that may hold something with an expiry time, or
 	// flushed: all of them at the start, as nobody knows.
-	due  []bool
+	due  []mark
 	next int
+	// views counts the snapshots that looks have asked for. A look must not undo what was
+	// noted after its own was asked for.
+	views uint64
+	asked time.Time       // the last of them; zero: the next look needs one
+	view  *store.Snapshot // run's; nil: none
 	// chunks of large values are looked for on the same rounds.
 	chunks collector
+}
+
+// mark is that something may be found, by a snapshot of this number or a later one; 0: nothing.
+type mark uint64
+
+// mark notes that something may be found that the present snapshot may not have.
+func (s *sweeper) mark() mark { return mark(s.views + 1) }
+
+// seenBy is what is left of m when the snapshot with that number has been looked at.
+func (m mark) seenBy(view uint64) mark {
+	if uint64(m) <= view {
+		return 0
+	}
+	return m
 }
 
 // sweepJob is one partition to look through.
 type sweepJob struct {
 	part    uint16
+	fresh   bool // on a new snapshot
 	flushed uint64
 	now     int64
 
@@ -60,7 +83,7 @@ type sweepJob struct {
 func (s *sweeper) wrote(w *replica.Write) {
 	s.chunks.wrote(w)
 	if (w.IsFlush || w.Item != nil && w.Item.Exptime != 0) && int(w.Partition) < len(s.due) {
-		s.due[w.Partition] = true
+		s.due[w.Partition] = s.mark()
 	}
 }
 
@@ -68,10 +91,13 @@ func (s *sweeper) wrote(w *replica.Write) {
 func (s *sweeper) pick() (job sweepJob, ok bool) {
 	n := s.n
 	if len(s.due) != len(n.replicas) {
-		s.due = make([]bool, len(n.replicas))
+		s.due = make([]mark, len(n.replicas))
 		for i := range s.due {
-			s.due[i] = true
+			s.due[i] = s.mark()
 		}
+	}
+	if s.next == 0 {
+		s.asked = time.Time{}
 	}
 	for s.next < len(s.due) {
 		i := s.next
@@ -80,11 +106,21 @@ func (s *sweeper) pick() (job sweepJob, ok bool) {
 			s.chunks.rest(i)
 			continue
 		}
-		job = sweepJob{part: uint16(i), flushed: n.replicas[i].Flush().Version, now: time.Now().Unix(), items: s.due[i]}
-		s.due[i] = false // set again by a write meanwhile, or by what the look finds
-		if s.chunks.pick(&job) || job.items {
-			return job, true
+		now := time.Now()
+		job = sweepJob{part: uint16(i), flushed: n.replicas[i].Flush().Version, now: now.Unix(), items: s.due[i] != 0}
+		chunks := s.chunks.wants(job.part)
+		if !chunks && !job.items {
+			continue
 		}
+		if job.fresh = now.Sub(s.asked) >= sweepView; job.fresh {
+			s.asked = now
+			s.views++
+		}
+		s.due[i] = s.due[i].seenBy(s.views) // marked again by what the look finds
+		if chunks {
+			s.chunks.pick(&job)
+		}
+		return job, true
 	}
 	s.next = 0
 	return job, false
@@ -92,6 +128,7 @@ func (s *sweeper) pick() (job sweepJob, ok bool) {
 
 // run sweeps until ctx is done.
 func (s *sweeper) run(ctx context.Context) {
+	defer s.leave()
 	pause := sweepPause
 	for {
 		select {
@@ -105,6 +142,7 @@ func (s *sweeper) run(ctx context.Context) {
 			return
 		}
 		if !ok { // the round is over
+			s.leave()
 			pause = sweepRest
 			continue
 		}
@@ -122,15 +160,25 @@ func (s *sweeper) run(ctx context.Context) {
 
 // look finds what is to be removed.
 func (s *sweeper) look(job *sweepJob) (err error) {
-	sn := s.n.store.Snapshot()
-	defer sn.Close()
+	if job.fresh || s.view == nil {
+		s.leave()
+		s.view = s.n.store.Snapshot()
+	}
 	if job.items {
-		job.keys, job.more, err = lookForItems(sn, job)
+		job.keys, job.more, err = lookForItems(s.view, job)
 	}
 	if err == nil && job.chunks != nil {
-		job.uploads, job.gone, job.moreChunks, err = lookForChunks(sn, job)
+		job.uploads, job.gone, job.moreChunks, err = lookForChunks(s.view, job)
 	}
 	return err
+}
+
+// leave gives the snapshot up.
+func (s *sweeper) leave() {
+	if s.view != nil {
+		_ = s.view.Close() // it has been read
+		s.view = nil
+	}
 }
 
 // lookForItems finds expired and flushed items; more: there are more, or will be.
@@ -165,22 +213,29 @@ func (s *sweeper) remove(job *sweepJob) {
 		return
 	}
 	if job.failed {
-		s.due[job.part] = s.due[job.part] || job.items
+		if job.items {
+			s.due[job.part] = s.mark()
+		}
 		if job.chunks != nil {
-			job.chunks.due = true
+			job.chunks.due = s.mark()
 		}
 		return
 	}
-	s.due[job.part] = s.due[job.part] || job.more
+	if job.more {
+		s.due[job.part] = s.mark()
+	}
 	r := n.replicas[job.part]
 	if !r.Serving() {
-		s.due[job.part] = true
+		s.due[job.part] = s.mark()
 		return
 	}
 	n.touchClock()
 	if job.chunks != nil {
-		job.chunks.due = s.chunks.collect(job) || job.chunks.due
+		if s.chunks.collect(job) {
+			job.chunks.due = s.mark()
+		}
 		if job.moreChunks && s.next > 0 {
+			s.asked = time.Time{}
 			s.next-- // again, lest a value of many chunks take as many rounds
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -110,12 +111,17 @@ func (o *Options) pebbleOptions(fs vfs.FS, cache *pebble.Cache) *pebble.Options 
 	}
 	po.TargetFileSizes[0] = 4 << 20
 	for i := range po.Levels {
+		compression := sstable.SnappyCompression
+		if i == 0 {
+			compression = sstable.NoCompression // tables there are few, and soon merged
+		}
 		po.Levels[i] = pebble.LevelOptions{
 			BlockSize:      8 << 10,
 			IndexBlockSize: 64 << 10,
 			// Ten bits a key: a get of an absent key reads no block in 99 of 100
 			// cases, on the last level too, for caches miss often.
 			FilterPolicy: bloom.FilterPolicy(10),
+			Compression:  func() *sstable.CompressionProfile { return compression },
 		}
 	}
 	po.Experimental.FileCacheShards = 4
