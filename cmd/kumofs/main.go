@@ -49,7 +49,7 @@ func runLocal(ctx context.Context, args []string, out io.Writer) error {
 	port := f.Port("", "port", 11211, "port of memcached, on 127.0.0.1")
 	data := f.String("", "data", "DIR", "./kumofs-data", "directory of the data")
 	fsync := f.Bool("", "fsync", "acknowledge a write only when it is safe from power loss")
-	cache := f.Size("", "cache-size", 64<<20, "memory of each server for data read from disk")
+	cache := cli.CacheFlag(f)
 	verbose := f.Bool("v", "verbose", "log events too")
 	logFile := f.String("o", "log", "PATH", "", "append the log to this file")
 	var serve cli.ServeOptions
@@ -74,7 +74,7 @@ func runLocal(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer closeGates()
 	return local.Run(ctx, local.Config{
-		Servers: *servers, Port: *port, Data: *data, Fsync: *fsync, CacheSize: *cache,
+		Servers: *servers, Port: *port, Data: *data, Fsync: *fsync, CacheSize: cache(*servers),
 		Serve: serve, Gates: *gates, SecretFile: access.SecretFile, Out: out, Log: log,
 	})
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -172,5 +173,24 @@ func TestBadKeyPrefix(t *testing.T) {
 	var usage *UsageError
 	if err := f.Parse([]string{"-m", "localhost", "-k", "\xff"}, nil); !errors.As(err, &usage) || !strings.Contains(err.Error(), "0xff") {
 		t.Error(err)
+	}
+}
+
+// The cache is an eighth of the memory, of all servers in the process together.
+func TestCacheSize(t *testing.T) {
+	f := NewFlags("kumo-server", "")
+	size := CacheFlag(f)
+	if err := f.Parse(nil, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	one, many := size(1), size(1<<20)
+	if one < cacheLeast || many != cacheLeast {
+		t.Errorf("%d bytes for one server, %d for each of a million", one, many)
+	}
+	if one > cacheLeast && one != cacheUnknown && size(2) != max(cacheLeast, one/2) {
+		t.Errorf("%d bytes for one server, %d for each of two", one, size(2))
+	}
+	if err := f.Parse([]string{"--cache-size", "0"}, io.Discard); err != nil || size(1) != 0 {
+		t.Errorf("%v, %d bytes, want none", err, size(1))
 	}
 }

@@ -117,7 +117,7 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	text := f.Listen("t", "memproto-text", TextPort, "serve memcached from here too")
 	clientFlags(f, &o.Clients)
 	boolVar(f, &o.Fsync, "", "fsync", "acknowledge a write only when it is safe from power loss")
-	cache := f.Size("", "cache-size", 128<<20, "memory for data read from disk")
+	cache := CacheFlag(f)
 	rate := f.Rate("", "replace-rate", 64<<20, "limit of copying between servers; 0 is none")
 	stringVar(f, &o.Zone, "", "zone", "NAME", "rack or room: copies of a pair go to different zones")
 	f.Ignored("f", "offer-tmp", true, "copies are streamed, not written to files")
@@ -131,7 +131,7 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	CommonFlags(f, &o.Common, false)
 	f.Check(func() error {
 		o.Listen, o.StreamPort, o.Managers, o.Text = *listen, *stream, managers(), *text
-		o.CacheSize, o.ReplaceRate = *cache, *rate
+		o.CacheSize, o.ReplaceRate = cache(1), *rate
 		if o.Store == "" {
 			return f.BadValue("store", "", errors.New("must be a path"))
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,16 @@ import (
 // bounded by --replace-rate.
 const copyWorkers = 2
 
+// A copy of a partition that has all its copies, but elsewhere than it will, is in no hurry. While
+// clients ask for movingLoad operations a second or more each worker rests after such a copy, movingShare times
+// as long as that took, but no longer than movingRest: by --replace-rate alone small copies
+// would take all of a processor.
+const (
+	movingLoad  = 1000
+	movingShare = 20
+	movingRest  = 100 * time.Millisecond
+)
+
 // copier sends copies. start is called on the loop; the rest is its workers'.
 type copier struct {
 	n     *node
@@ -30,12 +41,17 @@ type copier struct {
 	queue []copyJob
 	done  bool
 	idle  map[string][]net.Conn
+	// served is how many operations had been asked for at servedAt; busy: that are many a second.
+	served   uint64
+	servedAt time.Time
+	busy     bool
 }
 
 type copyJob struct {
 	c       replica.Copy
 	epoch   uint32
 	addr    string
+	moving  bool // the partition has all its copies
 	cluster clustermap.ClusterID
 }
 
@@ -49,7 +65,8 @@ func newCopier(n *node, bytesPerSecond int64) *copier {
 }
 
 func (c *copier) start(job replica.Copy) {
-	j := copyJob{c: job, epoch: job.Replica.Config().Epoch, cluster: c.n.cluster}
+	config := job.Replica.Config()
+	j := copyJob{c: job, epoch: config.Epoch, cluster: c.n.cluster, moving: len(config.Replicas) >= len(config.Assigned)}
 	if s := c.n.cmap.Server(job.To); s != nil {
 		j.addr = s.StreamAddr
 	}
@@ -85,7 +102,9 @@ func (c *copier) run(ctx context.Context) {
 		job := c.queue[0]
 		c.queue = append(c.queue[:0], c.queue[1:]...)
 		c.mu.Unlock()
+		began := time.Now()
 		upTo, err := c.send(ctx, &job)
+		took := time.Since(began)
 		if err != nil && ctx.Err() == nil {
 			c.n.log.Info("copy failed; it will be tried again", "partition", job.c.Replica.Part(), "to", job.addr, "err", err)
 		}
@@ -96,7 +115,26 @@ func (c *copier) run(ctx context.Context) {
 			c.n.touchClock()
 			job.c.Replica.CopyDone(&job.c, upTo, err, &c.n.fx)
 		})
+		if job.moving && c.limit.Limit() != rate.Inf && c.clients() {
+			select {
+			case <-ctx.Done():
+			case <-time.After(min(movingShare*took, movingRest)):
+			}
+		}
 	}
+}
+
+// clients tells whether they ask for much.
+func (c *copier) clients() bool {
+	n := &c.n.counters
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, served := time.Now(), n.gets.Load()+n.sets.Load()+n.deletes.Load()
+	if d := now.Sub(c.servedAt); d >= movingRest {
+		c.busy = float64(served-c.served) >= movingLoad*d.Seconds()
+		c.served, c.servedAt = served, now
+	}
+	return c.busy
 }
 
 // last asks the loop for the replica's last version: whatever a snapshot taken
@@ -202,27 +240,36 @@ func (c *copier) sendOn(ctx context.Context, s *stream, sn *store.Snapshot, job 
 	return err
 }
 
-// sendKeys sends the present values of keys.
+// sendKeys sends the present values of keys, in their order: they lie close together, so most
+// are in the block that was read for the one before.
 func sendKeys(out *chunker, sn *store.Snapshot, part uint16, keys []string) error {
+	keys = slices.Sorted(slices.Values(keys))
+	it := sn.Iter(part, nil)
+	defer it.Close()
 	for _, key := range keys {
 		if err := out.s.alive(); err != nil {
 			return err
 		}
-		rec, found, err := sn.Get(part, []byte(key), nil)
-		if err != nil {
-			return err
-		}
 		v := wire.Value{Key: key}
-		if found {
-			it, err := item.ParseRecord(rec)
+		if it.Seek([]byte(key)) && string(it.Key()) == key {
+			rec, err := it.Record()
 			if err != nil {
 				return err
 			}
-			v.Item = &it
+			found, err := item.ParseRecord(append([]byte(nil), rec...))
+			if err != nil {
+				return err
+			}
+			v.Item = &found
+		} else if err := it.Err(); err != nil { // what could not be read must not be taken for what is not there
+			return err
 		}
 		if err := out.add(v); err != nil {
 			return err
 		}
+	}
+	if err := it.Close(); err != nil {
+		return err
 	}
 	return out.flush()
 }

@@ -29,7 +29,7 @@ import (
 //
 // A receiver for which the join is over answers with fail. Who lets the other side
 // wait, because it reads its disk or keeps to the rate, sends alive as it gets on.
-const streamMagic = "KMST\x01"
+const streamMagic = "KMST\x02"
 
 type streamKind uint8
 

@@ -25,7 +25,7 @@ const (
 	// counts as having run: ticks come more often.
 	stallStep = int64(150 * time.Millisecond)
 	// maxJoins bounds the joins that this server, as primary, runs at a time.
-	maxJoins = 16
+	maxJoins = 64
 )
 
 // node is a server's state. It belongs to the loop's goroutine, except where a
@@ -80,8 +80,9 @@ type node struct {
 	// shown is what other goroutines (HTTP) may read of the map.
 	shown atomic.Pointer[clustermap.Map]
 	// saved is the newest map that the store holds, of whichever run.
-	saved atomic.Pointer[clustermap.Map]
-	fatal func(error)
+	saved   atomic.Pointer[clustermap.Map]
+	arrived atomic.Pointer[clustermap.Map] // the newest that the loop has not adopted; nil: none
+	fatal   func(error)
 	// wg holds every goroutine that Run must wait for before it closes the store.
 	wg sync.WaitGroup
 	// web is held for reading by those who answer tools, and taken for good by Run

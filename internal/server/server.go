@@ -60,8 +60,12 @@ type Config struct {
 	options store.Options
 }
 
-// saveAgain is when a map that could not be saved is tried again.
-const saveAgain = time.Second
+const (
+	// saveAgain is when a map that could not be saved is tried again.
+	saveAgain = time.Second
+	// saveShare is how many times longer than to save a map the next one waits.
+	saveShare = 10
+)
 
 func errPartitions(got, want int) error {
 	return fmt.Errorf("the cluster map has %d partitions, this server's store has %d", got, want)
@@ -285,7 +289,9 @@ func (n *node) newMember(addr, streamAddr string) (*control.Member, <-chan *clus
 					return
 				}
 			}
-			n.loop.Post(func() { n.adopt(m) })
+			if n.arrived.Swap(m) == nil { // of many that come meanwhile the last is enough
+				n.loop.Post(func() { n.adopt(n.arrived.Swap(nil)) })
+			}
 			select { // the newest is kept for recovery
 			case <-maps:
 			default:
@@ -327,6 +333,7 @@ func (n *node) loadMap() error {
 func (n *node) saveMaps(maps <-chan *clustermap.Map) {
 	var m *clustermap.Map // to be saved
 	said := false
+	var rested time.Time // when the next may be saved
 	for {
 		var again <-chan time.Time
 		if m != nil {
@@ -338,11 +345,26 @@ func (n *node) saveMaps(maps <-chan *clustermap.Map) {
 		case m = <-maps:
 		case <-again:
 		}
+		if left := time.Until(rested); left > 0 {
+			// While many steps follow each other not each is saved: that would be most of what this server does.
+			select {
+			case <-n.ctx.Done():
+				return
+			case <-time.After(left):
+			}
+			select {
+			case m = <-maps:
+			default:
+			}
+		}
+		began := time.Now()
 		if m.Server(n.self) == nil {
 			m = nil
 			continue
 		}
-		if err := n.store.SaveMap(clustermap.AppendMap(nil, m)); err != nil {
+		err := n.store.SaveMap(clustermap.AppendMap(nil, m))
+		rested = time.Now().Add(min(saveShare*time.Since(began), saveAgain))
+		if err != nil {
 			if !said && n.ctx.Err() == nil {
 				said = true
 				n.log.Warn("cannot save the cluster map; until it can be, no join at this server is recorded", "err", err)

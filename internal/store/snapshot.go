@@ -108,6 +108,15 @@ func (it *Iter) Seek(key []byte) bool {
 	return it.it.SeekGE(itemKey(nil, it.part, key))
 }
 
+// Err is why the last Next or Seek was false; nil: there are no more keys. The next Seek
+// forgets it.
+func (it *Iter) Err() error {
+	if it.err != nil {
+		return it.err
+	}
+	return ioError(it.it.Error(), "cannot read a partition")
+}
+
 // Key is the user's key. It is valid until the next call of Next or Close.
 func (it *Iter) Key() []byte { return it.it.Key()[prefixLen:] }
 

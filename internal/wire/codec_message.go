@@ -164,16 +164,3 @@ func appendValues(dst []byte, values []Value) []byte {
 	}
 	return dst
 }
-
-// AppendValues appends values as bulk copies send them, without a frame.
-func AppendValues(dst []byte, values []Value) []byte { return appendValues(dst, values) }
-
-// DecodeValues reads what AppendValues wrote. Nothing in it aliases b.
-func DecodeValues(b []byte) ([]Value, error) {
-	d := decoder{b: b}
-	v := d.values()
-	if d.err == nil && len(d.b) != 0 {
-		d.fail("length")
-	}
-	return v, d.err
-}
