@@ -24,7 +24,8 @@ type readers struct {
 	began []atomic.Int64
 }
 
-// readBatch is how many reads a goroutine takes and posts back at a time.
+// readBatch is how many reads a goroutine takes and posts back at a time, at most: it takes its
+// share of those that wait, so that disks have as many to do at once as there are goroutines.
 const readBatch = 32
 
 func newReaders(n *node, threads int) *readers {
@@ -36,11 +37,8 @@ func newReaders(n *node, threads int) *readers {
 func (r *readers) submit(reads []replica.Read) {
 	r.mu.Lock()
 	r.queue = append(r.queue, reads...)
-	many := len(r.queue)-r.head > readBatch
 	r.mu.Unlock()
-	if many {
-		r.cond.Broadcast()
-	} else {
+	for range min(len(reads), len(r.began)) {
 		r.cond.Signal()
 	}
 }
@@ -68,7 +66,8 @@ func (r *readers) take() []readResult {
 	if r.done {
 		return nil
 	}
-	taken := r.queue[r.head:min(len(r.queue), r.head+readBatch)]
+	share := (len(r.queue) - r.head + len(r.began) - 1) / len(r.began)
+	taken := r.queue[r.head:][:min(share, readBatch)]
 	list := make([]readResult, len(taken))
 	for i := range taken {
 		list[i].read = taken[i]

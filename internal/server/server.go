@@ -36,7 +36,7 @@ type Config struct {
 	ReplaceRate int64
 	// ConnectTimeout bounds one try to reach a peer; 0 is 0.5 s.
 	ConnectTimeout time.Duration
-	ReadThreads    int // goroutines that read what the cache does not have
+	ReadThreads    int // goroutines that read what the cache does not have; 0: readThreads
 	Logger         *slog.Logger
 	// Secret is the cluster's; nil: there is none, and everybody is let in.
 	Secret *secret.Secret
@@ -59,6 +59,9 @@ type Config struct {
 	// options are what the store is opened with beside the above; tests set some.
 	options store.Options
 }
+
+// readThreads is how many reads the disk has to do at a time.
+const readThreads = 16
 
 const (
 	// saveAgain is when a map that could not be saved is tried again.
@@ -97,7 +100,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if cfg.ReadThreads <= 0 {
-		cfg.ReadThreads = 4
+		cfg.ReadThreads = readThreads
 	}
 	if cfg.ConnectTimeout <= 0 {
 		cfg.ConnectTimeout = 500 * time.Millisecond

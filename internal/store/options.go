@@ -117,7 +117,7 @@ func (o *Options) pebbleOptions(fs vfs.FS, cache *pebble.Cache) *pebble.Options 
 		}
 		po.Levels[i] = pebble.LevelOptions{
 			BlockSize:      8 << 10,
-			IndexBlockSize: 64 << 10,
+			IndexBlockSize: 8 << 10,
 			// Ten bits a key: a get of an absent key reads no block in 99 of 100
 			// cases, on the last level too, for caches miss often.
 			FilterPolicy: bloom.FilterPolicy(10),

@@ -167,7 +167,7 @@ func likeStore(cache *pebble.Cache) *pebble.Options {
 	}
 	o.TargetFileSizes[0] = 4 << 20
 	for i := range o.Levels {
-		o.Levels[i] = pebble.LevelOptions{BlockSize: 8 << 10, IndexBlockSize: 64 << 10, FilterPolicy: bloom.FilterPolicy(10)}
+		o.Levels[i] = pebble.LevelOptions{BlockSize: 8 << 10, IndexBlockSize: 8 << 10, FilterPolicy: bloom.FilterPolicy(10)}
 	}
 	return o
 }
