@@ -48,17 +48,14 @@ type conn struct {
 	h Handler
 	t transport
 
-	state    connState
-	dirty    bool // in the core's dirty list
-	paused   bool
-	resumed  bool // a redelivery of in is in the late list
-	closing  bool // close when all is sent; OnClose gets endErr
-	eof      bool // the peer's side is closed and the handler stays (HalfCloser)
-	blocked  bool // the kernel takes no more: wait for writable
-	gather   bool // Gather was called
-	awaiting bool // something was sent and nothing has come since
-	held     bool // output waits for an answer, in the core's held list
-	inData   bool // within OnData: its bytes must not go back to the pool
+	state   connState
+	dirty   bool // in the core's dirty list
+	paused  bool
+	resumed bool // a redelivery of in is in the late list
+	closing bool // close when all is sent; OnClose gets endErr
+	eof     bool // the peer's side is closed and the handler stays (HalfCloser)
+	blocked bool // the kernel takes no more: wait for writable
+	inData  bool // within OnData: its bytes must not go back to the pool
 
 	in    []byte // unconsumed input; nil if none
 	out   []byte // output; out[:sent] is with the kernel

@@ -43,7 +43,6 @@ func (c *conn) readable() (more bool) {
 
 // deliver gives b to the handler and keeps what it leaves. own: b is c.in.
 func (c *conn) deliver(b []byte, own bool) {
-	c.answered()
 	c.inData = true
 	used := c.h.OnData(c, b)
 	c.inData = false

@@ -1,9 +1,6 @@
 package loop
 
-import (
-	"time"
-	"unsafe"
-)
+import "unsafe"
 
 func (c *conn) writes() bool { return c.state <= open && !c.closing }
 
@@ -28,48 +25,6 @@ func (c *conn) Append(fn func(dst []byte) []byte) {
 		c.l.bufs.put(old) // fn's append has moved it
 	}
 	c.l.touch(c)
-}
-
-// gatherBytes is how much may be held back.
-const gatherBytes = 16 << 10
-
-// gatherTime is for how long, up to twice.
-const gatherTime = time.Millisecond
-
-func (c *conn) Gather() { c.gather = true }
-
-func (c *conn) gathers() bool {
-	return c.gather && c.awaiting && !c.closing && c.Buffered() < gatherBytes
-}
-
-// hold keeps c's output until something comes from its peer, or for some time.
-func (l *core) hold(c *conn) {
-	if c.held || c.Buffered() == 0 {
-		return
-	}
-	c.held = true
-	l.held = append(l.held, c)
-	if len(l.held) == 1 {
-		l.After(gatherTime, l.letGo)
-	}
-}
-
-func (l *core) letGo() {
-	for i, c := range l.held {
-		l.held[i] = nil
-		if c.held {
-			c.answered()
-		}
-	}
-	l.held = l.held[:0]
-}
-
-// answered: what was sent has been seen.
-func (c *conn) answered() {
-	c.awaiting = false
-	if c.held {
-		c.l.touch(c)
-	}
 }
 
 func (c *conn) Buffered() int { return len(c.out) - c.sent }
@@ -102,12 +57,7 @@ func (c *conn) flush() {
 	if c.state != open {
 		return
 	}
-	if c.gathers() {
-		c.l.hold(c)
-	} else if c.held = false; c.Buffered() > 0 {
-		c.awaiting = true
-	}
-	for budget := flushBudget; c.Buffered() > 0 && !c.blocked && !c.held; {
+	for budget := flushBudget; c.Buffered() > 0 && !c.blocked; {
 		if budget <= 0 {
 			c.l.touch(c) // the others first
 			break

@@ -46,7 +46,6 @@ type core struct {
 
 	dirty      []*conn // to be flushed at the turn's end
 	dirtySpare []*conn
-	held       []*conn // some of these are held back (conn.held); a timer runs while there is one
 	conns      map[*conn]struct{}
 	listeners  map[Listener]struct{} // under mu: Listen before Run
 	bufs       bufPool

@@ -146,6 +146,7 @@ type lookout struct{ span time.Duration }
 
 const (
 	maxPatience = 50 * time.Microsecond
+	newPatience = 20 * time.Microsecond // after a first short sleep
 	minPatience = 5 * time.Microsecond
 )
 
@@ -166,10 +167,13 @@ func (p *lookout) look(epfd int, evs []unix.EpollEvent, busy func() bool) int {
 func (p *lookout) sleep(epfd int, evs []unix.EpollEvent, ms int) int {
 	began := time.Now()
 	n := epollWait(epfd, evs, ms)
-	if time.Since(began) <= maxPatience {
-		p.span = maxPatience
-	} else if p.span /= 2; p.span < minPatience {
+	switch {
+	case time.Since(began) <= maxPatience:
+		p.span = min(max(2*p.span, newPatience), maxPatience)
+	case p.span < 2*minPatience:
 		p.span = 0
+	default:
+		p.span /= 2
 	}
 	return n
 }

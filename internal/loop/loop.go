@@ -137,11 +137,6 @@ type Conn interface {
 	// change what was there or keep it, and must not touch the Conn.
 	Append(fn func(dst []byte) []byte)
 
-	// Gather has small output of this connection wait while what was sent before it
-	// has not been answered by anything, at most 2 ms: so that many
-	// small messages to a busy peer leave as few (Nagle's rule, RFC 896).
-	Gather()
-
 	// Buffered is the number of bytes that the kernel has not taken yet.
 	Buffered() int
 

@@ -72,7 +72,6 @@ var _ loop.Conn = (*Conn)(nil)
 
 func (c *Conn) Write(b []byte)                    { c.Out = append(c.Out, b...) }
 func (c *Conn) Append(fn func(dst []byte) []byte) { c.Out = fn(c.Out) }
-func (c *Conn) Gather()                           {}
 func (c *Conn) Buffered() int                     { return len(c.Out) }
 func (c *Conn) Sent() uint64                      { return 0 }
 func (c *Conn) OnDrain(int, func())               {}
