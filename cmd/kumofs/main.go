@@ -65,6 +65,7 @@ func runLocal(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer files.Close()
+	cli.LimitMemory(log)
 	for _, w := range f.Warnings() {
 		log.Warn(w)
 	}

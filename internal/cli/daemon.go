@@ -56,9 +56,9 @@ const goShare = 2.0 / 3
 // says it. A collection costs a daemon about a hundredth of its time.
 const gcPercent = 70
 
-// limitMemory has the garbage collector work harder as the heap comes near what the
+// LimitMemory has the garbage collector work harder as the heap comes near what the
 // container (cgroup) allows. GOMEMLIMIT, if set, is heeded instead.
-func limitMemory(log *slog.Logger) {
+func LimitMemory(log *slog.Logger) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -84,7 +84,7 @@ func runLogged(ctx context.Context, f *Flags, c *Common, detach func(*LogFiles),
 		return err
 	}
 	defer files.Close()
-	limitMemory(log)
+	LimitMemory(log)
 	for _, warning := range f.Warnings() {
 		log.Warn(warning)
 	}

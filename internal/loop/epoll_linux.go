@@ -2,6 +2,7 @@ package loop
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ func New() (Loop, error) {
 		unix.Close(epfd)
 		return nil, fmt.Errorf("loop: eventfd: %w", err)
 	}
-	l := &epollLoop{epfd: epfd, wakefd: wakefd, evs: make([]unix.EpollEvent, 256)}
+	l := &epollLoop{epfd: epfd, wakefd: wakefd, evs: make([]unix.EpollEvent, 256), lookout: newLookout()}
 	l.init(l)
 	if err := l.add(wakefd, unix.EPOLLIN|unix.EPOLLET, wakeSource{}); err != nil {
 		l.release()
@@ -142,7 +143,12 @@ func (l *epollLoop) unregister(fd int) {
 //
 // (Not runtime.Gosched: since it wakes an idle thread each time, it doubled the
 // threads' switches.)
-type lookout struct{ span time.Duration }
+type lookout struct {
+	span time.Duration
+	none bool // there is one processor: whoever has the event needs it
+}
+
+func newLookout() lookout { return lookout{none: runtime.GOMAXPROCS(0) == 1} }
 
 const (
 	maxPatience = 50 * time.Microsecond
@@ -152,7 +158,7 @@ const (
 
 // look looks until something has come, or for as long as it seems worth it.
 func (p *lookout) look(epfd int, evs []unix.EpollEvent, busy func() bool) int {
-	if p.span == 0 {
+	if p.span == 0 || p.none {
 		return 0
 	}
 	for end := time.Now().Add(p.span); ; {
@@ -167,13 +173,18 @@ func (p *lookout) look(epfd int, evs []unix.EpollEvent, busy func() bool) int {
 func (p *lookout) sleep(epfd int, evs []unix.EpollEvent, ms int) int {
 	began := time.Now()
 	n := epollWait(epfd, evs, ms)
+	p.slept(time.Since(began))
+	return n
+}
+
+// slept learns from a sleep.
+func (p *lookout) slept(d time.Duration) {
 	switch {
-	case time.Since(began) <= maxPatience:
+	case d <= maxPatience:
 		p.span = min(max(2*p.span, newPatience), maxPatience)
 	case p.span < 2*minPatience:
 		p.span = 0
 	default:
 		p.span /= 2
 	}
-	return n
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -50,7 +51,7 @@ func NewGroup(network *MemNetwork) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop: epoll_create: %w", err)
 	}
-	return &Group{net: network, epfd: epfd, evs: make([]unix.EpollEvent, 64)}, nil
+	return &Group{net: network, epfd: epfd, evs: make([]unix.EpollEvent, 64), lookout: newLookout()}, nil
 }
 
 // Loop makes a loop, which takes its turns on Run's goroutine from when its own Run is called.
@@ -70,7 +71,11 @@ func (g *Group) Run(ctx context.Context) error {
 	}
 	var watch sync.WaitGroup
 	watch.Go(func() { _ = l.Run(ctx) }) // by this loop ctx is heard of
+	alone := runtime.GOMAXPROCS(0) == 1 // see core.Run
 	for g.take(ctx) {
+		if alone {
+			runtime.Gosched()
+		}
 		g.poll()
 		g.turns()
 	}

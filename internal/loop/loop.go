@@ -8,6 +8,9 @@
 //   - NewNet: package net with goroutines, for other systems.
 //   - NewMemory: loops of one process joined by name, without sockets, for tests.
 //
+// A Group has several of New's take their turns on one goroutine, and joins them as
+// NewMemory's are, for daemons that are one process.
+//
 // A turn of the loop is, in this order: wait for events; the events; what
 // callbacks of the last turn left behind (OnClose, OnDrain, input kept while
 // paused); posted functions; timers; the turn-end hooks; one flush of every

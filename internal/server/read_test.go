@@ -11,7 +11,7 @@ import (
 // when many wait: the loop waits meanwhile.
 func TestLongQueueOfReads(t *testing.T) {
 	const reads = 300_000
-	r := newReaders(nil, 0)
+	r := newReaders(nil, 1)
 	next := uint32(0)
 	submit := func(n int) {
 		list := make([]replica.Read, n)
@@ -40,5 +40,20 @@ func TestLongQueueOfReads(t *testing.T) {
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("%d reads were taken in %v", next, took)
+	}
+}
+
+// Reads that wait are shared out, so that none waits for others while a goroutine has nothing
+// to do.
+func TestReadsAreShared(t *testing.T) {
+	const threads = 4
+	r := newReaders(nil, threads)
+	r.submit(make([]replica.Read, 2*threads))
+	if n := len(r.take()); n != 2 {
+		t.Errorf("one of %d goroutines takes %d of %d reads, want 2", threads, n, 2*threads)
+	}
+	r.submit(make([]replica.Read, 2*threads*readBatch))
+	if n := len(r.take()); n != readBatch {
+		t.Errorf("takes %d reads at once, want %d at most", n, readBatch)
 	}
 }
