@@ -89,6 +89,7 @@ func TestLargeValueIsStreamed(t *testing.T) {
 	opt := options(3)
 	opt.Text = true
 	opt.GatewayArgs = []string{"--max-item-size", "1G", "--timeout", "60"}
+	opt.ServerArgs = []string{"--cache-size", "128M"} // full before
 	c := harness.Start(t, opt)
 	m := dialRaw(t, c.Gateway.Addr)
 	// What a store takes for writes of any kind, and its cache of what was read, is

@@ -198,7 +198,8 @@ func (c *Churn) flush() {
 			for k := range c.kept {
 				c.kept[k] = Result{Status: Missing}
 			}
-		} else { // some of it may be done, and some of it later
+		} else { // some of it may be done, and some of it later, and some never
+			c.flushes[at].maybe = true
 			clear(c.kept)
 		}
 		c.mu.Unlock()
@@ -223,18 +224,22 @@ func (c *Churn) judge() {
 	for cell := range c.done {
 		h := cell.records
 		last := h[len(h)-1]
+		var maybe []record
 		c.mu.Lock()
 		flushed := 0
 		for _, f := range c.flushes {
 			if f.ret > h[0].call {
 				f.op.Key = cell.key
-				h = append(h, f)
 				flushed++
+				if f.maybe {
+					maybe = append(maybe, f)
+				} else {
+					h = append(h, f)
+				}
 			}
 		}
 		c.mu.Unlock()
-		slices.SortFunc(h, func(a, b record) int { return int(a.call - b.call) })
-		err := judge(value{}, h)
+		h, err := judgeFlushed(h, maybe)
 		keep := flushed == 0 && last.op.Kind == Get && last.res.Status < Unknown && (cell.class != timed || last.res.Status == Missing)
 		for i := range h {
 			keep = keep && (h[i].res.Status != Unknown || h[i].op.Kind == Get)
@@ -259,6 +264,31 @@ func (c *Churn) judge() {
 		}
 		c.mu.Unlock()
 	}
+}
+
+// maxMaybe is how many flushes of unknown outcome one key's history may have had.
+const maxMaybe = 6
+
+// judgeFlushed is judge with flushes each of which the key's partition may have seen, before
+// the end of the record, or never: one that fails says nothing of any partition. It gives the history
+// that was judged last, in order.
+func judgeFlushed(h, maybe []record) (judged []record, err error) {
+	if len(maybe) > maxMaybe {
+		return h, errUnjudged
+	}
+	for without := range 1 << len(maybe) {
+		judged = slices.Clone(h)
+		for i, f := range maybe {
+			if without&(1<<i) == 0 {
+				judged = append(judged, f)
+			}
+		}
+		slices.SortFunc(judged, func(a, b record) int { return int(a.call - b.call) })
+		if err = judge(value{}, judged); err == nil {
+			break
+		}
+	}
+	return judged, err
 }
 
 // Reread reads every key that is done with and compares it with what it held.

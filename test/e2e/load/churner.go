@@ -249,7 +249,7 @@ func (cl *churner) do(c *cell, op *Op) Result {
 		}
 		cl.tokens[c] = res
 	}
-	cl.note(c, record{cl.id, *op, res, call, ret, false})
+	cl.note(c, record{cl.id, *op, res, call, ret, false, false})
 	return res
 }
 
@@ -289,6 +289,6 @@ func (cl *churner) multiGet(cells []*cell) {
 				res = Result{Status: Missing}
 			}
 		}
-		cl.note(c, record{cl.id, Op{Kind: Get, Key: c.key}, res, call, ret, i > 0})
+		cl.note(c, record{cl.id, Op{Kind: Get, Key: c.key}, res, call, ret, i > 0, false})
 	}
 }

@@ -58,6 +58,7 @@ type record struct {
 	res       Result
 	call, ret time.Duration
 	more      bool // not the first key of a multi-get: its error is counted once
+	maybe     bool // a flush of unknown outcome: see judgeFlushed
 }
 
 const (
@@ -312,7 +313,7 @@ func (c *client) do(op *Op) {
 }
 
 func (c *client) note(op Op, res Result, call, ret time.Duration, more bool) {
-	c.records = append(c.records, record{c.id, op, res, call, ret, more})
+	c.records = append(c.records, record{c.id, op, res, call, ret, more, false})
 	if res.Status < Unknown {
 		c.ok.Add(1)
 	}

@@ -88,3 +88,31 @@ func TestModel(t *testing.T) {
 		}
 	}
 }
+
+// A flush that failed may have reached the key's partition, or not; but not after its end.
+func TestMaybeFlushed(t *testing.T) {
+	rec := func(at, took float64, op Op, res Result) record {
+		op.Key = "k"
+		return record{op: op, res: res, call: time.Duration(at * 1e9), ret: time.Duration((at + took) * 1e9)}
+	}
+	set := rec(0, 0.1, Op{Kind: Set, Value: "a"}, Result{Status: Done})
+	found := func(at float64) record { return rec(at, 0.1, Op{Kind: Get}, Result{Status: Done, Value: "a"}) }
+	missed := func(at float64) record { return rec(at, 0.1, Op{Kind: Get}, Result{Status: Missing}) }
+	flush := func(at float64) record { return rec(at, 1, Op{Kind: FlushAll}, Result{Status: Done}) }
+	for _, test := range []struct {
+		name     string
+		h, maybe []record
+		bad      bool
+	}{
+		{"done", []record{set, missed(3)}, []record{flush(1)}, false},
+		{"never done", []record{set, found(3)}, []record{flush(1)}, false},
+		{"done in the middle", []record{set, found(1.2), missed(1.5)}, []record{flush(1)}, false},
+		{"done after its end", []record{set, found(3), missed(4)}, []record{flush(1)}, true},
+		{"one of two", []record{set, found(3), missed(6)}, []record{flush(1), flush(4)}, false},
+		{"undone", []record{set, missed(2.5), found(3)}, []record{flush(1)}, true},
+	} {
+		if _, err := judgeFlushed(test.h, test.maybe); (err != nil) != test.bad {
+			t.Errorf("%s: judged %v", test.name, err)
+		}
+	}
+}
