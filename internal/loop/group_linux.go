@@ -20,7 +20,8 @@ import (
 // holds up all of them.
 type Group struct {
 	net  *MemNetwork
-	epfd int // of the loops' own
+	epfd int  // of the loops' own
+	own  Loop // by it Run hears of its ctx
 
 	mu    sync.Mutex
 	added []*groupLoop // not yet among loops
@@ -51,7 +52,12 @@ func NewGroup(network *MemNetwork) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop: epoll_create: %w", err)
 	}
-	return &Group{net: network, epfd: epfd, evs: make([]unix.EpollEvent, 64), lookout: newLookout()}, nil
+	g := &Group{net: network, epfd: epfd, evs: make([]unix.EpollEvent, 64), lookout: newLookout()}
+	if g.own, err = g.Loop(); err != nil {
+		unix.Close(epfd)
+		return nil, err
+	}
+	return g, nil
 }
 
 // Loop makes a loop, which takes its turns on Run's goroutine from when its own Run is called.
@@ -65,12 +71,8 @@ func (g *Group) Loop() (Loop, error) {
 
 // Run takes the loops' turns until ctx is done and all that run have ended.
 func (g *Group) Run(ctx context.Context) error {
-	l, err := g.Loop()
-	if err != nil {
-		return err
-	}
 	var watch sync.WaitGroup
-	watch.Go(func() { _ = l.Run(ctx) }) // by this loop ctx is heard of
+	watch.Go(func() { _ = g.own.Run(ctx) })
 	alone := runtime.GOMAXPROCS(0) == 1 // see core.Run
 	for g.take(ctx) {
 		if alone {
