@@ -274,7 +274,7 @@ func (m *Member) serve(ctx context.Context, addr string) (up bool, err error) {
 
 // talk sends heartbeats, reports and results.
 func (m *Member) talk(p *pipe, beat time.Duration) {
-	t := time.NewTicker(beat)
+	t := time.NewTimer(untilBeat(beat))
 	defer t.Stop()
 	m.signal() // what was left over from before
 	for {
@@ -282,6 +282,7 @@ func (m *Member) talk(p *pipe, beat time.Duration) {
 		case <-p.done:
 			return
 		case <-t.C:
+			t.Reset(untilBeat(beat))
 			var hb Heartbeat
 			if cur := m.now.Load(); cur != nil {
 				hb.MapVersion = cur.Version
@@ -300,6 +301,13 @@ func (m *Member) talk(p *pipe, beat time.Duration) {
 			}
 		}
 	}
+}
+
+// untilBeat is how long it is to the next heartbeat. Members send them at multiples of the
+// interval of the wall's clock, so that a manager is woken once for many of them. Nothing
+// else depends on it.
+func untilBeat(beat time.Duration) time.Duration {
+	return beat - time.Duration(time.Now().UnixNano())%beat
 }
 
 // listen takes what the manager sends.

@@ -55,7 +55,7 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 		return request{from: from, incarnation: r.Incarnation, epoch: pe.E}, true
 	}
 	for _, pe := range r.Activated {
-		if q, ok := of(pe, planted.ActivationOfAnyEpoch); ok {
+		if q, ok := of(pe, planted.ActivationOfAnyEpoch); ok && !c.recordedActive(pe.P, q.epoch) {
 			c.asked.activated[pe.P] = q
 		}
 	}
@@ -90,6 +90,13 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 			}
 		}
 	}
+}
+
+// recordedActive: the partition's activation in this epoch is in the map. Primaries repeat
+// their reports until they have seen it there.
+func (c *Council) recordedActive(i uint16, epoch uint32) bool {
+	p := &c.m.Partitions[i]
+	return p.Active && p.Epoch == epoch
 }
 
 // none: nothing is asked for.

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 )
 
 // checkRest tells whether what is passed over as being at rest really is: the
@@ -53,5 +54,20 @@ func BenchmarkStep(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A primary repeats what it reports until the map shows it. What comes after that asks for
+// nothing: all partitions were looked through 20 times a second from then on.
+func TestRepeatedReportLeavesPartitionsAtRest(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	s.next()
+	if !s.c.newTurn(s.now).still() {
+		t.Fatal("not at rest to begin with")
+	}
+	s.c.Report(s.now, 1, control.Report{Incarnation: 1, Activated: all(s.m.Partitions[0].Epoch)})
+	s.next()
+	if !s.c.newTurn(s.now).still() {
+		t.Error("not at rest for an activation that was recorded before it was reported again")
 	}
 }

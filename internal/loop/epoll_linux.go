@@ -23,6 +23,7 @@ type epollLoop struct {
 	evs   []unix.EpollEvent
 
 	lookout lookout
+	rest    *rest
 }
 
 // slot is what a descriptor belongs to. The generation is in each event, so an
@@ -50,6 +51,10 @@ func New() (Loop, error) {
 	}
 	l := &epollLoop{epfd: epfd, wakefd: wakefd, evs: make([]unix.EpollEvent, 256), lookout: newLookout()}
 	l.init(l)
+	if l.rest, err = newRest(epfd); err != nil {
+		l.release()
+		return nil, err
+	}
 	if err := l.add(wakefd, unix.EPOLLIN|unix.EPOLLET, wakeSource{}); err != nil {
 		l.release()
 		return nil, err
@@ -67,6 +72,9 @@ func (l *epollLoop) wake() {
 }
 
 func (l *epollLoop) release() {
+	if l.rest != nil {
+		l.rest.close()
+	}
 	unix.Close(l.epfd)
 	unix.Close(l.wakefd)
 }
@@ -76,7 +84,7 @@ func (l *epollLoop) poll() {
 	if n == 0 && !l.busy() && l.untilTimer() != 0 {
 		if n = l.lookout.look(l.epfd, l.evs, l.busy); n == 0 {
 			if d, ok := l.sleep(); ok {
-				n = l.lookout.sleep(l.epfd, l.evs, millis(d))
+				n = l.lookout.sleep(l.rest, l.evs, d)
 			}
 		}
 	}
@@ -87,6 +95,9 @@ func (l *epollLoop) poll() {
 func (l *epollLoop) dispatch(n int) {
 	for i := range n {
 		ev := &l.evs[i]
+		if int(ev.Fd) >= len(l.slots) {
+			continue // the timer of rest
+		}
 		if s := &l.slots[ev.Fd]; s.gen == ev.Pad && s.src != nil {
 			s.src.event(ev.Events)
 		}
@@ -144,8 +155,9 @@ func (l *epollLoop) unregister(fd int) {
 // (Not runtime.Gosched: since it wakes an idle thread each time, it doubled the
 // threads' switches.)
 type lookout struct {
-	span time.Duration
-	none bool // there is one processor: whoever has the event needs it
+	span   time.Duration
+	lasted time.Duration // the last sleep
+	none   bool          // there is one processor: whoever has the event needs it
 }
 
 func newLookout() lookout { return lookout{none: runtime.GOMAXPROCS(0) == 1} }
@@ -154,6 +166,8 @@ const (
 	maxPatience = 50 * time.Microsecond
 	newPatience = 20 * time.Microsecond // after a first short sleep
 	minPatience = 5 * time.Microsecond
+	// longSleep: after a sleep as long the next one is a rest.
+	longSleep = 500 * time.Microsecond
 )
 
 // look looks until something has come, or for as long as it seems worth it.
@@ -169,16 +183,24 @@ func (p *lookout) look(epfd int, evs []unix.EpollEvent, busy func() bool) int {
 	}
 }
 
-// sleep waits for events, as epollWait.
-func (p *lookout) sleep(epfd int, evs []unix.EpollEvent, ms int) int {
+// sleep waits for events for d at most; negative: no bound. It may end before without any.
+func (p *lookout) sleep(r *rest, evs []unix.EpollEvent, d time.Duration) (n int) {
 	began := time.Now()
-	n := epollWait(epfd, evs, ms)
+	switch ms := millis(d); {
+	case p.lasted >= longSleep:
+		n = r.wait(evs, d)
+	case ms < 0:
+		n = epollWait(r.epfd, evs, 1)
+	default:
+		n = epollWait(r.epfd, evs, min(ms, 1))
+	}
 	p.slept(time.Since(began))
 	return n
 }
 
 // slept learns from a sleep.
 func (p *lookout) slept(d time.Duration) {
+	p.lasted = d
 	switch {
 	case d <= maxPatience:
 		p.span = min(max(2*p.span, newPatience), maxPatience)

@@ -30,6 +30,7 @@ type Group struct {
 	evs   []unix.EpollEvent
 
 	lookout lookout
+	rest    *rest
 }
 
 // groupRounds is how many turns in a row the loops have without a look at their sockets
@@ -53,7 +54,12 @@ func NewGroup(network *MemNetwork) (*Group, error) {
 		return nil, fmt.Errorf("loop: epoll_create: %w", err)
 	}
 	g := &Group{net: network, epfd: epfd, evs: make([]unix.EpollEvent, 64), lookout: newLookout()}
+	if g.rest, err = newRest(epfd); err != nil {
+		unix.Close(epfd)
+		return nil, err
+	}
 	if g.own, err = g.Loop(); err != nil {
+		g.rest.close()
 		unix.Close(epfd)
 		return nil, err
 	}
@@ -82,6 +88,7 @@ func (g *Group) Run(ctx context.Context) error {
 		g.turns()
 	}
 	watch.Wait()
+	g.rest.close()
 	unix.Close(g.epfd)
 	return nil
 }
@@ -103,7 +110,7 @@ func (g *Group) poll() {
 	if n == 0 && !g.busy() {
 		if n = g.lookout.look(g.epfd, g.evs, g.busy); n == 0 {
 			if d, ok := g.sleep(); ok {
-				n = g.lookout.sleep(g.epfd, g.evs, millis(d))
+				n = g.lookout.sleep(g.rest, g.evs, d)
 			}
 		}
 	}

@@ -116,6 +116,8 @@ type Effects struct {
 	JoinsWanted []JoinWanted
 	// JoinsEnded are joins whose slot is free again: finished, failed or cancelled.
 	JoinsEnded []JoinWanted
+	// Urge are servers whose lease is needed and not held (Leases.Urge).
+	Urge []clustermap.ServerID
 	// For the manager (control.Report); each is repeated on ticks until the map shows it done.
 	Activated []control.PartitionEpoch
 	InSync    []control.InSync

@@ -105,6 +105,7 @@ func (r *Replica) BeginJoin(w JoinWanted, fx *Effects) bool {
 
 func (r *Replica) askJoin(p *peer, fx *Effects) {
 	p.asked = r.node.Now
+	r.wantLease(p, fx) // it will be needed to count it
 	fx.send(p.id, wire.Message{Kind: wire.KindJoinHello, Partition: r.part, Epoch: r.cfg.Epoch, JoinID: p.join.id, Config: r.config()})
 }
 
@@ -286,7 +287,7 @@ func (r *Replica) tryCount(p *peer, fx *Effects) {
 		return
 	case p.acked < seqOf(r.log.committed) && !planted.Is(planted.CountedBeforeCaughtUp):
 		return
-	case !r.node.Leases.Holds(p.id, r.node.Now) && !planted.Is(planted.CountedWithoutGrant):
+	case !r.wantLease(p, fx) && !planted.Is(planted.CountedWithoutGrant):
 		return
 	}
 	p.counted = true
@@ -301,6 +302,9 @@ func (r *Replica) tickJoin(p *peer, fx *Effects) {
 		return
 	}
 	now := r.node.Now
+	if p.join.phase != joinIdle {
+		r.wantLease(p, fx)
+	}
 	switch p.join.phase {
 	case joinIdle:
 		r.wantJoins(fx)

@@ -246,12 +246,15 @@ func (r *Replica) Drain(fx *Effects) (again bool) {
 	if !q.active || q.waits == nil {
 		return false
 	}
-	leased := r.leased()
+	asked, leased := false, false
 	w := q.waits
 	q.waits, q.lastWait = nil, nil
 	for w != nil {
 		next := w.next
 		w.next = nil
+		if w.local && !asked {
+			asked, leased = true, r.leased()
+		}
 		if !(w.depends == 0 || seqOf(w.depends) <= seqOf(r.log.committed)) && !planted.Is(planted.WriteAnsweredBeforeCommit) || w.local && !leased {
 			again = again || w.local && !leased
 			if q.waits == nil {
@@ -266,7 +269,28 @@ func (r *Replica) Drain(fx *Effects) (again bool) {
 		}
 		w = next
 	}
+	if again {
+		r.urge(fx)
+	}
 	return again
+}
+
+// urge asks those for leases who have given none that is needed now.
+func (r *Replica) urge(fx *Effects) {
+	for _, p := range r.pri.peers {
+		if !p.joining || p.counted {
+			r.wantLease(p, fx)
+		}
+	}
+}
+
+// wantLease tells whether the member's lease is held; if not it is asked for.
+func (r *Replica) wantLease(p *peer, fx *Effects) bool {
+	held := p.lease.Holds(r.node.Now)
+	if !held {
+		fx.Urge = append(fx.Urge, p.id)
+	}
+	return held
 }
 
 // leased tells whether a lease of every counted member is held now (R5). A sole

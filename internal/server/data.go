@@ -49,6 +49,7 @@ type dataConn struct {
 	// it has taken no more.
 	moved   uint64
 	movedAt int64
+	leases  replica.LeaseTalk
 	paused  bool
 	sniff   loop.Timer // until an accepted one is opened
 	relay   *relay     // it is joined to another server
@@ -213,21 +214,15 @@ func (c *dataConn) frame(kind wire.Kind, body []byte) error {
 		return c.scan(body)
 	case kind == wire.KindPeerHello && c.peer == nil && c.from == 0:
 		return c.hello(body)
-	case kind == wire.KindLeaseGrant && c.peer != nil:
+	case kind == wire.KindLease && c.from != 0:
 		l, err := wire.DecodeLease(body)
 		if err != nil {
 			return err
 		}
-		n.rn.Leases.Granted(c.from, l.Sent, l.MapVersion, n.rn.Awake())
-		n.granted = true
-		return nil
-	case kind == wire.KindLeaseRequest && c.peer == nil && c.from != 0:
-		l, err := wire.DecodeLease(body)
-		if err != nil {
-			return err
+		if answer, ok := n.rn.Leases.Hear(&c.leases, c.from, l, n.rn.Now, n.rn.Awake()); ok {
+			c.sayLease(answer)
 		}
-		l.MapVersion = n.rn.Leases.Grant(c.from, n.rn.Now)
-		c.conn.Append(func(b []byte) []byte { return wire.AppendLease(b, wire.KindLeaseGrant, l) })
+		n.granted = n.granted || l.Granted != 0
 		return nil
 	case c.from != 0:
 		if err := wire.DecodeMessage(kind, body, &c.msg); err != nil {

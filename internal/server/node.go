@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	// tickInterval is how often primaries repeat and watch.
-	tickInterval = 100 * time.Millisecond
+	// tickInterval is how often servers speak of leases, and primaries repeat and watch.
+	tickInterval = replica.LeaseInterval
 	// stallStep is the longest time between two looks at the clock, in ns, that
 	// counts as having run: ticks come more often.
-	stallStep = int64(150 * time.Millisecond)
+	stallStep = int64(tickInterval * 3 / 2)
 	// maxJoins bounds the joins that this server, as primary, runs at a time.
 	maxJoins = 64
 )
@@ -47,6 +47,7 @@ type node struct {
 	rn       *replica.Node
 	fx       replica.Effects
 	replicas []*replica.Replica // by partition; nil until there is a map
+	leads    []*replica.Replica // those that are primaries, by the adopted map
 	stored   map[uint16]store.Bookkeeping
 	cmap     *clustermap.Map
 	member   bool
@@ -180,6 +181,7 @@ func (n *node) adopt(m *clustermap.Map) {
 	me := m.Server(n.self)
 	n.member = me != nil && me.State == clustermap.Active && me.Incarnation == n.incarnation && me.RunID == n.runID
 	n.connectPeers()
+	n.leads = n.leads[:0]
 	for i, r := range n.replicas {
 		c := &m.Partitions[i]
 		v := replica.View{Config: *c, Member: n.member, Whole: true}
@@ -187,6 +189,9 @@ func (n *node) adopt(m *clustermap.Map) {
 			v.LastPrimaryRestarted = true
 		}
 		r.Adopt(v, &n.fx)
+		if r.IsPrimary() {
+			n.leads = append(n.leads, r)
+		}
 	}
 	n.granted = n.rn.Leases.Adopted() || n.granted
 	n.dropMoved()

@@ -5,7 +5,6 @@ import (
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/loop"
-	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -85,11 +84,11 @@ func (n *node) peerOpened(c *dataConn) {
 	c.conn.Append(func(b []byte) []byte { return wire.AppendPeerHello(b, &h) })
 	n.touchClock()
 	c.movedAt = n.rn.Awake()
-	n.askLease(p)
-	for _, r := range n.replicas {
-		if r.IsPrimary() {
-			r.PeerConnected(p.id, &n.fx)
-		}
+	if n.beginsLeases(p) {
+		c.sayLease(n.rn.Leases.Begin(&c.leases, p.id, n.rn.Now))
+	}
+	for _, r := range n.leads {
+		r.PeerConnected(p.id, &n.fx)
 	}
 }
 
@@ -106,24 +105,57 @@ func (n *node) peerClosed(c *dataConn, err error) {
 	p.backoff = min(2*p.backoff, maxBackoff)
 }
 
-// askLeases asks every other server for its lease (R5): one request for all partitions.
-func (n *node) askLeases() {
-	n.touchClock()
+// talkLeases speaks with every other server of leases (R5), of those for all partitions at once.
+func (n *node) talkLeases() {
 	for _, p := range n.peers {
-		if p.up {
-			if p.conn.stuck() {
-				n.log.Warn("closing the connection to a server that does not read", "server", p.addr)
-				p.conn.conn.Close()
-				continue
+		if p.up && p.conn.stuck() {
+			n.log.Warn("closing the connection to a server that does not read", "server", p.addr)
+			p.conn.conn.Close()
+			continue
+		}
+		if c := n.leaseConn(p); c != nil {
+			if l, ok := n.rn.Leases.Talk(&c.leases, p.id, n.rn.Now); ok {
+				c.sayLease(l)
 			}
-			n.askLease(p)
 		}
 	}
-	n.loop.After(replica.LeaseInterval, n.askLeases)
 }
 
-// stuck tells whether too much waits for a peer that does not read. It is called on
-// every lease request.
+// urgeLeases asks at once for leases that answers, or joins, wait for.
+func (n *node) urgeLeases() {
+	for _, id := range n.fx.Urge {
+		if p := n.peers[id]; p != nil {
+			if c := n.leaseConn(p); c != nil {
+				if l, ok := n.rn.Leases.Urge(&c.leases, id, n.rn.Now); ok {
+					c.sayLease(l)
+				}
+			}
+		}
+	}
+	n.fx.Urge = n.fx.Urge[:0]
+}
+
+// leaseConn is the one of the two connections to a peer on which leases are spoken of; nil: it
+// is not there.
+func (n *node) leaseConn(p *peer) *dataConn {
+	switch {
+	case !n.beginsLeases(p):
+		return n.inbound[p.id]
+	case p.up:
+		return p.conn
+	}
+	return nil
+}
+
+// beginsLeases: it is the one that the server with the lower ID has opened.
+func (n *node) beginsLeases(p *peer) bool { return n.self < p.id }
+
+func (c *dataConn) sayLease(l wire.Lease) {
+	c.conn.Append(func(b []byte) []byte { return wire.AppendLease(b, l) })
+}
+
+// stuck tells whether too much waits for a peer that does not read. It is called each
+// time that leases are spoken of.
 func (c *dataConn) stuck() bool {
 	now := c.n.rn.Awake()
 	if sent := c.conn.Sent(); sent != c.moved {
@@ -132,17 +164,10 @@ func (c *dataConn) stuck() bool {
 	return c.conn.Buffered() > maxPeerBuffer && now-c.movedAt > maxUnmoved
 }
 
-func (n *node) askLease(p *peer) {
-	l := wire.Lease{Sent: n.rn.Now}
-	p.conn.conn.Append(func(b []byte) []byte { return wire.AppendLease(b, wire.KindLeaseRequest, l) })
-}
-
 // managerHoldsDead: the manager holds servers dead; primaries accuse them at once (R3).
 func (n *node) managerHoldsDead(ids []clustermap.ServerID) {
 	n.touchClock()
-	for _, r := range n.replicas {
-		if r.IsPrimary() {
-			r.Dead(ids, &n.fx)
-		}
+	for _, r := range n.leads {
+		r.Dead(ids, &n.fx)
 	}
 }

@@ -38,7 +38,7 @@ func TestPeerThatReadsSlowlyIsNotCutOff(t *testing.T) {
 		for ; d > 0; d -= replica.LeaseInterval {
 			g.time += int64(replica.LeaseInterval)
 			conn.take(take)
-			g.askLeases()
+			g.tick()
 		}
 	}
 	look(10*time.Second, 1)

@@ -164,7 +164,6 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	n.report.send = func(r *control.Report) { member.Send(*r) }
 	n.loop.OnTurnEnd(n.endTurn)
 	n.loop.Post(n.tick)
-	n.loop.Post(n.askLeases)
 
 	wg := &n.wg
 	wg.Go(n.witness.resume)

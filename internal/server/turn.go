@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"github.com/kumofs/kumofs/internal/store"
 	"github.com/kumofs/kumofs/internal/wire"
 )
@@ -46,6 +48,7 @@ func (n *node) carryOut() {
 	}
 	n.scheduleJoins()
 	n.persist()
+	n.urgeLeases()
 	n.sendAll()
 	n.replyAll()
 	if len(fx.Reads) > 0 {
@@ -196,14 +199,20 @@ func (n *node) tick() {
 	n.touchClock()
 	n.commit.look()
 	n.held = 0
-	for _, r := range n.replicas {
-		if r.IsPrimary() {
-			r.Tick(&n.fx)
-			n.held += r.Held()
-		}
+	for _, r := range n.leads {
+		r.Tick(&n.fx)
+		n.held += r.Held()
 	}
 	// Answers that wait for a lease are looked at again even if no grant comes:
 	// their partition may have lost the member that would have granted it.
 	n.lookAtLeasing()
-	n.loop.After(tickInterval, n.tick)
+	n.talkLeases()
+	n.loop.After(untilTick(time.Now()), n.tick)
+}
+
+// untilTick is how long it is to the next tick. They are at multiples of the interval of the
+// wall's clock, so that servers speak of leases at one time: each is then woken
+// once for all others, not once by each of them. Nothing else depends on it.
+func untilTick(now time.Time) time.Duration {
+	return tickInterval - time.Duration(now.UnixNano())%tickInterval
 }

@@ -265,7 +265,7 @@ func TestDiskThatHangsIsReported(t *testing.T) {
 	var a answers
 	g.ask(&a, item.OpSet, "k", "v")
 	g.endTurn() // its commit is under way
-	if n := pass(2 * time.Second); n > 0 {
+	if n := pass(1800 * time.Millisecond); n > 0 {
 		t.Error("said of a commit of two seconds")
 	}
 	g.time += int64(time.Minute) // this process was stopped
@@ -353,7 +353,7 @@ func TestDiskWhoseReadsHangIsReported(t *testing.T) {
 	g.ask(&a, item.OpGet, "cold0", "")
 	g.endTurn()
 	g.untilReading()
-	if n := pass(2 * time.Second); n > 0 {
+	if n := pass(1800 * time.Millisecond); n > 0 {
 		t.Error("said of a read of two seconds")
 	}
 	g.time += int64(time.Minute) // this process was stopped
@@ -404,7 +404,7 @@ func TestSlowReadsDoNotHang(t *testing.T) {
 		select {
 		case <-d.began:
 			waits++
-			if n := pass(600 * time.Millisecond); n > 0 {
+			if n := pass(400 * time.Millisecond); n > 0 {
 				t.Errorf("said after %d reads", waits)
 			}
 			g.reads.stop() // after the six

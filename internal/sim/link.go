@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -84,7 +85,8 @@ type flow struct {
 	frames   []frame
 	waiting  bool
 	last     int64
-	closed   func() // src finds out that the connection broke
+	closed   func()            // src finds out that the connection broke
+	leases   replica.LeaseTalk // src's
 	srcRun   uint64
 }
 
@@ -109,6 +111,9 @@ func (c *conn) flowOf(p *proc) *flow {
 	}
 	return &c.back
 }
+
+// talkOf is p's side of what is said of leases along c.
+func (c *conn) talkOf(p *proc) *replica.LeaseTalk { return &c.flowOf(p).leases }
 
 // do has the other end of p do something when it gets there.
 func (c *conn) do(p *proc, do func()) { c.queue(c.flowOf(p), frame{do: do}) }

@@ -6,7 +6,6 @@ import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/planted"
-	"github.com/kumofs/kumofs/internal/replica"
 	"github.com/kumofs/kumofs/internal/wire"
 )
 
@@ -50,7 +49,9 @@ func (s *Server) dial(p *peer) {
 		h := wire.PeerHello{From: s.id, To: p.to.id, Incarnation: s.disk.incarnation, ToIncarnation: p.incarnation}
 		c.write(&s.proc, wire.AppendPeerHello(nil, &h))
 		s.turn(func() {
-			s.askLease(p)
+			if s.beginsLeases(p) {
+				s.sayLease(c, s.node.Leases.Begin(c.talkOf(&s.proc), p.to.id, s.node.Now))
+			}
 			for _, r := range s.replicas {
 				if r.IsPrimary() {
 					r.PeerConnected(p.to.id, &s.fx)
@@ -102,20 +103,45 @@ func (s *Server) inboundClosed(from *Server, c *conn) {
 	}
 }
 
-func (s *Server) askLeases() {
-	s.turn(func() {
-		for i := range s.w.servers {
-			if p := s.peers[i]; p != nil && p.up {
-				s.askLease(p)
+// talkLeases speaks with every other server of leases (R5), as kumo-server does.
+func (s *Server) talkLeases() {
+	for i := range s.w.servers {
+		if c := s.leaseConn(i); c != nil {
+			if l, ok := s.node.Leases.Talk(c.talkOf(&s.proc), s.w.servers[i].id, s.node.Now); ok {
+				s.sayLease(c, l)
 			}
 		}
-	})
-	s.after(int64(float64(replica.LeaseInterval)/s.rate), s.askLeases)
+	}
 }
 
-func (s *Server) askLease(p *peer) {
-	p.conn.write(&s.proc, wire.AppendLease(nil, wire.KindLeaseRequest, wire.Lease{Sent: s.clock()}))
+// urgeLeases asks at once for leases that answers, or joins, wait for.
+func (s *Server) urgeLeases() {
+	for _, id := range s.fx.Urge {
+		if c := s.leaseConn(s.w.server(id).place); c != nil {
+			if l, ok := s.node.Leases.Urge(c.talkOf(&s.proc), id, s.node.Now); ok {
+				s.w.stats["leases urged"]++
+				s.sayLease(c, l)
+			}
+		}
+	}
 }
+
+// leaseConn is the one of the two connections to a server on which leases are spoken of.
+func (s *Server) leaseConn(place int) *conn {
+	p := s.peers[place]
+	switch {
+	case p == nil:
+		return nil
+	case !s.beginsLeases(p):
+		return s.inbound[place]
+	}
+	return p.conn
+}
+
+// beginsLeases: it is the one that the server with the lower ID has opened.
+func (s *Server) beginsLeases(p *peer) bool { return s.id < p.to.id }
+
+func (s *Server) sayLease(c *conn, l wire.Lease) { c.write(&s.proc, wire.AppendLease(nil, l)) }
 
 // sendPeer sends a message of the core: questions on the connection that this
 // server opened, answers on the one that the other side did.

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	tickInterval = 100 * millisecond
+	tickInterval = int64(replica.LeaseInterval)
 	maxJoins     = 4
 	// stallStep is the longest time between two looks at the clock that counts
 	// as having run.
-	stallStep = 150 * millisecond
+	stallStep = tickInterval * 3 / 2
 	// unixStart is the wall clock when a run begins.
 	unixStart = int64(1_700_000_000)
 )
@@ -129,7 +129,6 @@ func (s *Server) start() {
 	}
 	w.tracef("%s starts, incarnation %d", s.name, s.disk.incarnation)
 	s.after(w.between(0, tickInterval), s.tick)
-	s.after(w.between(0, 50*millisecond), s.askLeases)
 	s.uplink = s.linkUp(s, s.adopt)
 	if s.witness != nil {
 		s.witness.start()
@@ -185,6 +184,7 @@ func (s *Server) endTurn() {
 	}
 	s.scheduleJoins()
 	s.persist()
+	s.urgeLeases()
 	for i := range fx.Sends {
 		if k := fx.Sends[i].Msg.Kind; k == wire.KindJoinStarted || k == wire.KindJoinDone {
 			s.joined[int(fx.Sends[i].Msg.Partition)] = true
@@ -273,6 +273,7 @@ func (s *Server) tick() {
 		}
 		s.fx.Pending = append(s.fx.Pending, s.leasing...)
 		s.leasing = nil
+		s.talkLeases()
 	})
 	s.after(int64(float64(tickInterval)/s.rate), s.tick)
 }
@@ -368,29 +369,23 @@ func (s *Server) frame(c *conn, b []byte, dialed bool) {
 	switch kind {
 	case wire.KindPeerHello:
 		s.hello(c, body)
-	case wire.KindLeaseGrant:
-		l, err := wire.DecodeLease(body)
-		if err != nil {
-			s.w.fail(codec, "lease: %v", err)
-		}
-		s.turn(func() {
-			if planted.Is(planted.LeaseFromArrival) {
-				l.Sent = s.node.Now
-			}
-			s.node.Leases.Granted(other.id, l.Sent, l.MapVersion, s.node.Awake())
-			s.granted = true
-		})
-	case wire.KindLeaseRequest:
-		if s.inbound[other.place] != c {
+	case wire.KindLease:
+		if !dialed && s.inbound[other.place] != c {
 			return
 		}
 		l, err := wire.DecodeLease(body)
 		if err != nil {
 			s.w.fail(codec, "lease: %v", err)
 		}
-		s.touchClock()
-		l.MapVersion = s.node.Leases.Grant(other.id, s.node.Now)
-		c.write(&s.proc, wire.AppendLease(nil, wire.KindLeaseGrant, l))
+		s.turn(func() {
+			if planted.Is(planted.LeaseFromArrival) && l.Granted != 0 {
+				l.Granted = s.node.Now
+			}
+			if answer, ok := s.node.Leases.Hear(c.talkOf(&s.proc), other.id, l, s.node.Now, s.node.Awake()); ok {
+				s.sayLease(c, answer)
+			}
+			s.granted = s.granted || l.Granted != 0
+		})
 	default:
 		if !dialed && s.inbound[other.place] != c {
 			return // before its hello, or given up for a newer one

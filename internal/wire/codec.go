@@ -310,20 +310,22 @@ func DecodePeerHello(b []byte) (PeerHello, error) {
 	}, nil
 }
 
-// AppendLease appends a lease request or grant as a frame of kind k.
-func AppendLease(dst []byte, k Kind, l Lease) []byte {
-	dst, at := begin(dst, k)
+// AppendLease appends a frame of KindLease.
+func AppendLease(dst []byte, l Lease) []byte {
+	dst, at := begin(dst, KindLease)
 	dst = le.AppendUint64(dst, uint64(l.Sent))
+	dst = le.AppendUint64(dst, uint64(l.Granted))
 	dst = le.AppendUint64(dst, l.MapVersion)
+	dst = append(dst, bit(l.Urgent))
 	return end(dst, at)
 }
 
 // DecodeLease reads a frame's body.
 func DecodeLease(b []byte) (Lease, error) {
-	if len(b) != 16 {
+	if len(b) != 25 || b[24] > 1 {
 		return Lease{}, fmt.Errorf("%w: lease of %d bytes", ErrCorrupt, len(b))
 	}
-	return Lease{Sent: int64(le.Uint64(b)), MapVersion: le.Uint64(b[8:])}, nil
+	return Lease{Sent: int64(le.Uint64(b)), Granted: int64(le.Uint64(b[8:])), MapVersion: le.Uint64(b[16:]), Urgent: b[24] == 1}, nil
 }
 
 func bit(v bool) byte {

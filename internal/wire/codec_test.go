@@ -199,8 +199,8 @@ func TestRepliesRoundTrip(t *testing.T) {
 		if got, err := DecodePeerHello(body(t, AppendPeerHello(nil, &hello), KindPeerHello)); err != nil || got != hello {
 			t.Fatalf("%v: %+v, was %+v", err, got, hello)
 		}
-		lease := Lease{m.Int64(), m.Uint64()}
-		if got, err := DecodeLease(body(t, AppendLease(nil, KindLeaseGrant, lease), KindLeaseGrant)); err != nil || got != lease {
+		lease := Lease{m.Int64(), m.Int64(), m.Uint64(), m.IntN(2) == 1}
+		if got, err := DecodeLease(body(t, AppendLease(nil, lease), KindLease)); err != nil || got != lease {
 			t.Fatalf("%v: %+v, was %+v", err, got, lease)
 		}
 	}
@@ -208,7 +208,7 @@ func TestRepliesRoundTrip(t *testing.T) {
 
 // Frames come in pieces, several at a time.
 func TestFrame(t *testing.T) {
-	two := AppendLease(AppendLease(nil, KindLeaseRequest, Lease{Sent: 1}), KindLeaseGrant, Lease{Sent: 2})
+	two := AppendLease(AppendLease(nil, Lease{Sent: 1}), Lease{Sent: 2})
 	one := len(two) / 2
 	for n := range two {
 		_, _, used, err := Frame(two[:n])

@@ -21,7 +21,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add(AppendReply(nil, &Reply{}))
 	f.Add(AppendNak(nil, &Nak{Partition: m.partition()}))
 	f.Add(AppendPeerHello(nil, &PeerHello{}))
-	f.Add(AppendLease(nil, KindLeaseRequest, Lease{}))
+	f.Add(AppendLease(nil, Lease{}))
 	f.Add(AppendScan(nil, &Scan{From: []byte("a"), Prefix: []byte("b"), KeysOnly: true, MaxItems: 3, MaxBytes: 4}))
 	f.Add(AppendPage(nil, &Page{More: true, Next: []byte("c"), Items: []PageItem{{Key: []byte("a"), Value: []byte("v")}, {Key: []byte("b"), Omitted: true}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -65,7 +65,7 @@ func decodeAny(kind Kind, b []byte) (any, bool) {
 	case KindPeerHello:
 		v, err := DecodePeerHello(b)
 		return v, err == nil
-	case KindLeaseRequest, KindLeaseGrant:
+	case KindLease:
 		v, err := DecodeLease(b)
 		return v, err == nil
 	case KindScan:
@@ -93,7 +93,7 @@ func encodeAny(kind Kind, v any) []byte {
 	case PeerHello:
 		return AppendPeerHello(nil, &v)
 	case Lease:
-		return AppendLease(nil, kind, v)
+		return AppendLease(nil, v)
 	case Scan:
 		return AppendScan(nil, &v)
 	case Page:

@@ -12,7 +12,7 @@ import (
 )
 
 // Magic opens every data connection.
-const Magic = "KMDT\x01"
+const Magic = "KMDT\x02"
 
 // RelayMagic opens a connection to a server that is to be joined to another
 // server, whose ID follows in 8 bytes, little-endian. What comes after that is
@@ -37,8 +37,7 @@ const (
 	// Between servers; the dialing side is the one whose role as primary (or
 	// lease holder) it is about, answers come back on the same connection.
 	KindPeerHello    // who dials
-	KindLeaseRequest // R5
-	KindLeaseGrant   // R5
+	KindLease        // R5: either side, on the connection of the server with the lower ID
 	KindAppend       // R1: primary to others
 	KindAppendAck    // R1
 	KindActivate     // R4: primary of a new epoch asks for the ring
@@ -116,12 +115,17 @@ type PeerHello struct {
 	ToIncarnation uint64
 }
 
-// Lease is the body of KindLeaseRequest and KindLeaseGrant (R5).
+// Lease is the body of KindLease: a request, and the grant of the other side's last one (R5).
 type Lease struct {
-	// Sent is the holder's clock when it asked, in its nanoseconds; the grant repeats it.
+	// Sent is the sender's clock in nanoseconds: it asks for a lease from then on. 0: it
+	// does not.
 	Sent int64
-	// MapVersion is the granter's (grant only).
+	// Granted is the receiver's Sent that is granted with this; 0: none is.
+	Granted int64
+	// MapVersion is the sender's, which the grant carries.
 	MapVersion uint64
+	// Urgent wants an answer at once.
+	Urgent bool
 }
 
 // Effect of an operation in the stream on its key.
