@@ -68,6 +68,7 @@ const (
 
 	ExtraKeysStay
 	UnfinishedTakenAsEqual
+	WholeOverData
 	TailByNumber
 	NewerVersionStays
 

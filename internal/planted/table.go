@@ -72,6 +72,7 @@ var All = []Info{
 
 	{ExtraKeysStay, "extra-keys-stay", "R7", "Keys that the primary does not have are not deleted on return.", 1500, ""},
 	{UnfinishedTakenAsEqual, "unfinished-taken-as-equal", "R7", "A store whose join is unfinished is taken at its position.", 1500, ""},
+	{WholeOverData, "whole-over-data", "R7", "A joiner that has data is sent all that the primary has, and keeps what it has beside that.", 1500, ""},
 	{TailByNumber, "tail-by-number", "R7", "A joiner's position is looked up by its sequence number alone, whatever its epoch.", 1500, ""},
 	{NewerVersionStays, "newer-version-stays", "R7", "A join's snapshot does not replace items of a higher version.", 1500, ""},
 

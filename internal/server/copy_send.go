@@ -222,9 +222,14 @@ func (c *copier) sendOn(ctx context.Context, s *stream, sn *store.Snapshot, job 
 		return err
 	}
 	out := &chunker{c: c, ctx: ctx, s: s}
-	if job.c.Mode == wire.JoinTail {
+	switch job.c.Mode {
+	case wire.JoinTail:
 		err = sendKeys(out, sn, part, job.c.Keys)
-	} else {
+	case wire.JoinWhole:
+		if err = sendRange(out, sn, part, &rangeDigest{Last: true}, nil); err == nil {
+			err = out.flush()
+		}
+	default:
 		err = sendDifferences(out, sn, part)
 	}
 	if err != nil {
@@ -240,6 +245,18 @@ func (c *copier) sendOn(ctx context.Context, s *stream, sn *store.Snapshot, job 
 	return err
 }
 
+// addRecord adds what the iterator is at.
+func (k *chunker) addRecord(key []byte, it *store.Iter) error {
+	rec, err := it.Record()
+	if err != nil {
+		return err
+	}
+	if k.item, err = item.ParseRecord(rec); err != nil {
+		return err
+	}
+	return k.add(key, &k.item)
+}
+
 // sendKeys sends the present values of keys, in their order: they lie close together, so most
 // are in the block that was read for the one before.
 func sendKeys(out *chunker, sn *store.Snapshot, part uint16, keys []string) error {
@@ -250,22 +267,20 @@ func sendKeys(out *chunker, sn *store.Snapshot, part uint16, keys []string) erro
 		if err := out.s.alive(); err != nil {
 			return err
 		}
-		v := wire.Value{Key: key}
-		if it.Seek([]byte(key)) && string(it.Key()) == key {
-			rec, err := it.Record()
-			if err != nil {
+		k, found := []byte(key), false
+		if it.Seek(k) && bytes.Equal(it.Key(), k) {
+			if err := out.addRecord(k, it); err != nil {
 				return err
 			}
-			found, err := item.ParseRecord(append([]byte(nil), rec...))
-			if err != nil {
-				return err
-			}
-			v.Item = &found
-		} else if err := it.Err(); err != nil { // what could not be read must not be taken for what is not there
+			found = true
+		}
+		if err := it.Err(); err != nil { // what could not be read must not be taken for what is not there
 			return err
 		}
-		if err := out.add(v); err != nil {
-			return err
+		if !found {
+			if err := out.add(k, nil); err != nil {
+				return err
+			}
 		}
 	}
 	if err := it.Close(); err != nil {
@@ -360,7 +375,7 @@ func sendRange(out *chunker, sn *store.Snapshot, part uint16, g *rangeDigest, th
 			break
 		}
 		for len(theirs) > 0 && bytes.Compare(theirs[0].K, key) < 0 {
-			if err := out.add(wire.Value{Key: string(theirs[0].K)}); err != nil { // we do not have it
+			if err := out.add(theirs[0].K, nil); err != nil { // we do not have it
 				return err
 			}
 			theirs = theirs[1:]
@@ -369,18 +384,17 @@ func sendRange(out *chunker, sn *store.Snapshot, part uint16, g *rangeDigest, th
 		if err != nil {
 			return err
 		}
-		ours, err := item.ParseRecord(append([]byte(nil), rec...))
-		if err != nil {
+		if out.item, err = item.ParseRecord(rec); err != nil {
 			return err
 		}
 		if len(theirs) > 0 && bytes.Equal(theirs[0].K, key) {
-			same := theirs[0].V == ours.Version
+			same := theirs[0].V == out.item.Version
 			theirs = theirs[1:]
 			if same {
 				continue
 			}
 		}
-		if err := out.add(wire.Value{Key: string(key), Item: &ours}); err != nil {
+		if err := out.add(key, &out.item); err != nil {
 			return err
 		}
 	}
@@ -389,7 +403,7 @@ func sendRange(out *chunker, sn *store.Snapshot, part uint16, g *rangeDigest, th
 		return err
 	}
 	for _, t := range theirs {
-		if err := out.add(wire.Value{Key: string(t.K)}); err != nil {
+		if err := out.add(t.K, nil); err != nil {
 			return err
 		}
 	}
@@ -401,15 +415,17 @@ type chunker struct {
 	c      *copier
 	ctx    context.Context
 	s      *stream
-	values []wire.Value
+	values wire.ValueList
 	bytes  int
 	buf    []byte
+	item   item.Item // the one that is looked at
 }
 
-func (k *chunker) add(v wire.Value) error {
-	size := len(v.Key) + 32
-	if v.Item != nil {
-		size += len(v.Item.Value)
+// add puts a value in a frame; nil: the key is to be removed. Nothing of either is kept.
+func (k *chunker) add(key []byte, it *item.Item) error {
+	size := len(key) + 32
+	if it != nil {
+		size += len(it.Value)
 	}
 	// A large value goes alone: with others it could be more than a frame may hold.
 	if k.bytes > 0 && k.bytes+size > chunkBytes {
@@ -417,7 +433,7 @@ func (k *chunker) add(v wire.Value) error {
 			return err
 		}
 	}
-	k.values = append(k.values, v)
+	k.values.Add(key, it)
 	k.bytes += size
 	if k.bytes >= chunkBytes {
 		return k.flush()
@@ -426,8 +442,8 @@ func (k *chunker) add(v wire.Value) error {
 }
 
 func (k *chunker) flush() error {
-	if len(k.values) > 0 {
-		k.buf = wire.AppendValues(k.buf[:0], k.values)
+	if n := k.values.Len(); n > 0 {
+		k.buf = k.values.Append(k.buf[:0])
 		if err := k.wait(len(k.buf)); err != nil {
 			return err
 		}
@@ -435,8 +451,9 @@ func (k *chunker) flush() error {
 			return err
 		}
 		k.c.n.counters.copyBytes.Add(uint64(len(k.buf)))
-		k.c.n.counters.copyItems.Add(uint64(len(k.values)))
-		k.values, k.bytes = k.values[:0], 0
+		k.c.n.counters.copyItems.Add(uint64(n))
+		k.values.Reset()
+		k.bytes = 0
 	}
 	return k.s.flush()
 }

@@ -67,7 +67,11 @@ func TestSendRangeOnBadDisk(t *testing.T) {
 	if err == nil || hits.Load() == 0 {
 		t.Errorf("no error after %d reads that failed", hits.Load())
 	}
-	for _, v := range out.values {
+	values, err := wire.DecodeValues(out.values.Append(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range values {
 		if v.Item == nil {
 			t.Fatalf("%s is to be removed at the receiver", v.Key)
 		}
@@ -86,7 +90,7 @@ func TestLargeValuesAreSentAlone(t *testing.T) {
 	out := &chunker{c: newCopier(&node{}, 0), ctx: context.Background(), s: newStream(c)}
 	out.s.w.Reset(&sent)
 	for _, size := range []int{chunkBytes / 2, chunkBytes - 100, 10, 3 * chunkBytes, 10} {
-		if err := out.add(wire.Value{Key: "k", Item: &item.Item{Version: 1, Value: make([]byte, size)}}); err != nil {
+		if err := out.add([]byte("k"), &item.Item{Version: 1, Value: make([]byte, size)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -69,6 +69,13 @@ func (b *bulk) compare() {
 		b.next()
 		return
 	}
+	if b.c.Mode == wire.JoinWhole {
+		for _, k := range slices.Sorted(maps.Keys(b.source.records)) {
+			b.values = append(b.values, wire.Value{Key: k, Item: b.source.item(k)})
+		}
+		b.next()
+		return
+	}
 	b.over(func() {
 		theirs := b.to.disk.snapshot(b.c.Replica.Part())
 		keys := map[string]struct{}{}

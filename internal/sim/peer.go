@@ -161,7 +161,7 @@ func (s *Server) sendPeer(id clustermap.ServerID, m *wire.Message) {
 	case wire.KindReconcile:
 		s.w.stats["rings mended"]++
 	case wire.KindJoinStart:
-		s.w.stats["joins: "+[]string{"equal", "tail", "digest"}[m.Mode]]++
+		s.w.stats["joins: "+[]string{"equal", "tail", "digest", "whole"}[m.Mode]]++
 	}
 	if c != nil {
 		c.write(&s.proc, wire.AppendMessage(nil, m))

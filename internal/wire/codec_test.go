@@ -109,7 +109,7 @@ func (m maker) message(k Kind) Message {
 	case KindJoinState:
 		out.Unfinished = m.IntN(2) == 0
 	case KindJoinStart:
-		out.Committed, out.Mode, out.Flush, out.Ring = m.Uint64(), JoinMode(m.IntN(3)), m.flush(), m.ring()
+		out.Committed, out.Mode, out.Flush, out.Ring = m.Uint64(), JoinMode(m.IntN(4)), m.flush(), m.ring()
 		out.Sessions = m.sessions()
 	}
 	return out

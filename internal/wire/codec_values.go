@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/kumofs/kumofs/internal/item"
@@ -20,52 +21,86 @@ const (
 	copiedUnknown
 )
 
-// AppendValues appends values as bulk copies send them, without a frame.
-func AppendValues(dst []byte, values []Value) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(values)))
-	var version uint64
-	for i := range values {
-		it := values[i].Item
-		if it == nil {
-			dst = appendString(append(dst, 0), values[i].Key)
-			continue
-		}
-		dst = append(dst, copiedItem|bit(it.Unique != 0)*copiedUnique|bit(it.Flags != 0)*copiedFlags|bit(it.Exptime != 0)*copiedExptime|
-			bit(it.Stale)*copiedStale|bit(it.TokenSent)*copiedTokenSent|bit(it.Large)*copiedLarge)
-		dst = appendString(dst, values[i].Key)
-		dst = binary.AppendVarint(dst, int64(it.Version-version))
-		version = it.Version
-		if it.Unique != 0 {
-			dst = binary.AppendUvarint(dst, it.Unique)
-		}
-		if it.Flags != 0 {
-			dst = binary.AppendUvarint(dst, uint64(it.Flags))
-		}
-		if it.Exptime != 0 {
-			dst = binary.AppendVarint(dst, it.Exptime)
-		}
-		dst = binary.AppendUvarint(dst, uint64(len(it.Value)))
-		dst = append(dst, it.Value...)
-	}
-	return dst
+// ValueList is values put together for a bulk copy. The zero value is empty.
+type ValueList struct {
+	n       int
+	version uint64 // of the last item
+	b       []byte
 }
 
-// DecodeValues reads what AppendValues wrote. Nothing in it aliases b.
+// Add appends one; nil: the key does not exist. Nothing of either is kept.
+func (l *ValueList) Add(key []byte, it *item.Item) {
+	l.n++
+	if it == nil {
+		l.b = appendBytes(append(l.b, 0), key)
+		return
+	}
+	b := append(l.b, copiedItem|bit(it.Unique != 0)*copiedUnique|bit(it.Flags != 0)*copiedFlags|bit(it.Exptime != 0)*copiedExptime|
+		bit(it.Stale)*copiedStale|bit(it.TokenSent)*copiedTokenSent|bit(it.Large)*copiedLarge)
+	b = appendBytes(b, key)
+	b = binary.AppendVarint(b, int64(it.Version-l.version))
+	l.version = it.Version
+	if it.Unique != 0 {
+		b = binary.AppendUvarint(b, it.Unique)
+	}
+	if it.Flags != 0 {
+		b = binary.AppendUvarint(b, uint64(it.Flags))
+	}
+	if it.Exptime != 0 {
+		b = binary.AppendVarint(b, it.Exptime)
+	}
+	l.b = appendBytes(b, it.Value)
+}
+
+// Len is how many there are.
+func (l *ValueList) Len() int { return l.n }
+
+// Append appends them as DecodeValues reads them, without a frame.
+func (l *ValueList) Append(dst []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(l.n)), l.b...)
+}
+
+// Reset makes it empty; its memory is kept.
+func (l *ValueList) Reset() { l.n, l.version, l.b = 0, 0, l.b[:0] }
+
+func appendBytes(dst, b []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
+// AppendValues appends a list of values.
+func AppendValues(dst []byte, values []Value) []byte {
+	var l ValueList
+	for i := range values {
+		l.Add([]byte(values[i].Key), values[i].Item)
+	}
+	return l.Append(dst)
+}
+
+// DecodeValues reads a list. Nothing in it aliases b, but its keys and values lie in two
+// pieces of memory: who keeps one of them keeps all.
 func DecodeValues(b []byte) ([]Value, error) {
-	d := decoder{b: b}
+	keys := string(b)
+	d := decoder{b: bytes.Clone(b)}
 	n := d.count(2)
-	values := make([]Value, 0, n)
+	values := make([]Value, n)
+	items := make([]item.Item, n)
 	var version uint64
 	for i := 0; i < n && d.err == nil; i++ {
 		bits := d.byte()
-		v := Value{Key: d.str()}
+		size := d.count(1)
+		at := len(keys) - len(d.b)
+		d.take(size)
+		if d.err != nil {
+			break
+		}
+		values[i].Key = keys[at : at+size]
 		switch {
 		case bits&copiedUnknown != 0 || bits&copiedItem == 0 && bits != 0:
 			d.fail("bits of a value")
 		case bits != 0:
-			v.Item = d.copied(bits, &version)
+			d.copied(&items[i], bits, &version)
+			values[i].Item = &items[i]
 		}
-		values = append(values, v)
 	}
 	if d.err == nil && len(d.b) != 0 {
 		d.fail("length")
@@ -77,9 +112,9 @@ func DecodeValues(b []byte) ([]Value, error) {
 }
 
 // copied is an item of a copy; version is that of the one before it.
-func (d *decoder) copied(bits byte, version *uint64) *item.Item {
+func (d *decoder) copied(it *item.Item, bits byte, version *uint64) {
 	*version += uint64(d.varint())
-	it := &item.Item{Version: *version, Stale: bits&copiedStale != 0, TokenSent: bits&copiedTokenSent != 0, Large: bits&copiedLarge != 0}
+	*it = item.Item{Version: *version, Stale: bits&copiedStale != 0, TokenSent: bits&copiedTokenSent != 0, Large: bits&copiedLarge != 0}
 	if bits&copiedUnique != 0 {
 		if it.Unique = d.uvarint(); it.Unique == 0 {
 			d.fail("unique")
@@ -96,8 +131,11 @@ func (d *decoder) copied(bits byte, version *uint64) *item.Item {
 			d.fail("exptime")
 		}
 	}
-	it.Value = append([]byte{}, d.take(d.count(1))...)
-	return it
+	size := d.count(1)
+	if it.Value = d.take(size); it.Value == nil {
+		it.Value = []byte{}
+	}
+	it.Value = it.Value[:len(it.Value):len(it.Value)] // who appends must not write over the next
 }
 
 func (d *decoder) varint() int64 {

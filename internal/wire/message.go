@@ -200,6 +200,7 @@ const (
 	JoinEqual  JoinMode = iota // positions are equal: nothing to send
 	JoinTail                   // the keys of the operations after the joiner's position
 	JoinDigest                 // digests are compared; what differs is sent
+	JoinWhole                  // the joiner has nothing: all is sent
 )
 
 // Message is what one replica of a partition says to another. Kind tells which
