@@ -110,6 +110,10 @@ type InSync struct {
 	E           uint32
 	Joiner      clustermap.ServerID
 	Incarnation uint64
+	// Instead is a replica that the primary gives up for the joiner: planning wants the
+	// partition elsewhere. The step that takes the one drops the other (R4: the primary asked for it,
+	// so the partition is served on). 0: none.
+	Instead clustermap.ServerID `json:",omitempty"`
 }
 
 // Accusation asks for the removal of members that do not answer (R3, R9).

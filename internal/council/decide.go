@@ -238,9 +238,15 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 			if t.asksNow(in.request, p, primary) && slices.Contains(joining, in.joiner) && t.live(in.joiner) &&
 				in.incarnation == t.about[in.joiner].srv.Incarnation {
 				replicas = append(slices.Clone(replicas), in.joiner)
+				if in.instead != primary && !slices.Contains(p.Assigned, in.instead) {
+					replicas = clustermap.Without(replicas, in.instead)
+				}
 				joining, k, t.promoted = clustermap.Without(joining, in.joiner), keep, true
 				t.c.verify.back(i, in.joiner)
 			}
+		}
+		if k == keep && len(replicas) == len(p.Assigned) && p.Assigned[0] == primary && clustermap.Subset(p.Assigned, replicas) {
+			replicas = slices.Clone(p.Assigned) // their order is that of planning: it is at rest
 		}
 	}
 	for _, id := range joining {

@@ -27,6 +27,7 @@ type inSync struct {
 	request
 	joiner      ID
 	incarnation uint64
+	instead     ID // goes in the same step; 0: nobody
 }
 
 func newRequests() requests {
@@ -86,7 +87,7 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 		if q, ok := of(control.PartitionEpoch{P: in.P, E: in.E}, planted.InSyncOfAnyEpoch); ok {
 			list := c.asked.inSync[in.P]
 			if len(list) < 16 {
-				c.asked.inSync[in.P] = append(list, inSync{q, in.Joiner, in.Incarnation})
+				c.asked.inSync[in.P] = append(list, inSync{q, in.Joiner, in.Incarnation, in.Instead})
 			}
 		}
 	}

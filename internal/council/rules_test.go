@@ -90,6 +90,24 @@ func active(replicas ...ID) Partition {
 		Assigned: []ID{1, 2, 3}, Active: true}
 }
 
+// moving is served by 1, 2 and 3, with a joiner, and planned to be on assigned.
+func moving(assigned []ID, joiner ID) Partition {
+	p := active(1, 2, 3)
+	p.Assigned, p.Joining = assigned, []ID{joiner}
+	return p
+}
+
+// reportsInSync reports a joiner, and whom its primary gives up for it.
+func reportsInSync(joiner, instead ID) func(*scene) {
+	return func(s *scene) {
+		in := make([]control.InSync, len(s.m.Partitions))
+		for i := range in {
+			in[i] = control.InSync{P: uint16(i), E: 5, Joiner: joiner, Incarnation: 1, Instead: instead}
+		}
+		s.c.Report(s.now, 1, control.Report{Incarnation: 1, InSync: in})
+	}
+}
+
 func TestRules(t *testing.T) {
 	same := slices.Equal[[]ID]
 	for _, test := range []struct {
@@ -126,6 +144,16 @@ func TestRules(t *testing.T) {
 			func(p Partition) bool {
 				return !p.Active && p.Replicas[0] != 1 && len(p.Replicas) == 2 && same(p.Joining, []ID{1})
 			}},
+		{"R6: a joiner that is in sync takes the place of the one that its primary gives up, Active kept", moving([]ID{1, 4, 2}, 4), reportsInSync(4, 3),
+			func(p Partition) bool {
+				return p.Active && p.Epoch == 6 && same(p.Replicas, []ID{1, 4, 2}) && same(p.LastKnown, []ID{1, 4, 2}) && len(p.Joining) == 0
+			}},
+		{"R6: not of one that planning wants to stay", moving([]ID{1, 4, 2}, 4), reportsInSync(4, 2),
+			func(p Partition) bool { return p.Active && same(p.Replicas, []ID{1, 2, 3, 4}) }},
+		{"R6: nor of the primary itself", moving([]ID{4, 2, 3}, 4), reportsInSync(4, 1),
+			func(p Partition) bool { return p.Active && same(p.Replicas, []ID{1, 2, 3, 4}) }},
+		{"R6: nobody is given up", moving([]ID{1, 4, 2}, 4), reportsInSync(4, 0),
+			func(p Partition) bool { return p.Active && same(p.Replicas, []ID{1, 2, 3, 4}) }},
 		{"R9: a restarted last replica resumes at once", active(1), func(s *scene) { s.registers(1, 2) },
 			func(p Partition) bool { return !p.Active && same(p.Replicas, []ID{1}) && p.Epoch == 6 }},
 		{"R9: accusing all live ones replaces the accuser", active(1, 2, 3), func(s *scene) {

@@ -165,7 +165,12 @@ func (s *sim) lead(b *box, i int, r *control.Report, accuse map[ID][]control.Par
 			o.undone[i] = false
 			o.store[i] = b.store[i]
 			joined = append(joined, o)
-			r.InSync = append(r.InSync, control.InSync{P: pe.P, E: pe.E, Joiner: id, Incarnation: b.m.Server(id).Incarnation})
+			in := control.InSync{P: pe.P, E: pe.E, Joiner: id, Incarnation: b.m.Server(id).Incarnation}
+			if rest := p.Replicas[1:]; len(rest) > 0 && len(joined) == 1 && s.r.IntN(2) == 0 {
+				in.Instead = rest[s.r.IntN(len(rest))]
+				s.asked[fmt.Sprint(i, pe.E, in.Instead)] = true
+			}
+			r.InSync = append(r.InSync, in)
 		}
 	}
 	if b.store[i] < s.acked[i] {

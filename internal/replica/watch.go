@@ -136,5 +136,32 @@ func (r *Replica) Dead(ids []clustermap.ServerID, fx *Effects) {
 
 // reportInSync reports a counted joiner (R6).
 func (r *Replica) reportInSync(p *peer, fx *Effects) {
-	fx.InSync = append(fx.InSync, control.InSync{P: r.part, E: r.cfg.Epoch, Joiner: p.id, Incarnation: p.join.incarnation})
+	fx.InSync = append(fx.InSync, control.InSync{P: r.part, E: r.cfg.Epoch, Joiner: p.id, Incarnation: p.join.incarnation, Instead: r.instead(p.id)})
+}
+
+// instead is the replica that may go when the joiner becomes one: planning wants the
+// partition elsewhere. Each joiner has its own, so there are never fewer copies than before; 0: none.
+func (r *Replica) instead(joiner clustermap.ServerID) clustermap.ServerID {
+	c := &r.cfg
+	if len(c.Replicas) < len(c.Assigned) || !clustermap.Contains(c.Assigned, joiner) {
+		return 0
+	}
+	before := 0 // joiners
+	for _, id := range c.Joining {
+		if id == joiner {
+			break
+		}
+		if clustermap.Contains(c.Assigned, id) {
+			before++
+		}
+	}
+	for _, id := range c.Replicas[1:] {
+		if !clustermap.Contains(c.Assigned, id) {
+			if before == 0 {
+				return id
+			}
+			before--
+		}
+	}
+	return 0
 }
