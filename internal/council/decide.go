@@ -50,7 +50,7 @@ func usedUp(p *Partition) bool { return p.Epoch+1 >= clustermap.MaxEpoch }
 // atRest: nothing can be due. It is how most partitions are most of the time:
 // as planned, or with the copies that are missing on their way.
 func (t *turn) atRest(i uint16, p *Partition) bool {
-	if !p.Active || t.c.verify.busy(i) || t.c.asked.any(i) || t.returned[p.Primary()] {
+	if !p.Active || t.c.verify.busy(i) || t.c.asked.any(i) || len(t.returned) > 0 && t.returned[p.Primary()] {
 		return false
 	}
 	if len(p.Joining) == 0 {

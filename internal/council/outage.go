@@ -35,7 +35,9 @@ func (t *turn) watchOutages() {
 		p := &t.m.Partitions[i]
 		n := uint16(i)
 		if len(p.Replicas) > 0 && (t.calm || t.sound(p.Replicas[0])) || slices.ContainsFunc(p.Replicas, func(id ID) bool { return !t.lost(id) }) {
-			delete(t.c.outage, n)
+			if len(t.c.outage) > 0 {
+				delete(t.c.outage, n)
+			}
 			continue
 		}
 		o := t.c.outage[n]

@@ -107,10 +107,9 @@ func (r *requests) none() bool {
 
 // any: something is asked for in partition i.
 func (r *requests) any(i uint16) bool {
-	if r.none() {
-		return false
-	}
-	return r.activated[i].from != 0 || r.accused[i].from != 0 || len(r.stepDown[i]) > 0 || len(r.inSync[i]) > 0
+	// Asked for each partition in each look; most of these are empty.
+	return len(r.activated) > 0 && r.activated[i].from != 0 || len(r.accused) > 0 && r.accused[i].from != 0 ||
+		len(r.stepDown) > 0 && len(r.stepDown[i]) > 0 || len(r.inSync) > 0 && len(r.inSync[i]) > 0
 }
 
 // expire drops requests of epochs that have passed.

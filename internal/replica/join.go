@@ -138,7 +138,7 @@ func (r *Replica) joinMode(m *wire.Message) (wire.JoinMode, []string) {
 	if keys, ok := r.log.covers(m.Version); ok {
 		return wire.JoinTail, keys
 	}
-	if m.Version == 0 || planted.Is(planted.WholeOverData) { // its store has never had anything of this partition, or has forgotten all
+	if epochOf(m.Version) == 0 || planted.Is(planted.WholeOverData) { // its store has never had anything of this partition, or has forgotten all
 		return wire.JoinWhole, nil
 	}
 	return wire.JoinDigest, nil

@@ -105,7 +105,8 @@ func (g *glue) copyAll(ctx context.Context, connections, count, size int) (took,
 			to := newStream(a)
 			_, err := to.w.WriteString(streamMagic)
 			if err == nil {
-				err = newCopier(&node{self: other}, 0).sendOn(ctx, to, sn, &copyJob{epoch: joinEpoch, c: replica.Copy{
+				c := newCopier(&node{self: other}, 0)
+				err = c.sendOn(&chunker{c: c, ctx: ctx, s: to}, sn, &copyJob{epoch: joinEpoch, c: replica.Copy{
 					Replica: replica.New(0, &replica.Node{Self: other}, replica.Stored{}), To: g.self, JoinID: joinID, Mode: wire.JoinTail, Keys: list,
 				}})
 			}

@@ -63,7 +63,7 @@ func (g *glue) copyFrom(ctx context.Context, to *stream, sn *store.Snapshot, c *
 	if _, err := to.w.WriteString(streamMagic); err != nil {
 		return err
 	}
-	return c.sendOn(ctx, to, sn, &copyJob{epoch: joinEpoch, c: replica.Copy{
+	return c.sendOn(&chunker{c: c, ctx: ctx, s: to}, sn, &copyJob{epoch: joinEpoch, c: replica.Copy{
 		Replica: replica.New(0, g.rn, replica.Stored{}), To: g.self, JoinID: joinID, Mode: wire.JoinDigest,
 	}})
 }

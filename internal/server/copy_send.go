@@ -40,7 +40,7 @@ type copier struct {
 	cond  *sync.Cond
 	queue []copyJob
 	done  bool
-	idle  map[string][]net.Conn
+	idle  map[string][]*stream
 	// served is how many operations had been asked for at servedAt; busy: that are many a second.
 	served   uint64
 	servedAt time.Time
@@ -56,7 +56,7 @@ type copyJob struct {
 }
 
 func newCopier(n *node, bytesPerSecond int64) *copier {
-	c := &copier{n: n, idle: map[string][]net.Conn{}, limit: rate.NewLimiter(rate.Inf, 0)}
+	c := &copier{n: n, idle: map[string][]*stream{}, limit: rate.NewLimiter(rate.Inf, 0)}
 	if bytesPerSecond > 0 {
 		c.limit = rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond, 4*chunkBytes)))
 	}
@@ -80,8 +80,8 @@ func (c *copier) stop() {
 	c.mu.Lock()
 	c.done = true
 	for _, list := range c.idle {
-		for _, nc := range list {
-			nc.Close()
+		for _, s := range list {
+			s.c.Close()
 		}
 	}
 	c.idle = nil
@@ -90,6 +90,7 @@ func (c *copier) stop() {
 }
 
 func (c *copier) run(ctx context.Context) {
+	out := &chunker{c: c}
 	for {
 		c.mu.Lock()
 		for len(c.queue) == 0 && !c.done {
@@ -103,7 +104,7 @@ func (c *copier) run(ctx context.Context) {
 		c.queue = append(c.queue[:0], c.queue[1:]...)
 		c.mu.Unlock()
 		began := time.Now()
-		upTo, err := c.send(ctx, &job)
+		upTo, err := c.send(ctx, &job, out)
 		took := time.Since(began)
 		if err != nil && ctx.Err() == nil {
 			c.n.log.Info("copy failed; it will be tried again", "partition", job.c.Replica.Part(), "to", job.addr, "err", err)
@@ -152,59 +153,63 @@ func (c *copier) last(ctx context.Context, r *replica.Replica) (uint64, error) {
 	}
 }
 
-func (c *copier) connect(ctx context.Context, addr string) (nc net.Conn, fresh bool, err error) {
+func (c *copier) connect(ctx context.Context, addr string) (s *stream, fresh bool, err error) {
 	if addr == "" {
 		return nil, false, errors.New("the map has no stream address for it")
 	}
 	c.mu.Lock()
 	if list := c.idle[addr]; len(list) > 0 {
-		nc = list[len(list)-1]
+		s = list[len(list)-1]
 		c.idle[addr] = list[:len(list)-1]
 		c.mu.Unlock()
-		return nc, false, nil
+		s.flushed = time.Now()
+		return s, false, nil
 	}
 	c.mu.Unlock()
 	d := net.Dialer{Timeout: 5 * time.Second}
-	nc, err = c.n.cfg.Secret.Dial(ctx, &d, "tcp", addr)
-	return nc, true, err
+	nc, err := c.n.cfg.Secret.Dial(ctx, &d, "tcp", addr)
+	if err != nil {
+		return nil, true, err
+	}
+	return newStream(nc), true, nil
 }
 
-func (c *copier) release(addr string, nc net.Conn) {
+func (c *copier) release(addr string, s *stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done || len(c.idle[addr]) >= copyWorkers {
-		nc.Close()
+		s.c.Close()
 		return
 	}
-	c.idle[addr] = append(c.idle[addr], nc)
+	c.idle[addr] = append(c.idle[addr], s)
 }
 
 // send sends one copy and returns what CopyDone wants to know.
-func (c *copier) send(ctx context.Context, job *copyJob) (upTo uint64, err error) {
+func (c *copier) send(ctx context.Context, job *copyJob, out *chunker) (upTo uint64, err error) {
 	sn := c.n.store.Snapshot()
 	defer sn.Close()
 	if upTo, err = c.last(ctx, job.c.Replica); err != nil {
 		return 0, err
 	}
 	for {
-		nc, fresh, err := c.connect(ctx, job.addr)
+		s, fresh, err := c.connect(ctx, job.addr)
 		if err != nil {
 			return 0, err
 		}
-		s := newStream(nc)
 		if fresh {
 			_, err = s.w.WriteString(streamMagic)
 		}
 		if err == nil {
-			stop := context.AfterFunc(ctx, func() { nc.Close() })
-			err = c.sendOn(ctx, s, sn, job)
+			stop := context.AfterFunc(ctx, func() { s.c.Close() })
+			out.reset(ctx, s)
+			err = c.sendOn(out, sn, job)
 			stop()
 		}
 		if err == nil {
-			c.release(job.addr, nc)
+			c.release(job.addr, s)
 			return upTo, nil
 		}
-		nc.Close()
+		s.c.Close()
 		if fresh || ctx.Err() != nil {
 			return 0, err
 		}
@@ -212,8 +217,8 @@ func (c *copier) send(ctx context.Context, job *copyJob) (upTo uint64, err error
 	}
 }
 
-func (c *copier) sendOn(ctx context.Context, s *stream, sn *store.Snapshot, job *copyJob) error {
-	part := job.c.Replica.Part()
+func (c *copier) sendOn(out *chunker, sn *store.Snapshot, job *copyJob) error {
+	part, s := job.c.Replica.Part(), out.s
 	err := s.writeJSON(streamHeader, copyHeader{
 		Cluster: job.cluster, From: c.n.self, To: job.c.To, Partition: part,
 		Epoch: job.epoch, JoinID: job.c.JoinID, Mode: job.c.Mode,
@@ -221,7 +226,6 @@ func (c *copier) sendOn(ctx context.Context, s *stream, sn *store.Snapshot, job 
 	if err != nil {
 		return err
 	}
-	out := &chunker{c: c, ctx: ctx, s: s}
 	switch job.c.Mode {
 	case wire.JoinTail:
 		err = sendKeys(out, sn, part, job.c.Keys)
@@ -410,7 +414,7 @@ func sendRange(out *chunker, sn *store.Snapshot, part uint16, g *rangeDigest, th
 	return nil
 }
 
-// chunker collects values into frames and keeps to the rate.
+// chunker collects values into frames and keeps to the rate. A worker has one for all its copies.
 type chunker struct {
 	c      *copier
 	ctx    context.Context
@@ -419,6 +423,12 @@ type chunker struct {
 	bytes  int
 	buf    []byte
 	item   item.Item // the one that is looked at
+}
+
+// reset begins a copy on s.
+func (k *chunker) reset(ctx context.Context, s *stream) {
+	k.ctx, k.s, k.bytes = ctx, s, 0
+	k.values.Reset()
 }
 
 // add puts a value in a frame; nil: the key is to be removed. Nothing of either is kept.
