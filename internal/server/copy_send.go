@@ -19,7 +19,7 @@ import (
 
 // copyWorkers is how many copies are sent at a time. Their rate together is
 // bounded by --replace-rate.
-const copyWorkers = 2
+const copyWorkers = 4
 
 // A copy of a partition that has all its copies, but elsewhere than it will, is in no hurry. While
 // clients ask for movingLoad operations a second or more each worker rests after such a copy, movingShare times
