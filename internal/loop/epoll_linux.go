@@ -95,9 +95,6 @@ func (l *epollLoop) poll() {
 func (l *epollLoop) dispatch(n int) {
 	for i := range n {
 		ev := &l.evs[i]
-		if int(ev.Fd) >= len(l.slots) {
-			continue // the timer of rest
-		}
 		if s := &l.slots[ev.Fd]; s.gen == ev.Pad && s.src != nil {
 			s.src.event(ev.Events)
 		}
