@@ -48,11 +48,11 @@ const (
 
 // chunkPrefix is what keys of chunks begin with: more bytes than a user's key has,
 // and behind all of them in the order of keys.
-var chunkPrefix = bytes.Repeat([]byte{0xff}, maxKey+1)
+var chunkPrefix = bytes.Repeat([]byte{0xff}, MaxKey+1)
 
-// maxKey is the longest key that memcached's protocols have, in bytes. With what a
+// MaxKey is the longest key that memcached's protocols have, in bytes. With what a
 // gateway puts before it a key may be longer.
-const maxKey = 250
+const MaxKey = 250
 
 // chunkTail is what follows the user's key in a chunk's: the upload's ID and the number.
 const chunkTail = len(UploadID{}) + 4
@@ -62,7 +62,7 @@ const chunkTail = len(UploadID{}) + 4
 func ChunkPrefix() []byte { return chunkPrefix }
 
 // IsChunk tells whether key is one of a chunk or a marker.
-func IsChunk(key []byte) bool { return len(key) > maxKey && bytes.HasPrefix(key, chunkPrefix) }
+func IsChunk(key []byte) bool { return len(key) > MaxKey && bytes.HasPrefix(key, chunkPrefix) }
 
 // AppendChunkKey appends the key of chunk i, from 0 on, of an upload for key.
 func AppendChunkKey(dst, key []byte, id UploadID, i int) []byte {
@@ -107,7 +107,7 @@ func ParseChunkKey(key []byte) (user []byte, id UploadID, i int, ok bool) {
 // RoutingKey is the key that decides on the partition of key: a chunk lies where
 // its value's item does.
 func RoutingKey(key []byte) []byte {
-	if len(key) > maxKey {
+	if len(key) > MaxKey {
 		if user, _, _, ok := ParseChunkKey(key); ok {
 			return user
 		}

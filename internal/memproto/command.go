@@ -11,7 +11,7 @@ import "github.com/kumofs/kumofs/internal/item"
 // Limits of the protocol, in bytes.
 const (
 	// MaxKey is the longest key.
-	MaxKey = 250
+	MaxKey = item.MaxKey
 	// DefaultMaxItemSize is the longest value unless the caller says otherwise.
 	DefaultMaxItemSize = 1 << 20
 	// maxShortLine bounds a command line (without its newline) that is not a retrieval.

@@ -56,11 +56,15 @@ func (u *upload) ripe(now int64) bool {
 type collector struct {
 	n     *node
 	parts []*uploads // by partition; nil: not tracked, as this server does not lead there, or nobody looked yet
+	large bool       // there was a chunk, or an item that lists some, in some partition
 }
 
 // wrote notes what may leave chunks behind, or is one. Where this server does not
 // lead it knows nothing, and begins anew when it does.
 func (c *collector) wrote(w *replica.Write) {
+	if !c.large && len(w.Key) <= item.MaxKey {
+		return
+	}
 	if int(w.Partition) >= len(c.parts) || c.parts[w.Partition] == nil {
 		return
 	}
@@ -81,6 +85,7 @@ func (c *collector) wrote(w *replica.Write) {
 		if w.Item != nil { // what is being collected stays ripe
 			u.of(id).used = c.n.rn.Awake()
 			u.users[string(user)] = struct{}{}
+			c.large = true
 		}
 		return
 	}
@@ -264,6 +269,7 @@ func (c *collector) collect(job *sweepJob) (more bool) {
 		seen[f.id] = struct{}{}
 		if _, known := u.users[f.user]; !known {
 			u.users[f.user] = struct{}{}
+			c.large = true
 			more = true // a write of it since the look was not noticed
 		}
 		up := u.of(f.id)

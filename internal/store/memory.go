@@ -20,9 +20,11 @@ import (
 type recent struct {
 	data []byte // keys and values
 	list []change
-	// newest has the number in list of a key's newest change, by the key's hash; of
-	// keys of one hash, the newest of them all.
-	newest map[uint64]int32
+	// newest has of each key the number in list, and 1, of its newest change; 0: free. It
+	// is looked up from the key's hash on (open addressing), and at most half full. A set puts a key
+	// in it; Go's map took a tenth of the time of a commit.
+	newest []uint32
+	keys   int      // in newest
 	order  []change // for sorted
 }
 
@@ -35,6 +37,7 @@ type change struct {
 	at     uint32 // where the key begins in data, and after it the value
 	key    uint32 // length
 	value  int32  // length; deleted: it is a delete
+	hash   uint32 // of the key
 }
 
 const deleted = -1
@@ -58,9 +61,48 @@ func (c *change) appendTo(b *pebble.Batch, r *recent) {
 // maxRecent bounds data, in bytes: at is 32 bits.
 const maxRecent = 1 << 30
 
-func newRecent() *recent { return &recent{newest: map[uint64]int32{}} }
+func newRecent() *recent { return &recent{newest: make([]uint32, minNewest)} }
+
+// minNewest is the least length of newest. All are powers of two.
+const minNewest = 1 << 10
 
 func (r *recent) size() int { return len(r.data) + len(r.list)*40 }
+
+// place is where in newest key is, or would be. It may be of one that is not there: then newest is 0 there.
+func (r *recent) place(hash uint32, key []byte) uint32 {
+	mask := uint32(len(r.newest) - 1)
+	for at := hash & mask; ; at = (at + 1) & mask {
+		n := r.newest[at]
+		if n == 0 {
+			return at
+		}
+		if c := &r.list[n-1]; c.hash == hash && bytes.Equal(r.keyOf(c), key) {
+			return at
+		}
+	}
+}
+
+// index puts change i of list into newest.
+func (r *recent) index(i int) {
+	if 2*r.keys >= len(r.newest) {
+		old := r.newest
+		r.newest = make([]uint32, 2*len(old))
+		for _, n := range old {
+			if n != 0 {
+				c := &r.list[n-1]
+				r.newest[r.place(c.hash, r.keyOf(c))] = n
+			}
+		}
+	}
+	c := &r.list[i]
+	at := r.place(c.hash, r.keyOf(c))
+	if r.newest[at] == 0 {
+		r.keys++
+	}
+	r.newest[at] = uint32(i + 1)
+}
+
+func hashOf(key []byte) uint32 { return uint32(maphash.Bytes(recentSeed, key)) }
 
 func (r *recent) keyOf(c *change) []byte { return r.data[c.at : c.at+c.key] }
 
@@ -94,7 +136,8 @@ func (r *recent) take(b *pebble.Batch) bool {
 		r.list = append(r.list, c)
 	}
 	for i := list; i < len(r.list); i++ {
-		r.newest[maphash.Bytes(recentSeed, r.keyOf(&r.list[i]))] = int32(i)
+		r.list[i].hash = hashOf(r.keyOf(&r.list[i]))
+		r.index(i)
 	}
 	return true
 }
@@ -105,22 +148,11 @@ func (r *recent) find(key []byte) (value []byte, known bool) {
 	if len(r.list) == 0 {
 		return nil, false
 	}
-	i, ok := r.newest[maphash.Bytes(recentSeed, key)]
-	if !ok {
+	n := r.newest[r.place(hashOf(key), key)]
+	if n == 0 {
 		return nil, false
 	}
-	c := &r.list[i]
-	if !bytes.Equal(r.keyOf(c), key) {
-		// The other key's changes hide this one's.
-		for i := len(r.list) - 1; ; i-- {
-			if i < 0 {
-				return nil, false
-			}
-			if c = &r.list[i]; bytes.Equal(r.keyOf(c), key) {
-				break
-			}
-		}
-	}
+	c := &r.list[n-1]
 	if c.value == deleted {
 		return nil, true
 	}
@@ -147,12 +179,13 @@ func (r *recent) sorted() []change {
 
 // reset empties it. What it needed for a burst it does not keep.
 func (r *recent) reset(keep int) {
-	if cap(r.data) > 2*keep {
+	if cap(r.data) > 2*keep || len(r.newest) > 8*max(r.keys, minNewest) {
 		*r = *newRecent()
 		return
 	}
 	r.data, r.list = r.data[:0], r.list[:0]
 	clear(r.newest)
+	r.keys = 0
 }
 
 // keyPrefix is the first eight bytes of a key, as a number in the order of keys.

@@ -83,12 +83,16 @@ func TestRecent(t *testing.T) {
 	}
 }
 
-// Keys whose hashes are equal hide each other in recent's index, and are found.
+// Keys whose hashes are equal do not hide each other in recent's index.
 func TestRecentWithEqualHashes(t *testing.T) {
 	r := newRecent()
-	for i, key := range []string{"one", "two", "three"} {
-		r.list = append(r.list, change{prefix: keyPrefix([]byte(key)), at: uint32(len(r.data)), key: uint32(len(key)), value: 1})
+	for i, key := range []string{"three", "two", "one", "two"} { // as if their hash were that of "one"
+		r.list = append(r.list, change{prefix: keyPrefix([]byte(key)), at: uint32(len(r.data)), key: uint32(len(key)), value: 1, hash: hashOf([]byte("one"))})
 		r.data = append(append(r.data, key...), byte('0'+i))
+		r.index(i)
+	}
+	if v, known := r.find([]byte("one")); !known || string(v) != "2" || r.keys != 3 {
+		t.Errorf("%q, %v; %d keys", v, known, r.keys)
 	}
 	db, err := pebble.Open("/db", &pebble.Options{FS: vfs.NewMem(), Logger: pebbleLog{Logger: quiet{}}})
 	if err != nil {
@@ -100,11 +104,38 @@ func TestRecentWithEqualHashes(t *testing.T) {
 	if !r.take(b) {
 		t.Fatal("not taken")
 	}
-	for h := range r.newest { // as if the others' hash were that of "one"
-		r.newest[h] = 2
+	if v, known := r.find([]byte("one")); !known || string(v) != "new" || r.keys != 3 {
+		t.Errorf("%q, %v; %d keys", v, known, r.keys)
 	}
-	if v, known := r.find([]byte("one")); !known || string(v) != "new" {
-		t.Errorf("%q, %v", v, known)
+}
+
+// The index grows with what is in it, and does not stay that large.
+func TestRecentGrows(t *testing.T) {
+	r := newRecent()
+	const keys = 5 * minNewest
+	for round := range 2 {
+		for i := range keys {
+			key := fmt.Appendf(nil, "key%d", i)
+			r.list = append(r.list, change{prefix: keyPrefix(key), at: uint32(len(r.data)), key: uint32(len(key)), value: int32(round), hash: hashOf(key)})
+			r.data = append(append(r.data, key...), "x"[:round]...)
+			r.index(len(r.list) - 1)
+		}
+	}
+	if r.keys != keys || len(r.newest) < 2*keys || len(r.newest) > 4*keys {
+		t.Fatalf("%d keys in an index of %d, want %d", r.keys, len(r.newest), keys)
+	}
+	for i := range keys {
+		if v, known := r.find(fmt.Appendf(nil, "key%d", i)); !known || string(v) != "x" {
+			t.Fatalf("key%d is %q, %v", i, v, known)
+		}
+	}
+	if _, known := r.find([]byte("key")); known {
+		t.Error("a key that is not there was found")
+	}
+	r.reset(1 << 30)
+	r.reset(1 << 30)
+	if len(r.newest) != minNewest || r.keys != 0 {
+		t.Errorf("an index of %d for %d keys", len(r.newest), r.keys)
 	}
 }
 
