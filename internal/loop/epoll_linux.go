@@ -163,8 +163,10 @@ const (
 	maxPatience = 50 * time.Microsecond
 	newPatience = 20 * time.Microsecond // after a first short sleep
 	minPatience = 5 * time.Microsecond
-	// longSleep: after a sleep as long the next one is a rest.
-	longSleep = 500 * time.Microsecond
+	// longSleep: after a sleep as long the next one is a rest. Shorter ones are better in the
+	// system call: sysmon leaves a P there for 10 ms, and looks ever less often, while each rest
+	// that ends has it look fifty times.
+	longSleep = 5 * time.Millisecond
 )
 
 // look looks until something has come, or for as long as it seems worth it.
@@ -183,13 +185,13 @@ func (p *lookout) look(epfd int, evs []unix.EpollEvent, busy func() bool) int {
 // sleep waits for events for d at most; negative: no bound. It may end before without any.
 func (p *lookout) sleep(r *rest, evs []unix.EpollEvent, d time.Duration) (n int) {
 	began := time.Now()
-	switch ms := millis(d); {
+	switch {
 	case p.lasted >= longSleep:
 		n = r.wait(evs, d)
-	case ms < 0:
-		n = epollWait(r.epfd, evs, 1)
+	case d < 0 || d > longSleep:
+		n = epollWait(r.epfd, evs, millis(longSleep))
 	default:
-		n = epollWait(r.epfd, evs, min(ms, 1))
+		n = epollWait(r.epfd, evs, millis(d))
 	}
 	p.slept(time.Since(began))
 	return n
