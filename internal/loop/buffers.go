@@ -15,6 +15,9 @@ const (
 	minClass  = 12       // 4 KiB
 	maxClass  = 22       // 4 MiB; what is larger goes to the collector
 	poolBytes = 16 << 20 // kept in all
+
+	// maxUsual is the most room that a connection gets because it needed as much lately.
+	maxUsual = 64 << 10
 )
 
 // bufPool keeps buffers in classes by powers of two. A connection holds one only
@@ -44,7 +47,19 @@ func (p *bufPool) get(n int) []byte {
 // put takes b back; nobody may use it any more.
 func (p *bufPool) put(b []byte) {
 	class := bits.Len(uint(cap(b))) - 1 // what it surely has room for
-	if class < minClass || class > maxClass || p.kept+cap(b) > poolBytes {
+	if class < minClass || class > maxClass {
+		return
+	}
+	// Larger ones make room for it: were the pool full of those that are seldom
+	// wanted, each of the others would be made anew.
+	for larger := maxClass; larger > class && p.kept+cap(b) > poolBytes; larger-- {
+		for f := p.free[larger]; len(f) > 0 && p.kept+cap(b) > poolBytes; f = p.free[larger] {
+			p.kept -= cap(f[len(f)-1])
+			f[len(f)-1] = nil
+			p.free[larger] = f[:len(f)-1]
+		}
+	}
+	if p.kept+cap(b) > poolBytes {
 		return
 	}
 	p.free[class] = append(p.free[class], b[:0])

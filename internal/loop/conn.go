@@ -60,6 +60,7 @@ type conn struct {
 	in    []byte // unconsumed input; nil if none
 	out   []byte // output; out[:sent] is with the kernel
 	sent  int
+	usual int    // how long out has been lately
 	total uint64 // of all that is with the kernel
 	wants []drain
 

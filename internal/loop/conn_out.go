@@ -17,7 +17,7 @@ func (c *conn) Append(fn func(dst []byte) []byte) {
 		return
 	}
 	if c.out == nil {
-		c.out = c.l.bufs.get(0)
+		c.out = c.l.bufs.get(c.usual)
 	}
 	old := c.out
 	c.out = fn(old)
@@ -110,6 +110,11 @@ func (c *conn) drained() {
 
 func (c *conn) dropOut() {
 	if c.out != nil {
+		// The next will be about as long as the last ones: it need not grow.
+		c.usual = max(len(c.out), c.usual-c.usual/8)
+		if c.usual > maxUsual {
+			c.usual = maxUsual
+		}
 		c.l.bufs.put(c.out)
 		c.out, c.sent = nil, 0
 	}
