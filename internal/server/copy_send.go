@@ -21,16 +21,6 @@ import (
 // bounded by --replace-rate.
 const copyWorkers = 4
 
-// A copy of a partition that has all its copies, but elsewhere than it will, is in no hurry. While
-// clients ask for movingLoad operations a second or more each worker rests after such a copy, movingShare times
-// as long as that took, but no longer than movingRest: by --replace-rate alone small copies
-// would take all of a processor.
-const (
-	movingLoad  = 1000
-	movingShare = 20
-	movingRest  = 100 * time.Millisecond
-)
-
 // copier sends copies. start is called on the loop; the rest is its workers'.
 type copier struct {
 	n     *node
@@ -41,10 +31,7 @@ type copier struct {
 	queue []copyJob
 	done  bool
 	idle  map[string][]*stream
-	// served is how many operations had been asked for at servedAt; busy: that are many a second.
-	served   uint64
-	servedAt time.Time
-	busy     bool
+	pace  pacer
 }
 
 type copyJob struct {
@@ -56,7 +43,7 @@ type copyJob struct {
 }
 
 func newCopier(n *node, bytesPerSecond int64) *copier {
-	c := &copier{n: n, idle: map[string][]*stream{}, limit: rate.NewLimiter(rate.Inf, 0)}
+	c := &copier{n: n, idle: map[string][]*stream{}, limit: rate.NewLimiter(rate.Inf, 0), pace: pacer{processors: processors}}
 	if bytesPerSecond > 0 {
 		c.limit = rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond, 4*chunkBytes)))
 	}
@@ -103,9 +90,7 @@ func (c *copier) run(ctx context.Context) {
 		job := c.queue[0]
 		c.queue = append(c.queue[:0], c.queue[1:]...)
 		c.mu.Unlock()
-		began := time.Now()
 		upTo, err := c.send(ctx, &job, out)
-		took := time.Since(began)
 		if err != nil && ctx.Err() == nil {
 			c.n.log.Info("copy failed; it will be tried again", "partition", job.c.Replica.Part(), "to", job.addr, "err", err)
 		}
@@ -116,26 +101,24 @@ func (c *copier) run(ctx context.Context) {
 			c.n.touchClock()
 			job.c.Replica.CopyDone(&job.c, upTo, err, &c.n.fx)
 		})
-		if job.moving && c.limit.Limit() != rate.Inf && c.clients() {
-			select {
-			case <-ctx.Done():
-			case <-time.After(min(movingShare*took, movingRest)):
-			}
+		if job.moving && c.limit.Limit() != rate.Inf {
+			c.rest(ctx)
 		}
 	}
 }
 
-// clients tells whether they ask for much.
-func (c *copier) clients() bool {
+// rest is after a copy that is in no hurry.
+func (c *copier) rest(ctx context.Context) {
 	n := &c.n.counters
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	now, served := time.Now(), n.gets.Load()+n.sets.Load()+n.deletes.Load()
-	if d := now.Sub(c.servedAt); d >= movingRest {
-		c.busy = float64(served-c.served) >= movingLoad*d.Seconds()
-		c.served, c.servedAt = served, now
+	d := c.pace.rest(time.Now(), n.gets.Load()+n.sets.Load()+n.deletes.Load())
+	c.mu.Unlock()
+	if d > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(d):
+		}
 	}
-	return c.busy
 }
 
 // last asks the loop for the replica's last version: whatever a snapshot taken
