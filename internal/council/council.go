@@ -304,6 +304,12 @@ func (c *Council) Next(now int64) Out {
 	return out
 }
 
+// AtRest tells that nothing is under way: all partitions were last found as planned, and
+// nobody has asked for anything since. Only time can bring something to do.
+func (c *Council) AtRest() bool {
+	return !c.leading || c.resting == c.m && !c.inflight && len(c.commands) == 0 && c.asked.none() && c.verify.left() == 0
+}
+
 // followed: most of the attached servers have registered in this term, with maps
 // that this manager knows.
 func (c *Council) followed() bool {

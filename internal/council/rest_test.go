@@ -62,9 +62,20 @@ func BenchmarkStep(b *testing.B) {
 func TestRepeatedReportLeavesPartitionsAtRest(t *testing.T) {
 	s := newScene(t, active(1, 2, 3))
 	s.next()
-	if !s.c.newTurn(s.now).still() {
+	if !s.c.newTurn(s.now).still() || !s.c.AtRest() {
 		t.Fatal("not at rest to begin with")
 	}
+	s.c.Report(s.now, 1, control.Report{Incarnation: 1, Accuse: []control.Accusation{{Accused: []ID{2}, Partitions: all(s.m.Partitions[0].Epoch)}}})
+	if s.c.AtRest() {
+		t.Error("at rest although a primary asks for something")
+	}
+	s.next()
+	s.next()
+	if s.c.AtRest() {
+		t.Error("at rest although copies are missing")
+	}
+	s = newScene(t, active(1, 2, 3))
+	s.next()
 	s.c.Report(s.now, 1, control.Report{Incarnation: 1, Activated: all(s.m.Partitions[0].Epoch)})
 	s.next()
 	if !s.c.newTurn(s.now).still() {

@@ -111,10 +111,7 @@ func (c *conn) drained() {
 func (c *conn) dropOut() {
 	if c.out != nil {
 		// The next will be about as long as the last ones: it need not grow.
-		c.usual = max(len(c.out), c.usual-c.usual/8)
-		if c.usual > maxUsual {
-			c.usual = maxUsual
-		}
+		c.usual = min(max(len(c.out), c.usual-c.usual/8), maxUsual)
 		c.l.bufs.put(c.out)
 		c.out, c.sent = nil, 0
 	}

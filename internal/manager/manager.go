@@ -67,6 +67,8 @@ type Config struct {
 
 const (
 	tickEvery = 50 * time.Millisecond
+	// restEvery is the same while there is nothing to do but to see who is silent.
+	restEvery = 2 * tickEvery
 	// awayAfter: when the clock was not read for so long, the rest is left out.
 	awayAfter   = 4 * tickEvery
 	proposeWait = 10 * time.Second
@@ -302,7 +304,8 @@ func (m *Manager) go_(f func()) {
 }
 
 func (m *Manager) loop(ctx context.Context, served <-chan error) error {
-	tick := time.NewTicker(tickEvery)
+	every := tickEvery
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -327,6 +330,14 @@ func (m *Manager) loop(ctx context.Context, served <-chan error) error {
 			m.watchBackups()
 		}
 		m.turn()
+		next := tickEvery
+		if m.council.AtRest() {
+			next = restEvery
+		}
+		if next != every {
+			every = next
+			tick.Reset(every)
+		}
 	}
 }
 
