@@ -179,7 +179,7 @@ func (r *recent) sorted() []change {
 
 // reset empties it. What it needed for a burst it does not keep.
 func (r *recent) reset(keep int) {
-	if cap(r.data) > 2*keep || len(r.newest) > 8*max(r.keys, minNewest) {
+	if cap(r.data) > 2*keep {
 		*r = *newRecent()
 		return
 	}

@@ -109,7 +109,7 @@ func TestRecentWithEqualHashes(t *testing.T) {
 	}
 }
 
-// The index grows with what is in it, and does not stay that large.
+// The index grows with what is in it, and stays so for the next, but not after a burst.
 func TestRecentGrows(t *testing.T) {
 	r := newRecent()
 	const keys = 5 * minNewest
@@ -133,7 +133,10 @@ func TestRecentGrows(t *testing.T) {
 		t.Error("a key that is not there was found")
 	}
 	r.reset(1 << 30)
-	r.reset(1 << 30)
+	if _, known := r.find([]byte("key1")); known || len(r.newest) < 2*keys || r.keys != 0 {
+		t.Errorf("an index of %d for %d keys, want one that need not grow again", len(r.newest), r.keys)
+	}
+	r.reset(0)
 	if len(r.newest) != minNewest || r.keys != 0 {
 		t.Errorf("an index of %d for %d keys", len(r.newest), r.keys)
 	}
