@@ -14,7 +14,7 @@ import (
 // alone small copies would take all of them, and clients would wait in the queue.
 const (
 	movingLoad    = 10
-	movingFirst   = 10 * time.Millisecond
+	movingFirst   = 2 * time.Millisecond
 	movingLongest = 250 * time.Millisecond
 	spareLow      = 0.30
 	spareHigh     = 0.45
@@ -64,11 +64,11 @@ func (p *pacer) adjust() {
 	p.idle, p.all = idle, all
 	switch {
 	case spare < spareLow:
-		p.length = min(max(3*p.length, movingFirst), movingLongest)
+		p.length = min(max(2*p.length, movingFirst), movingLongest)
 	case spare > spareHigh && p.length <= movingFirst:
 		p.length = 0
 	case spare > spareHigh:
-		p.length /= 2
+		p.length -= p.length / 4
 	}
 }
 

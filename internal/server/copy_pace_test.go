@@ -55,7 +55,7 @@ func TestPacer(t *testing.T) {
 	if d := rest(1, 0.01); d != 0 {
 		t.Errorf("rests %v, and nobody asks", d)
 	}
-	for range 10 {
+	for range 30 {
 		last = rest(many, 0.9)
 	}
 	if last != 0 {
