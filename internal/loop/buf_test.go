@@ -39,7 +39,7 @@ func TestOutputIsAsLargeAsUsual(t *testing.T) {
 		server, client := r.loop(), r.loop()
 		got := make(chan int, 16)
 		var all int
-		li, err := server.Listen("127.0.0.1:0", func(Conn) Handler {
+		addr := r.listen(server, func(Conn) Handler {
 			return &calls{data: func(_ Conn, b []byte) int {
 				if all += len(b); all%20000 == 0 {
 					got <- all
@@ -47,11 +47,8 @@ func TestOutputIsAsLargeAsUsual(t *testing.T) {
 				return len(b)
 			}}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		opened := make(chan Conn, 1)
-		do(t, client, func() { client.Dial(li.Addr(), patience, &calls{open: func(c Conn) { opened <- c }}) })
+		do(t, client, func() { client.Dial(addr, patience, &calls{open: func(c Conn) { opened <- c }}) })
 		c := await(t, opened)
 		for round := range 4 {
 			moved := 0
