@@ -238,7 +238,8 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 			if t.asksNow(in.request, p, primary) && slices.Contains(joining, in.joiner) && t.live(in.joiner) &&
 				in.incarnation == t.about[in.joiner].srv.Incarnation {
 				replicas = append(slices.Clone(replicas), in.joiner)
-				if in.instead != primary && !slices.Contains(p.Assigned, in.instead) {
+				// Only of more live copies than there should be: others may be away, or go in this step.
+				if in.instead != primary && !slices.Contains(p.Assigned, in.instead) && len(filter(replicas, t.live)) > len(p.Assigned) {
 					replicas = clustermap.Without(replicas, in.instead)
 				}
 				joining, k, t.promoted = clustermap.Without(joining, in.joiner), keep, true
