@@ -155,7 +155,9 @@ func TestRules(t *testing.T) {
 		{"R6: not while another replica is away: there would be fewer copies that live", moving([]ID{1, 4, 2}, 4), func(s *scene) {
 			s.c.Broken(s.now, 2)
 			reportsInSync(4, 3)(s)
-		}, func(p Partition) bool { return p.Active && slices.Contains(p.Replicas, 3) && slices.Contains(p.Replicas, 4) }},
+		}, func(p Partition) bool {
+			return p.Active && slices.Contains(p.Replicas, 3) && slices.Contains(p.Replicas, 4)
+		}},
 		{"R6: nor in the step that removes another", moving([]ID{1, 4, 2}, 4), func(s *scene) {
 			s.c.Report(s.now, 1, control.Report{Incarnation: 1, Accuse: []control.Accusation{{Accused: []ID{2}, Partitions: all(5)}}})
 			reportsInSync(4, 3)(s)
