@@ -247,22 +247,23 @@ func TestCloseOnFullDisk(t *testing.T) {
 		}
 		return nil
 	})
-	stop, stopped := make(chan struct{}), make(chan int)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	var done atomic.Int64
 	go func() { // until pebble has no room in memory either
+		defer close(stopped)
 		b := s.NewBatch()
-		n := 0
 		for {
 			select {
 			case <-stop:
-				stopped <- n
 				return
 			default:
 			}
+			n := done.Load()
 			b.Reset()
 			b.PutItem(1, fmt.Appendf(nil, "k%06d", n), testItem(uint64(n+1), string(make([]byte, 300))))
 			switch err := s.Commit(b); {
 			case err == nil:
-				n++
+				done.Add(1)
 			case !errors.Is(err, ErrDiskFull):
 				t.Errorf("Commit: %v", err)
 			}
@@ -270,9 +271,8 @@ func TestCloseOnFullDisk(t *testing.T) {
 	}()
 	time.Sleep(500 * time.Millisecond)
 	close(stop)
-	var n int
 	select {
-	case n = <-stopped:
+	case <-stopped:
 	case <-time.After(5 * time.Second): // it waits for pebble, with a batch that is in the log
 	}
 	began := time.Now()
@@ -280,10 +280,11 @@ func TestCloseOnFullDisk(t *testing.T) {
 	if d := time.Since(began); d > 4*closeLimit {
 		t.Errorf("Close took %v", d)
 	}
+	n := done.Load()
 	f.set(func(errorfs.Op) error { return nil })
 	s = mustOpen(t, "/s", Options{FS: mem, BootID: "one", Logger: quiet{}})
 	defer mustClose(t, s)
-	if got, err := s.Count(1); err != nil || got < int64(n) || n == 0 {
+	if got, err := s.Count(1); err != nil || got < n || n == 0 {
 		t.Errorf("%d of %d, %v", got, n, err)
 	}
 }
