@@ -32,6 +32,7 @@ func main() {
 			Secret:         gates.Secret,
 			TLS:            gates.TLS,
 			Auth:           gates.Auth,
+			Loops:          o.Loops,
 			Version:        cli.Version,
 			Log:            log,
 			Listening:      func([]string) { up() },

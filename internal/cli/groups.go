@@ -146,6 +146,7 @@ type GatewayOptions struct {
 	Common
 	Managers []string // -m and -p together
 	Serve    ServeOptions
+	Loops    int // event loops
 }
 
 // ServeOptions are how memcached is served to applications: kumo-gateway's
@@ -193,9 +194,10 @@ func GatewayFlags() (*Flags, *GatewayOptions) {
 	managers := managerFlags(f)
 	f.Require("manager1")
 	ServeFlags(f, &o.Serve)
+	loops := f.Int("", "loops", "N", 1, 1, 64, "event loops, a processor each at most; clients are divided among them")
 	CommonFlags(f, &o.Common, false)
 	f.Check(func() error {
-		o.Managers = managers()
+		o.Managers, o.Loops = managers(), *loops
 		if o.Serve.Text == "" && o.Serve.Binary == "" && o.Serve.Cloudy == "" {
 			o.Serve.Text = fmt.Sprintf(":%d", TextPort)
 		}

@@ -37,7 +37,7 @@ func TestOverTLS(t *testing.T) {
 	if got, err := plain.r.ReadString('\n'); err == nil {
 		t.Errorf("without TLS: %q", got)
 	}
-	g.settled("the failure is not counted", func() bool { return g.f.TLSFailed() == 1 })
+	g.settled("the failure is not counted", func() bool { return g.f.Counters().TLSFailed == 1 })
 	g.on(func() {
 		if n := g.f.Counters(); n.TotalConnections != 1 {
 			t.Errorf("%d clients", n.TotalConnections)

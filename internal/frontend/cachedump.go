@@ -62,7 +62,7 @@ func (cl *client) beginDump(cmd *memproto.Command) {
 	case class != theClass:
 		cl.say([]byte(memproto.ReplyEnd))
 		return
-	case f.used+maxDumpBytes > maxAllBytes:
+	case f.used+maxDumpBytes > f.allBytes:
 		cl.say(memproto.AppendServerError(nil, "out of memory listing keys"))
 		return
 	}

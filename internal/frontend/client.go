@@ -141,7 +141,7 @@ func (cl *client) hold(n int) {
 // crowded tells that all clients have too much, and this one its share of it.
 func (cl *client) crowded() bool {
 	cl.look()
-	return cl.f.used > maxAllBytes && cl.held+cl.unread > shareBytes
+	return cl.f.used > cl.f.allBytes && cl.held+cl.unread > shareBytes
 }
 
 // hasRoom tells whether n bytes more may be kept for this client than were set aside.
@@ -150,7 +150,7 @@ func (cl *client) hasRoom(n int) bool {
 	if cl.group != nil {
 		all += len(cl.group.buf)
 	}
-	return all <= maxAnswerBytes && (all <= shareBytes || cl.f.used+n <= maxAllBytes)
+	return all <= maxAnswerBytes && (all <= shareBytes || cl.f.used+n <= cl.f.allBytes)
 }
 
 // awaitRoom has declined values asked for again when the client has read.
@@ -364,6 +364,7 @@ func (cl *client) OnClose(loop.Conn, error) {
 		cl.linger.Stop()
 	}
 	f.counters.CurrConnections--
+	f.team.clients.Add(-1)
 	cl.keep(0)
 	if cl.prev != nil {
 		cl.prev.next = cl.next

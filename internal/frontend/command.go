@@ -42,7 +42,7 @@ func (cl *client) begin(cmd *memproto.Command) bool {
 		if isDump(cmd) {
 			cl.beginDump(cmd)
 		} else {
-			cl.say(f.appendStats(nil, &cmd.Form, cmd.Keys))
+			cl.beginStats(cmd)
 		}
 	case memproto.KindShutdown:
 		cl.say([]byte(memproto.ReplyShutdownNotEnabled))

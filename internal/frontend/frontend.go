@@ -27,10 +27,12 @@ const (
 const maxAnswerBytes = 32 << 20
 
 // Bounds on all clients together: beyond maxAllBytes of what they hold and do
-// not read, who has more than shareBytes of it does one command at a time.
+// not read, who has more than shareBytes of it does one command at a time. A loop has its
+// part of each, but leastAllBytes.
 const (
-	maxAllBytes = 64 << 20
-	shareBytes  = 64 << 10
+	maxAllBytes   = 64 << 20
+	shareBytes    = 64 << 10
+	leastAllBytes = 2 * maxHeldBytes
 )
 
 // maxInputBytes and one value of the largest size are what all clients together
@@ -72,7 +74,8 @@ type Usage struct {
 	Items, TotalItems, Bytes, LimitBytes uint64
 }
 
-// Frontend serves the clients of one loop, on any number of ports.
+// Frontend serves the clients of one loop, on any number of ports; several serve
+// as one after Together.
 type Frontend struct {
 	loop    loop.Loop
 	opt     Options
@@ -83,12 +86,14 @@ type Frontend struct {
 	clients *client // list of all
 	used    int     // bytes that all clients hold, or have not read
 	input   int     // bytes that they have sent and that are not taken yet
-	// inputLimit is maxInputBytes and the largest value.
-	inputLimit int
-	tlsFailed  uint64
-	relief     bool // the router was asked to say when it is relieved
-	counters   Counters
-	tick       uint32 // counts a quarter of IdleTimeout each
+	// allBytes and inputLimit are this loop's part of maxAllBytes, and of maxInputBytes
+	// and the largest value.
+	allBytes, inputLimit int
+	team                 *team
+	place                int  // in team.all
+	relief               bool // the router was asked to say when it is relieved
+	counters             Counters
+	tick                 uint32 // counts a quarter of IdleTimeout each
 
 	freeSlot  *slot
 	freeGroup *group
@@ -113,7 +118,7 @@ func New(l loop.Loop, opt Options) *Frontend {
 	}
 	f := &Frontend{loop: l, opt: opt, router: opt.Router, log: opt.Log, started: time.Now()}
 	f.keyBuf = append(f.keyBuf, opt.KeyPrefix...)
-	f.inputLimit = maxInputBytes + opt.MaxItemSize
+	Together(f)
 	f.appendAnswer = func(dst []byte) []byte {
 		n := len(dst)
 		dst = f.answer.append(dst, f.result)
@@ -137,19 +142,32 @@ func (f *Frontend) ListenBinary(addr string) (loop.Listener, error) {
 	return f.listen(addr, true)
 }
 
-func (f *Frontend) listen(addr string, binaryOnly bool) (loop.Listener, error) {
-	accept := func(c loop.Conn) loop.Handler { return f.accept(c, binaryOnly) }
-	if f.opt.TLS == nil {
-		return f.loop.Listen(addr, accept)
+func (f *Frontend) listen(addr string, binaryOnly bool) (li loop.Listener, err error) {
+	accept := func(f *Frontend) func(loop.Conn) loop.Handler {
+		return func(c loop.Conn) loop.Handler { return f.accept(c, binaryOnly) }
 	}
-	return loop.ListenTLS(f.loop, addr, loop.TLS{Config: f.opt.TLS, Failed: func(remote string, err error) {
-		f.tlsFailed++
-		f.log.Debug("TLS handshake failed", "addr", remote, "error", err)
-	}}, accept)
+	if f.opt.TLS == nil {
+		li, err = f.loop.Listen(addr, accept(f))
+	} else {
+		li, err = loop.ListenTLS(f.loop, addr, loop.TLS{Config: f.opt.TLS, Failed: func(remote string, err error) {
+			f.counters.TLSFailed++
+			f.log.Debug("TLS handshake failed", "addr", remote, "error", err)
+		}}, accept(f))
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range f.team.all {
+		if other == f {
+			continue
+		}
+		if err := loop.Share(li, other.loop, accept(other)); err != nil {
+			li.Close()
+			return nil, err
+		}
+	}
+	return li, nil
 }
-
-// TLSFailed is how many TLS handshakes have failed.
-func (f *Frontend) TLSFailed() uint64 { return f.tlsFailed }
 
 // Serve makes a frontend that listens at addr.
 func Serve(l loop.Loop, addr string, opt Options) (*Frontend, loop.Listener, error) {
@@ -159,7 +177,8 @@ func Serve(l loop.Loop, addr string, opt Options) (*Frontend, loop.Listener, err
 }
 
 func (f *Frontend) accept(c loop.Conn, binaryOnly bool) loop.Handler {
-	if f.opt.MaxConnections > 0 && f.counters.CurrConnections >= uint64(f.opt.MaxConnections) {
+	if n := f.team.clients.Add(1); f.opt.MaxConnections > 0 && n > int64(f.opt.MaxConnections) {
+		f.team.clients.Add(-1)
 		f.counters.RejectedConnections++
 		c.Write([]byte("ERROR Too many open connections\r\n"))
 		return &turnedAway{f.closeAfterFlush(c)}
@@ -252,6 +271,7 @@ type Counters struct {
 	CurrConnections, TotalConnections           uint64
 	RejectedConnections, IdleKicks, ConnYields  uint64
 	AuthCmds, AuthErrors                        uint64
+	TLSFailed                                   uint64 // handshakes
 }
 
 // count counts a command that has ended.

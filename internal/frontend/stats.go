@@ -8,12 +8,9 @@ import (
 	"github.com/kumofs/kumofs/internal/memproto"
 )
 
-// appendStats appends the answer to stats. Everything that memcached_exporter
-// asks for is there, 0 where it means nothing here.
+// appendStats appends the answer to stats of a group that takes nothing of other loops. All
+// that memcached_exporter asks for is in one of the groups, 0 where it means nothing here.
 func (f *Frontend) appendStats(dst []byte, form *memproto.Form, args [][]byte) []byte {
-	if len(args) == 0 {
-		return memproto.AppendEnd(f.appendGeneral(dst, form), form)
-	}
 	switch string(args[0]) {
 	case "settings":
 		dst = f.appendSettings(dst, form)
@@ -24,8 +21,6 @@ func (f *Frontend) appendStats(dst []byte, form *memproto.Form, args [][]byte) [
 		dst = memproto.AppendStatUint(dst, form, "total_malloced", 0)
 	case "sizes":
 		dst = memproto.AppendStat(dst, form, "sizes_status", "disabled")
-	case "conns":
-		f.eachClient(func(cl *client) { dst = cl.appendConn(dst, form) })
 	case "sizes_enable", "sizes_disable":
 		if form.Proto == memproto.Binary {
 			return memproto.Say(dst, form, memproto.ReplyNotFound)
@@ -33,9 +28,6 @@ func (f *Frontend) appendStats(dst []byte, form *memproto.Form, args [][]byte) [
 		return appendSizes(dst, form, string(args[0])) // without END, as memcached
 	case "detail":
 		return memproto.Say(dst, form, detail(form, args[1:]))
-	case "reset":
-		f.reset()
-		return memproto.Say(dst, form, memproto.ReplyReset)
 	default:
 		if form.Proto == memproto.Binary {
 			return memproto.Say(dst, form, memproto.ReplyNotFound)
@@ -103,20 +95,45 @@ func orNull(text string) string {
 }
 
 // reset forgets what has been counted, but not who is connected.
-func (f *Frontend) reset() {
+func (f *Frontend) reset() Part {
 	f.counters = Counters{CurrConnections: f.counters.CurrConnections}
+	return Part{}
 }
 
-func (cl *client) appendConn(dst []byte, form *memproto.Form) []byte {
-	id := strconv.FormatUint(uint64(cl.stream), 10)
-	state := "conn_read"
-	if cl.outstanding > 0 {
-		state = "conn_waiting"
+func appendReset(dst []byte, form *memproto.Form, _ *Part) []byte {
+	return memproto.Say(dst, form, memproto.ReplyReset)
+}
+
+// connection is what stats conns shows of a client.
+type connection struct {
+	id            uint64
+	remote, local string
+	outstanding   int
+}
+
+func (f *Frontend) connsPart() (p Part) {
+	f.eachClient(func(cl *client) {
+		// Streams are numbered on each loop anew.
+		id := uint64(cl.stream)*uint64(len(f.team.all)) + uint64(f.place)
+		p.conns = append(p.conns, connection{id, cl.conn.RemoteAddr(), cl.conn.LocalAddr(), cl.outstanding})
+	})
+	return p
+}
+
+func appendConns(dst []byte, form *memproto.Form, sum *Part) []byte {
+	for i := range sum.conns {
+		c := &sum.conns[i]
+		id := strconv.FormatUint(c.id, 10)
+		state := "conn_read"
+		if c.outstanding > 0 {
+			state = "conn_waiting"
+		}
+		dst = memproto.AppendStat(dst, form, id+":addr", "tcp:"+c.remote)
+		dst = memproto.AppendStat(dst, form, id+":listen_addr", "tcp:"+c.local)
+		dst = memproto.AppendStat(dst, form, id+":state", state)
+		dst = memproto.AppendStatUint(dst, form, id+":outstanding", uint64(c.outstanding))
 	}
-	dst = memproto.AppendStat(dst, form, id+":addr", "tcp:"+cl.conn.RemoteAddr())
-	dst = memproto.AppendStat(dst, form, id+":listen_addr", "tcp:"+cl.conn.LocalAddr())
-	dst = memproto.AppendStat(dst, form, id+":state", state)
-	return memproto.AppendStatUint(dst, form, id+":outstanding", uint64(cl.outstanding))
+	return memproto.AppendEnd(dst, form)
 }
 
 type stat struct {
@@ -124,12 +141,11 @@ type stat struct {
 	value uint64
 }
 
-func (f *Frontend) appendGeneral(dst []byte, form *memproto.Form) []byte {
+func (f *Frontend) appendGeneral(dst []byte, form *memproto.Form, sum *Part) []byte {
 	now := time.Now()
 	user, system := cpuMicros()
-	n := &f.counters
+	n, rs := &sum.Counters, &sum.Router
 	use := f.usage()
-	rs := f.router.Stats()
 	dst = memproto.AppendStatUint(dst, form, "pid", uint64(os.Getpid()))
 	dst = memproto.AppendStatUint(dst, form, "uptime", uint64(now.Sub(f.started).Seconds()))
 	dst = memproto.AppendStatUint(dst, form, "time", uint64(now.Unix()))
@@ -159,7 +175,7 @@ func (f *Frontend) appendGeneral(dst []byte, form *memproto.Form) []byte {
 		{"auth_cmds", n.AuthCmds}, {"auth_errors", n.AuthErrors},
 		{"bytes_read", n.BytesRead}, {"bytes_written", n.BytesWritten},
 		{"limit_maxbytes", use.LimitBytes}, {"accepting_conns", 1}, {"listen_disabled_num", 0}, {"time_in_listen_disabled_us", 0},
-		{"threads", 1}, {"conn_yields", n.ConnYields}, {"idle_kicks", n.IdleKicks},
+		{"threads", uint64(len(f.team.all))}, {"conn_yields", n.ConnYields}, {"idle_kicks", n.IdleKicks},
 		{"hash_power_level", 0}, {"hash_bytes", 0}, {"hash_is_expanding", 0},
 		{"slab_reassign_rescues", 0}, {"slab_reassign_chunk_rescues", 0}, {"slab_reassign_evictions_nomem", 0},
 		{"slab_reassign_inline_reclaim", 0}, {"slab_reassign_busy_items", 0}, {"slab_reassign_busy_deletes", 0},
@@ -176,7 +192,7 @@ func (f *Frontend) appendGeneral(dst []byte, form *memproto.Form) []byte {
 	} {
 		dst = memproto.AppendStatUint(dst, form, s.name, s.value)
 	}
-	return dst
+	return memproto.AppendEnd(dst, form)
 }
 
 // appendSettings shows what a stock memcached shows, with our own where we have it.
@@ -185,7 +201,7 @@ func (f *Frontend) appendSettings(dst []byte, form *memproto.Form) []byte {
 	for _, s := range [][2]string{
 		{"maxbytes", "0"}, {"maxconns", strconv.Itoa(f.opt.MaxConnections)}, {"tcpport", "0"}, {"udpport", "0"}, {"inter", "NULL"}, {"verbosity", "0"},
 		{"oldest", "0"}, {"evictions", "on"}, {"domain_socket", "NULL"}, {"umask", "700"}, {"shutdown_command", "no"},
-		{"growth_factor", "1.25"}, {"chunk_size", "48"}, {"num_threads", "1"}, {"num_threads_per_udp", "1"},
+		{"growth_factor", "1.25"}, {"chunk_size", "48"}, {"num_threads", strconv.Itoa(len(f.team.all))}, {"num_threads_per_udp", "1"},
 		{"stat_key_prefix", ":"}, {"detail_enabled", "no"}, {"reqs_per_event", strconv.Itoa(maxOutstanding)}, {"cas_enabled", "yes"},
 		{"tcp_backlog", "1024"}, {"binding_protocol", "auto-negotiate"}, {"auth_enabled_sasl", auth}, {"auth_enabled_ascii", auth},
 		{"item_size_max", strconv.Itoa(f.opt.MaxItemSize)}, {"maxconns_fast", "yes"}, {"hashpower_init", "0"},

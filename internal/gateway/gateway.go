@@ -1,6 +1,8 @@
 // Package gateway is kumo-gateway: memcached to applications on one side, the
 // cluster on the other. It keeps no state; the work is done by internal/frontend
-// and internal/router on one event loop, which this package feeds with maps.
+// and internal/router on event loops, which this package feeds with maps. With several
+// loops each has its own router, with its own connections to the servers, and its part
+// of the clients.
 package gateway
 
 import (
@@ -48,19 +50,21 @@ type Config struct {
 	// Listening, if any, is called with the real addresses, Text before Binary,
 	// when the ports are open.
 	Listening func(addrs []string)
-	// Loop is the event loop it runs, not yet run; nil: one of its own.
+	// Loops is how many event loops it runs; 0 is 1.
+	Loops int
+	// Loop is the event loop it runs, not yet run; nil: Loops of its own.
 	Loop loop.Loop
 }
 
 // Gateway is a running gateway.
 type gateway struct {
-	cfg      Config
-	log      *slog.Logger
-	loop     loop.Loop
-	router   *router.Router
-	frontend *frontend.Frontend
-	member   *control.Member
-	linked   atomic.Bool // a manager is connected
+	cfg       Config
+	log       *slog.Logger
+	loops     []loop.Loop
+	routers   []*router.Router     // of each loop
+	frontends []*frontend.Frontend // of each loop
+	member    *control.Member
+	linked    atomic.Bool // a manager is connected
 }
 
 // Run serves until ctx ends or something that it cannot do without fails.
@@ -71,17 +75,24 @@ func Run(ctx context.Context, cfg Config) error {
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
-	var err error
-	if g.loop = cfg.Loop; g.loop == nil {
-		g.loop, err = loop.New()
+	fail := func(err error) error { // having released what the loops hold
+		cancel()
+		return errors.Join(err, g.runLoops(ctx))
 	}
-	if err != nil {
-		return err
+	if cfg.Loop != nil {
+		g.loops = []loop.Loop{cfg.Loop}
+	} else {
+		for range max(cfg.Loops, 1) {
+			l, err := loop.New()
+			if err != nil {
+				return fail(err)
+			}
+			g.loops = append(g.loops, l)
+		}
 	}
 	addrs, err := g.listen()
 	if err != nil {
-		cancel()
-		return errors.Join(err, g.loop.Run(ctx)) // to release what it holds
+		return fail(err)
 	}
 	g.member = control.NewMember(control.MemberConfig{
 		Managers:       cfg.Managers,
@@ -95,8 +106,7 @@ func Run(ctx context.Context, cfg Config) error {
 	})
 	stopHTTP, err := g.serveHTTP()
 	if err != nil {
-		cancel()
-		return errors.Join(err, g.loop.Run(ctx))
+		return fail(err)
 	}
 	defer stopHTTP()
 	if cfg.Listening != nil {
@@ -108,34 +118,56 @@ func Run(ctx context.Context, cfg Config) error {
 		linkErr = g.member.Run(ctx)
 		cancel() // a fatal refusal; otherwise ctx is done already
 	})
-	err = g.loop.Run(ctx)
+	err = g.runLoops(ctx)
 	cancel()
 	link.Wait()
 	return errors.Join(err, linkErr)
 }
 
-// listen makes the router and opens the ports.
+// runLoops runs all until ctx ends, or one of them. (One that has not run yet is run to
+// release what it holds.)
+func (g *gateway) runLoops(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(g.loops))
+	var all sync.WaitGroup
+	for i, l := range g.loops {
+		all.Go(func() {
+			defer cancel()
+			errs[i] = l.Run(ctx)
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// listen makes the routers and opens the ports, which all loops share.
 func (g *gateway) listen() ([]string, error) {
 	cfg := &g.cfg
-	g.router = router.New(g.loop, router.Options{Timeout: cfg.Timeout, Secret: cfg.Secret, Log: g.log})
-	g.frontend = frontend.New(g.loop, frontend.Options{
-		Router:         g.router,
-		MaxItemSize:    cfg.MaxItemSize,
-		AllowFlushAll:  cfg.AllowFlushAll,
-		KeyPrefix:      cfg.KeyPrefix,
-		MaxConnections: cfg.MaxConnections,
-		IdleTimeout:    cfg.IdleTimeout,
-		TLS:            cfg.TLS,
-		Auth:           cfg.Auth,
-		Version:        cfg.Version,
-		Log:            g.log,
-	})
-	g.loop.OnError(func(err error) { g.log.Warn("cannot take a connection", "error", err) })
+	for _, l := range g.loops {
+		r := router.New(l, router.Options{Timeout: cfg.Timeout, Secret: cfg.Secret, Log: g.log,
+			MaxBytes: max(router.DefaultMaxBytes/len(g.loops), router.DefaultMaxServerBytes)})
+		g.routers = append(g.routers, r)
+		g.frontends = append(g.frontends, frontend.New(l, frontend.Options{
+			Router:         r,
+			MaxItemSize:    cfg.MaxItemSize,
+			AllowFlushAll:  cfg.AllowFlushAll,
+			KeyPrefix:      cfg.KeyPrefix,
+			MaxConnections: cfg.MaxConnections,
+			IdleTimeout:    cfg.IdleTimeout,
+			TLS:            cfg.TLS,
+			Auth:           cfg.Auth,
+			Version:        cfg.Version,
+			Log:            g.log,
+		}))
+		l.OnError(func(err error) { g.log.Warn("cannot take a connection", "error", err) })
+	}
+	frontend.Together(g.frontends...)
 	var addrs []string
 	for i, addr := range append(append([]string(nil), cfg.Text...), cfg.Binary...) {
-		listen, protocol := g.frontend.Listen, "any"
+		listen, protocol := g.frontends[0].Listen, "any"
 		if i >= len(cfg.Text) {
-			listen, protocol = g.frontend.ListenBinary, "binary"
+			listen, protocol = g.frontends[0].ListenBinary, "binary"
 		}
 		li, err := listen(addr)
 		if err != nil {
@@ -157,7 +189,9 @@ func (g *gateway) hello() control.Hello {
 
 // onMap runs on the member's goroutine, as the next two do.
 func (g *gateway) onMap(m *clustermap.Map) {
-	g.loop.Post(func() { g.router.SetMap(m) })
+	for i, l := range g.loops {
+		l.Post(func() { g.routers[i].SetMap(m) })
+	}
 }
 
 func (g *gateway) onConnected(manager string) {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -112,13 +113,19 @@ func status(t *testing.T, url string) (int, string) {
 
 // A gateway that is started first waits for its manager, and so do its clients.
 func TestGateway(t *testing.T) {
+	for _, loops := range []int{1, 3} {
+		t.Run(fmt.Sprint(loops), func(t *testing.T) { testGateway(t, loops) })
+	}
+}
+
+func testGateway(t *testing.T, loops int) {
 	server, manager, monitor := fakeServer(t), freeAddr(t), freeAddr(t)
 	log := &testlog.Buffer{}
 	up := make(chan []string, 1)
 	run(t, func(ctx context.Context) error {
 		return Run(ctx, Config{
 			Managers: []string{manager}, Text: []string{"127.0.0.1:0"}, Binary: []string{"127.0.0.1:0"}, HTTP: monitor,
-			Version: "0.1.0", Log: slog.New(slog.NewTextHandler(log, nil)),
+			Loops: loops, Version: "0.1.0", Log: slog.New(slog.NewTextHandler(log, nil)),
 			Listening: func(addrs []string) { up <- addrs },
 		})
 	})
@@ -166,7 +173,7 @@ func TestGateway(t *testing.T) {
 		t.Errorf("healthz %d %q", code, body)
 	}
 	_, body := status(t, "http://"+monitor+"/metrics")
-	for _, line := range []string{"get_hits_total 1", "get_misses_total 1", "commands_set_total 1", "map_version 1", "manager_connected 1", "connections_total 2"} {
+	for _, line := range []string{"get_hits_total 1", "get_misses_total 1", "commands_set_total 1", "map_version 1", "manager_connected 1", "connections_total 2", fmt.Sprint("loops ", loops)} {
 		if !strings.Contains(body, "kumofs_gateway_"+line+"\n") {
 			t.Errorf("metrics lack %s:\n%s", line, body)
 		}

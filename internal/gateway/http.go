@@ -11,7 +11,6 @@ import (
 
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/frontend"
-	"github.com/kumofs/kumofs/internal/router"
 )
 
 // serveHTTP opens the port for monitoring, if one was asked for.
@@ -36,29 +35,35 @@ func (g *gateway) serveHTTP() (stop func(), err error) {
 	return func() { s.Close() }, nil
 }
 
-// onLoop runs fn on the loop and waits. False: the loop does not answer.
-func (g *gateway) onLoop(ctx context.Context, fn func()) bool {
+// ask is what all loops know; it waits for them. False: one does not answer.
+func (g *gateway) ask(ctx context.Context) (sum frontend.Part, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	done := make(chan struct{})
-	if !g.loop.Post(func() { fn(); close(done) }) {
-		return false
+	come := make(chan frontend.Part, len(g.loops))
+	for i, l := range g.loops {
+		if !l.Post(func() { come <- g.frontends[i].Part() }) {
+			return sum, false
+		}
 	}
-	select {
-	case <-done:
-		return true
-	case <-ctx.Done():
-		return false
+	var parts []frontend.Part
+	for range g.loops {
+		select {
+		case p := <-come:
+			parts = append(parts, p)
+		case <-ctx.Done():
+			return sum, false
+		}
 	}
+	return frontend.Sum(parts), true
 }
 
-// health is 200 when requests can be routed: there is a map and the loop turns.
+// health is 200 when requests can be routed: there is a map and the loops turn.
 // The managers may be away; that does not stop a gateway that has a map.
 func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
-	ok := g.onLoop(r.Context(), func() {})
+	_, ok := g.ask(r.Context())
 	switch {
 	case !ok:
-		http.Error(w, "the event loop does not answer", http.StatusServiceUnavailable)
+		http.Error(w, "an event loop does not answer", http.StatusServiceUnavailable)
 	case g.member.Map() == nil || len(g.member.Map().Servers) == 0:
 		http.Error(w, "no cluster map with a server in it", http.StatusServiceUnavailable)
 	default:
@@ -67,13 +72,12 @@ func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
-	var c frontend.Counters
-	var s router.Stats
-	var tlsFailed uint64
-	if !g.onLoop(r.Context(), func() { c, s, tlsFailed = g.frontend.Counters(), g.router.Stats(), g.frontend.TLSFailed() }) {
-		http.Error(w, "the event loop does not answer", http.StatusServiceUnavailable)
+	sum, ok := g.ask(r.Context())
+	if !ok {
+		http.Error(w, "an event loop does not answer", http.StatusServiceUnavailable)
 		return
 	}
+	c, s := &sum.Counters, &sum.Router
 	linked := uint64(0)
 	if g.linked.Load() {
 		linked = 1
@@ -95,7 +99,7 @@ func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 		{"connections", "gauge", "Clients connected.", c.CurrConnections},
 		{"connections_total", "counter", "Clients that have connected.", c.TotalConnections},
 		{"connections_rejected_total", "counter", "Clients beyond --max-connections.", c.RejectedConnections},
-		{"tls_handshakes_failed_total", "counter", "TLS handshakes of clients that failed.", tlsFailed},
+		{"tls_handshakes_failed_total", "counter", "TLS handshakes of clients that failed.", c.TLSFailed},
 		{"tries_sent_total", "counter", "Requests sent to servers.", s.Sent},
 		{"tries_refused_total", "counter", "Requests refused by servers and sent again.", s.Refused},
 		{"fate_unknown_total", "counter", "Writes whose outcome is unknown.", s.Unknown},
@@ -106,6 +110,7 @@ func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
 		{"map_version", "gauge", "Version of the cluster map.", s.MapVersion},
 		{"manager_connected", "gauge", "1 with a link to a manager.", linked},
 		{"auth_failures_total", "counter", "Clients that told a wrong user or password.", c.AuthErrors},
+		{"loops", "gauge", "Event loops (--loops).", uint64(len(g.loops))},
 		{"goroutines", "gauge", "Goroutines of the process.", uint64(runtime.NumGoroutine())},
 	} {
 		fmt.Fprintf(w, "# HELP kumofs_gateway_%s %s\n# TYPE kumofs_gateway_%s %s\nkumofs_gateway_%s %d\n",

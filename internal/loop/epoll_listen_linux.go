@@ -8,11 +8,11 @@ import (
 )
 
 type epollListener struct {
-	l      *epollLoop
-	fd     int // -1: closed
-	addr   string
-	accept func(Conn) Handler
-	pause  Timer
+	l     *epollLoop
+	fd    int // -1: closed
+	addr  string
+	to    *takers[*epollLoop]
+	pause Timer
 }
 
 func (l *epollLoop) Listen(addr string, accept func(Conn) Handler) (Listener, error) {
@@ -27,7 +27,7 @@ func (l *epollLoop) Listen(addr string, accept func(Conn) Handler) (Listener, er
 	if err != nil {
 		return nil, listenError(addr, err)
 	}
-	li := &epollListener{l: l, fd: fd, accept: accept}
+	li := &epollListener{l: l, fd: fd, to: newTakers(l, accept)}
 	if sa, err := unix.Getsockname(fd); err == nil {
 		li.addr = addrString(sa)
 	}
@@ -73,6 +73,14 @@ func listen(ap netip.AddrPort) (fd int, err error) {
 
 func (li *epollListener) Addr() string { return li.addr }
 
+func (li *epollListener) share(l Loop, accept func(Conn) Handler) bool {
+	other, ok := l.(*epollLoop)
+	if ok {
+		li.to.add(other, accept)
+	}
+	return ok
+}
+
 func (li *epollListener) Close() {
 	if li.fd < 0 {
 		return
@@ -102,15 +110,26 @@ func (li *epollListener) event(uint32) {
 	}
 }
 
+// take gives the connection to whose turn it is.
 func (li *epollListener) take(fd int, sa unix.Sockaddr) {
-	t := &epollConn{l: li.l, fd: fd, mask: unix.EPOLLIN, remote: sa}
-	if err := li.l.add(fd, t.mask, t); err != nil {
+	to := li.to.next()
+	if to.l == li.l {
+		to.l.adopt(fd, sa, li.addr, to.accept)
+	} else if !to.l.Post(func() { to.l.adopt(fd, sa, li.addr, to.accept) }) {
 		unix.Close(fd)
-		li.l.onError(listenError(li.addr, err))
+	}
+}
+
+// adopt makes a connection of fd, which was accepted at addr.
+func (l *epollLoop) adopt(fd int, sa unix.Sockaddr, addr string, accept func(Conn) Handler) {
+	t := &epollConn{l: l, fd: fd, mask: unix.EPOLLIN, remote: sa}
+	if err := l.add(fd, t.mask, t); err != nil {
+		unix.Close(fd)
+		l.onError(listenError(addr, err))
 		return
 	}
-	t.c = li.l.newConn(t, nil, open)
-	t.c.accepted(li.accept)
+	t.c = l.newConn(t, nil, open)
+	t.c.accepted(accept)
 }
 
 // rest stops accepting for a while.

@@ -23,7 +23,7 @@ func NewNet() Loop {
 type netListener struct {
 	l      *netLoop
 	nl     net.Listener
-	accept func(Conn) Handler
+	to     *takers[*core]
 	closed bool
 	done   chan struct{}
 }
@@ -36,13 +36,21 @@ func (l *netLoop) Listen(addr string, accept func(Conn) Handler) (Listener, erro
 	if err != nil {
 		return nil, err
 	}
-	li := &netListener{l: l, nl: nl, accept: accept, done: make(chan struct{})}
+	li := &netListener{l: l, nl: nl, to: newTakers(&l.core, accept), done: make(chan struct{})}
 	l.addListener(li)
 	go li.run()
 	return li, nil
 }
 
 func (li *netListener) Addr() string { return li.nl.Addr().String() }
+
+func (li *netListener) share(l Loop, accept func(Conn) Handler) bool {
+	other, ok := l.(*netLoop)
+	if ok {
+		li.to.add(&other.core, accept)
+	}
+	return ok
+}
 
 func (li *netListener) Close() {
 	if !li.closed {
@@ -58,7 +66,8 @@ func (li *netListener) run() {
 		nc, err := li.nl.Accept()
 		switch {
 		case err == nil:
-			if !li.l.Post(func() { li.take(nc) }) {
+			to := li.to.next()
+			if !to.l.Post(func() { li.take(nc, to) }) {
 				nc.Close()
 			}
 			continue
@@ -75,16 +84,18 @@ func (li *netListener) run() {
 	}
 }
 
-func (li *netListener) take(nc net.Conn) {
-	if li.closed {
+func (li *netListener) take(nc net.Conn, to taker[*core]) {
+	select {
+	case <-li.done:
 		nc.Close()
 		return
+	default:
 	}
-	t := newNetConn(&li.l.core)
+	t := newNetConn(to.l)
 	t.use(nc)
-	t.c = li.l.newConn(t, nil, open)
-	t.c.accepted(li.accept)
-	li.l.touch(t.c) // its first interest in reading
+	t.c = to.l.newConn(t, nil, open)
+	t.c.accepted(to.accept)
+	to.l.touch(t.c) // its first interest in reading
 }
 
 func (l *netLoop) Dial(addr string, timeout time.Duration, h Handler) Conn {

@@ -28,13 +28,13 @@ type TLS struct {
 // tlsListener takes TLS connections for any loop: crypto/tls wants a net.Conn, so
 // each is a netConn, whose goroutines post to the loop.
 type tlsListener struct {
-	l      *core
-	nl     net.Listener
-	opt    TLS
-	accept func(Conn) Handler
-	ctx    context.Context
-	stop   context.CancelFunc
-	slots  chan struct{}
+	l     *core
+	nl    net.Listener
+	opt   TLS
+	to    *takers[*core]
+	ctx   context.Context
+	stop  context.CancelFunc
+	slots chan struct{}
 }
 
 // ListenTLS is l.Listen for connections over TLS. They are not the loop's before their
@@ -61,7 +61,7 @@ func (l *core) listenTLS(addr string, opt TLS, accept func(Conn) Handler) (Liste
 	if opt.Timeout <= 0 {
 		opt.Timeout = tlsTimeout
 	}
-	li := &tlsListener{l: l, nl: nl, opt: opt, accept: accept, slots: make(chan struct{}, tlsAtOnce)}
+	li := &tlsListener{l: l, nl: nl, opt: opt, to: newTakers(l, accept), slots: make(chan struct{}, tlsAtOnce)}
 	li.ctx, li.stop = context.WithCancel(context.Background())
 	l.addListener(li)
 	l.aside.Go(li.run)
@@ -69,6 +69,14 @@ func (l *core) listenTLS(addr string, opt TLS, accept func(Conn) Handler) (Liste
 }
 
 func (li *tlsListener) Addr() string { return li.nl.Addr().String() }
+
+func (li *tlsListener) share(l Loop, accept func(Conn) Handler) bool {
+	other, ok := l.(interface{ theCore() *core })
+	if ok {
+		li.to.add(other.theCore(), accept)
+	}
+	return ok
+}
 
 func (li *tlsListener) Close() {
 	if li.ctx.Err() == nil {
@@ -120,21 +128,22 @@ func (li *tlsListener) handshake(nc net.Conn) {
 		}
 		return
 	}
-	if !li.l.Post(func() { li.take(tc) }) {
+	to := li.to.next()
+	if !to.l.Post(func() { li.take(tc, to) }) {
 		nc.Close()
 	}
 }
 
-func (li *tlsListener) take(tc *tls.Conn) {
+func (li *tlsListener) take(tc *tls.Conn, to taker[*core]) {
 	if li.ctx.Err() != nil {
 		tc.NetConn().Close()
 		return
 	}
-	t := &tlsConn{netConn: newNetConn(li.l), tls: tc}
+	t := &tlsConn{netConn: newNetConn(to.l), tls: tc}
 	t.use(tc)
-	t.c = li.l.newConn(t, nil, open)
-	t.c.accepted(li.accept)
-	li.l.touch(t.c) // its first interest in reading
+	t.c = to.l.newConn(t, nil, open)
+	t.c.accepted(to.accept)
+	to.l.touch(t.c) // its first interest in reading
 }
 
 // tlsConn is the transport over a tls.Conn.

@@ -85,6 +85,9 @@ func New(t TB, opt Options) *Cluster {
 		name := fmt.Sprintf("gateway%d", i+1)
 		addr := c.freeAddr(name)
 		argv := []string{c.prog("kumo-gateway"), "-v", "-m", c.managers(), "-t", addr}
+		if i > 0 { // so that both ways are tested wherever there are several
+			argv = append(argv, "--loops", "2")
+		}
 		c.Gateways = append(c.Gateways, c.process(name, addr, append(argv, opt.GatewayArgs...)))
 	}
 	c.Gateway = c.Gateways[0]
