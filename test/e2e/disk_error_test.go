@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,9 +132,11 @@ func TestUnreadableTable(t *testing.T) {
 			}
 			pipeline(sets, bad)
 			p := c.MostPrimaries()
-			p.Restart(0) // the log becomes a table, and nothing is cached
+			// All is in tables, and nothing is cached. (After kill -9 what the log has is in memory until it is flushed.)
+			p.Terminate(30 * time.Second)
+			p.Start()
 			c.WaitReady(30 * time.Second)
-			tables, _ := filepath.Glob(filepath.Join(home(t, opt), strings.Replace(p.Name, "server", "kumodb", 1), "data", "*.sst"))
+			tables := settledTables(t, filepath.Join(home(t, opt), strings.Replace(p.Name, "server", "kumodb", 1), "data"))
 			for _, name := range tables {
 				damage(t, name)
 			}
@@ -150,6 +154,24 @@ func TestUnreadableTable(t *testing.T) {
 			t.Logf("%d tables damaged; %d of %d reads failed", len(tables), failed, len(gets))
 		})
 	}
+}
+
+// settledTables are the tables in dir when compactions have left them alone for half a second.
+func settledTables(t *testing.T, dir string) (tables []string) {
+	t.Helper()
+	same := 0
+	harness.Until(t, 30*time.Second, "tables stay as they are", func() error {
+		now, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+		if err != nil || len(now) == 0 || !slices.Equal(now, tables) {
+			tables, same = now, 0
+			return fmt.Errorf("%d tables, %v", len(now), err)
+		}
+		if same++; same < 10 {
+			return errors.New("not for long")
+		}
+		return nil
+	})
+	return tables
 }
 
 // damage flips a byte in some blocks of a table, but not at its end, where its
