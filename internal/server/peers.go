@@ -25,6 +25,7 @@ type peer struct {
 	incarnation uint64
 	conn        *dataConn
 	up          bool
+	opened      int64 // when conn was (Node.Now)
 	backoff     time.Duration
 	timer       loop.Timer
 }
@@ -78,12 +79,12 @@ func (n *node) peerOpened(c *dataConn) {
 	if p.conn != c {
 		return
 	}
-	p.up, p.backoff = true, minBackoff
+	p.up = true
 	c.conn.Write([]byte(wire.Magic))
 	h := wire.PeerHello{Cluster: n.cluster, From: n.self, To: p.id, Incarnation: n.incarnation, ToIncarnation: p.incarnation}
 	c.conn.Append(func(b []byte) []byte { return wire.AppendPeerHello(b, &h) })
 	n.touchClock()
-	c.movedAt = n.rn.Awake()
+	p.opened, c.movedAt = n.rn.Now, n.rn.Awake()
 	if n.beginsLeases(p) {
 		c.sayLease(n.rn.Leases.Begin(&c.leases, p.id, n.rn.Now))
 	}
@@ -99,6 +100,11 @@ func (n *node) peerClosed(c *dataConn, err error) {
 	}
 	if p.up {
 		n.log.Info("lost connection", "server", p.addr, "err", err)
+		n.touchClock()
+		// One that is closed at once is not meant (hello), until there is a newer map.
+		if n.rn.Now-p.opened > int64(maxBackoff) {
+			p.backoff = minBackoff
+		}
 	}
 	p.conn, p.up = nil, false
 	p.timer = n.loop.After(p.backoff, func() { n.dial(p) })

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,5 +52,36 @@ func TestPeerThatReadsSlowlyIsNotCutOff(t *testing.T) {
 	look(2*time.Second, 0)
 	if !conn.closed {
 		t.Error("open although it takes nothing")
+	}
+}
+
+// shutter accepts connections and closes each as soon as something comes.
+type shutter struct{ accepted atomic.Int64 }
+
+func (s *shutter) OnOpen(loop.Conn) {}
+func (s *shutter) OnData(c loop.Conn, b []byte) int {
+	c.Close()
+	return len(b)
+}
+func (s *shutter) OnClose(loop.Conn, error) {}
+
+// A server that takes connections and closes them, as one does that stands at the address of
+// another, is not dialed as often as it can be.
+func TestPeerThatRefusesIsDialedSeldom(t *testing.T) {
+	g := newGlue(t)
+	network := loop.NewMemNetwork()
+	g.node.loop = loop.NewMemory(network)
+	s := &shutter{}
+	if _, err := g.loop.Listen("b:1", func(loop.Conn) loop.Handler { s.accepted.Add(1); return s }); err != nil {
+		t.Fatal(err)
+	}
+	g.dial(g.peers[other])
+	ctx, end := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer end()
+	if err := g.loop.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.accepted.Load(); n < 2 || n > 10 {
+		t.Errorf("dialed %d times", n)
 	}
 }
