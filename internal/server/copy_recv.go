@@ -68,7 +68,9 @@ func (n *node) receive(ctx context.Context, s *stream) {
 		return
 	}
 	for {
-		_ = s.c.SetReadDeadline(time.Time{}) // between copies it may be idle
+		// Between copies it may be idle, but not for ever: each primary keeps some, and there
+		// is room for maxStreams. Who sends on one that has been closed takes another.
+		_ = s.c.SetReadDeadline(time.Now().Add(s.timeout))
 		kind, b, err := s.readFrame()
 		if err != nil || kind != streamHeader {
 			return

@@ -183,3 +183,22 @@ func TestSlowCopy(t *testing.T) {
 		})
 	}
 }
+
+// A connection on which no copy comes any more is closed: those of many primaries, each
+// kept for the next copy, must not keep new ones out for good (maxStreams).
+func TestIdleStreamsEnd(t *testing.T) {
+	g := newGlue(t)
+	a, b := net.Pipe()
+	defer a.Close()
+	s, over := newStream(b), make(chan struct{})
+	s.timeout = 50 * time.Millisecond
+	go func() { g.receive(t.Context(), s); close(over) }()
+	if _, err := a.Write([]byte(streamMagic)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-over:
+	case <-time.After(5 * time.Second):
+		t.Error("open although nothing comes")
+	}
+}
