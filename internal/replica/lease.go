@@ -234,6 +234,9 @@ func (l *Leases) GrantedUntil(to clustermap.ServerID) int64 {
 	return max(l.granted[to], l.boot+granted)
 }
 
+// Heard notes a sign of life of another server.
+func (l *Leases) Heard(from clustermap.ServerID, awake int64) { l.heard[from] = awake }
+
 // Silent is for how long nothing was heard of the server, counted from since at the earliest.
 func (l *Leases) Silent(id clustermap.ServerID, since, now int64) int64 {
 	return now - max(l.heard[id], since)

@@ -139,6 +139,9 @@ func (c *dataConn) take(lc loop.Conn, b []byte) int {
 		}
 	}
 	n.touchClock()
+	if c.leasesComeOn() {
+		n.rn.Leases.Heard(c.from, n.rn.Awake())
+	}
 	c.answered = n.rn.Answered
 	ahead := 0
 	for {

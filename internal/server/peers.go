@@ -153,6 +153,13 @@ func (n *node) leaseConn(p *peer) *dataConn {
 	return nil
 }
 
+// leasesComeOn: leases of the server at the other end come on this connection. Whatever comes there
+// is a sign of life: they are behind it. What comes on the other one is none, or who cannot
+// open this one would never be accused.
+func (c *dataConn) leasesComeOn() bool {
+	return c.from != 0 && (c.peer != nil) == (c.n.self < c.from)
+}
+
 // beginsLeases: it is the one that the server with the lower ID has opened.
 func (n *node) beginsLeases(p *peer) bool { return n.self < p.id }
 

@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
+	"github.com/kumofs/kumofs/internal/wire"
 )
 
 // slowConn is a connection whose kernel takes what the test says.
@@ -83,5 +85,35 @@ func TestPeerThatRefusesIsDialedSeldom(t *testing.T) {
 	}
 	if n := s.accepted.Load(); n < 2 || n > 10 {
 		t.Errorf("dialed %d times", n)
+	}
+}
+
+// A server from which something comes all the time is not silent, although what it says of leases
+// waits behind that: a backlog may be of seconds. But it is where leases never come.
+func TestPeerThatSendsIsNotSilent(t *testing.T) {
+	for _, where := range []string{"leases", "the other connection", "nothing"} {
+		g := newGlue(t)
+		p := g.peers[other]
+		c := newDataConn(g.node)
+		c.conn, c.opened, c.passed, c.from = &slowConn{}, true, true, other
+		if where == "leases" {
+			c.peer, p.conn, p.up = p, c, true // it is this server that begins them
+		} else {
+			g.inbound[other] = c
+		}
+		accused := 0
+		g.report.send = func(r *control.Report) { accused += len(r.Accuse) }
+		b := wire.AppendMessage(nil, &wire.Message{Kind: wire.KindAppendAck, Epoch: 1, Version: g.replicas[0].Last()})
+		for range 20 {
+			g.time += int64(replica.LeaseInterval)
+			if where != "nothing" {
+				c.OnData(c.conn, b)
+			}
+			g.tick()
+			g.endTurn()
+		}
+		if (accused == 0) != (where == "leases") {
+			t.Errorf("%s: accused %d times", where, accused)
+		}
 	}
 }
