@@ -75,8 +75,12 @@ func newDataConn(n *node) *dataConn {
 	return c
 }
 
-// accept takes a connection on the listening port: data, or HTTP of tools.
+// accept takes a connection on the listening port: data, or HTTP of tools. Where the store
+// could not be opened the loop still runs, until it has ended.
 func (n *node) accept(lc loop.Conn) loop.Handler {
+	if n.rn == nil {
+		return nil
+	}
 	c := newDataConn(n)
 	c.conn = lc
 	c.sniff = n.loop.After(sniffTimeout, lc.Close)

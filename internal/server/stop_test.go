@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -15,7 +16,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/item"
+	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/store"
+	"github.com/kumofs/kumofs/internal/wire"
 )
 
 // A server that is stopped while a tool has it read its whole store ends soon, and
@@ -99,5 +102,54 @@ func TestStopDuringScan(t *testing.T) {
 				t.Error("the store was not stopped cleanly")
 			}
 		})
+	}
+}
+
+// lateLoop goes on for a moment when it is to stop, as loops may.
+type lateLoop struct{ loop.Loop }
+
+func (l lateLoop) Run(ctx context.Context) error {
+	late, end := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
+	defer end()
+	return l.Loop.Run(late)
+}
+
+// A server that cannot open its store says why, whoever dials it meanwhile.
+func TestConnectionsWithoutAStore(t *testing.T) {
+	opt := store.Options{FS: vfs.NewMem()}
+	s, err := store.Open("/s", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	l, err := loop.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.Addr().String()
+	free.Close()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Run(t.Context(), Config{Listen: addr, Store: "/s", Managers: []string{"127.0.0.1:1"}, CacheSize: 1 << 20,
+			Logger: slog.New(slog.DiscardHandler), Loop: lateLoop{l}, options: opt})
+	}()
+	for {
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Error("no error")
+			}
+			return
+		default:
+		}
+		if c, err := net.Dial("tcp", addr); err == nil {
+			defer c.Close()
+			_, _ = c.Write([]byte(wire.Magic))
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
