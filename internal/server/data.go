@@ -143,6 +143,9 @@ func (c *dataConn) take(lc loop.Conn, b []byte) int {
 		}
 	}
 	n.touchClock()
+	if c.peer != nil {
+		c.peer.backoff = minBackoff
+	}
 	if c.leasesComeOn() {
 		n.rn.Leases.Heard(c.from, n.rn.Awake())
 	}

@@ -101,7 +101,7 @@ func (n *node) peerClosed(c *dataConn, err error) {
 	if p.up {
 		n.log.Info("lost connection", "server", p.addr, "err", err)
 		n.touchClock()
-		// One that is closed at once is not meant (hello), until there is a newer map.
+		// One that is closed at once, without a word, is not meant (hello), until there is a newer map.
 		if n.rn.Now-p.opened > int64(maxBackoff) {
 			p.backoff = minBackoff
 		}
