@@ -182,3 +182,42 @@ func TestCollectingWaitsForAnswers(t *testing.T) {
 		t.Errorf("%d chunks are said to be collected", n)
 	}
 }
+
+// A look does not see what is on its way into the store: what was noted of it must not be
+// taken for looked at.
+func TestReplacedWhileTheStoreIsSlow(t *testing.T) {
+	r := newCollectRig(t)
+	r.send("k", 1, 3)
+	r.list("k", 1, 3)
+	r.round()
+	r.round()
+	if job, ok := r.s.pick(); ok {
+		t.Fatalf("to be looked at before anything happens: %+v", job)
+	}
+	r.glue.ask(&answers{}, item.OpSet, "k", "small")
+	r.endTurn()
+	if !r.commit.busy {
+		t.Fatal("stored already")
+	}
+	job, ok := r.s.pick()
+	if !ok {
+		t.Fatal("nothing to look at")
+	}
+	looked := make(chan error, 1)
+	go func() { looked <- r.s.look(&job) }()
+	time.Sleep(20 * time.Millisecond)
+	r.turn()
+	if err := <-looked; err != nil {
+		t.Fatal(err)
+	}
+	r.s.remove(&job)
+	r.turn()
+	r.acked()
+	for range 4 {
+		r.round()
+		r.pass(unlistedGrace)
+	}
+	if c := r.chunks(); c != 0 {
+		t.Errorf("%d chunks are left", c)
+	}
+}

@@ -107,6 +107,16 @@ func (c *committer) init(n *node) {
 // bytes is the size of all that waits to be committed.
 func (c *committer) bytes() int { return c.filledBytes + c.batch.Bytes() }
 
+// stored is closed when all that waits to be committed is stored; nil: nothing waits.
+func (c *committer) stored() <-chan struct{} {
+	if !c.busy && len(c.filled) == 0 && c.batch.Len() == 0 {
+		return nil
+	}
+	done := make(chan struct{})
+	c.after = append(c.after, func() { close(done) })
+	return done
+}
+
 // cut puts a large batch aside until the one being committed is done. Between
 // the writes of one turn and the positions that belong to them nobody may call it.
 func (c *committer) cut() {

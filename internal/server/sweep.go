@@ -62,7 +62,8 @@ func (m mark) seenBy(view uint64) mark {
 // sweepJob is one partition to look through.
 type sweepJob struct {
 	part    uint16
-	fresh   bool // on a new snapshot
+	fresh   bool            // on a new snapshot
+	stored  <-chan struct{} // closed when that has all that was noted; nil: it has
 	flushed uint64
 	now     int64
 
@@ -115,6 +116,7 @@ func (s *sweeper) pick() (job sweepJob, ok bool) {
 		if job.fresh = now.Sub(s.asked) >= sweepView; job.fresh {
 			s.asked = now
 			s.views++
+			job.stored = n.commit.stored()
 		}
 		s.due[i] = s.due[i].seenBy(s.views) // marked again by what the look finds
 		if chunks {
@@ -160,6 +162,13 @@ func (s *sweeper) run(ctx context.Context) {
 
 // look finds what is to be removed.
 func (s *sweeper) look(job *sweepJob) (err error) {
+	if job.stored != nil {
+		select {
+		case <-job.stored:
+		case <-s.n.ctx.Done():
+			return s.n.ctx.Err()
+		}
+	}
 	if job.fresh || s.view == nil {
 		s.leave()
 		s.view = s.n.store.Snapshot()
