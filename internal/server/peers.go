@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
@@ -99,12 +100,17 @@ func (n *node) peerClosed(c *dataConn, err error) {
 		return // given up for a newer one
 	}
 	if p.up {
-		n.log.Info("lost connection", "server", p.addr, "err", err)
 		n.touchClock()
-		// One that is closed at once, without a word, is not meant (hello), until there is a newer map.
+		// One that is closed at once, without a word, is not meant (hello), until there is a newer
+		// map: that is said once.
 		if n.rn.Now-p.opened > int64(maxBackoff) {
 			p.backoff = minBackoff
 		}
+		level := slog.LevelInfo
+		if p.backoff > minBackoff {
+			level = slog.LevelDebug
+		}
+		n.log.Log(n.ctx, level, "lost connection", "server", p.addr, "err", err)
 	}
 	p.conn, p.up = nil, false
 	p.timer = n.loop.After(p.backoff, func() { n.dial(p) })
