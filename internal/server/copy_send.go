@@ -160,6 +160,19 @@ func (c *copier) connect(ctx context.Context, addr string) (s *stream, fresh boo
 func (c *copier) release(addr string, s *stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	// Who receives has closed those that were idle for so long.
+	for a, list := range c.idle {
+		list = slices.DeleteFunc(list, func(s *stream) bool {
+			old := time.Since(s.flushed) > s.timeout
+			if old {
+				s.c.Close()
+			}
+			return old
+		})
+		if c.idle[a] = list; len(list) == 0 {
+			delete(c.idle, a)
+		}
+	}
 	if c.done || len(c.idle[addr]) >= copyWorkers {
 		s.c.Close()
 		return

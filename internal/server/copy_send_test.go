@@ -202,3 +202,17 @@ func TestIdleStreamsEnd(t *testing.T) {
 		t.Error("open although nothing comes")
 	}
 }
+
+// Nor does a sender keep what its receiver has closed: a server may have another stream port
+// each time that it starts.
+func TestIdleStreamsAreNotKept(t *testing.T) {
+	c := newCopier(&node{}, 0)
+	a, b := net.Pipe()
+	old, next := newStream(a), newStream(nil)
+	c.release("a:1", old)
+	old.flushed = old.flushed.Add(-2 * streamTimeout)
+	c.release("a:2", next)
+	if _, err := b.Write([]byte("x")); err == nil || len(c.idle) != 1 {
+		t.Errorf("open although it was idle for long; connections to %d addresses", len(c.idle))
+	}
+}
