@@ -231,16 +231,22 @@ func (r *Replica) Chunk(epoch uint32, joinID uint64, values []wire.Value, fx *Ef
 	return true
 }
 
+// Copying tells whether a Copy is still to be made.
+func (r *Replica) Copying(c *Copy) bool {
+	if r.pri == nil {
+		return false
+	}
+	p := r.pri.peer(c.To)
+	return p != nil && p.join.id == c.JoinID && p.join.phase == joinCopying
+}
+
 // CopyDone says how a Copy went. upTo is this replica's Last read after the
 // snapshot was taken: the snapshot holds nothing newer.
 func (r *Replica) CopyDone(c *Copy, upTo uint64, err error, fx *Effects) {
-	if r.pri == nil {
+	if !r.Copying(c) {
 		return
 	}
 	p := r.pri.peer(c.To)
-	if p == nil || p.join.id != c.JoinID || p.join.phase != joinCopying {
-		return
-	}
 	if err != nil {
 		r.restartJoin(p, fx)
 		return

@@ -91,6 +91,9 @@ func (c *copier) run(ctx context.Context) {
 		c.queue = append(c.queue[:0], c.queue[1:]...)
 		c.mu.Unlock()
 		upTo, err := c.send(ctx, &job, out)
+		if err == errJoinOver {
+			continue
+		}
 		if err != nil && ctx.Err() == nil {
 			c.n.log.Info("copy failed; it will be tried again", "partition", job.c.Replica.Part(), "to", job.addr, "err", err)
 		}
@@ -121,15 +124,24 @@ func (c *copier) rest(ctx context.Context) {
 	}
 }
 
-// last asks the loop for the replica's last version: whatever a snapshot taken
-// before holds is not newer.
-func (c *copier) last(ctx context.Context, r *replica.Replica) (uint64, error) {
-	ch := make(chan uint64, 1)
-	if !c.n.loop.Post(func() { ch <- r.Last() }) {
+// last asks the loop for the replica's last version: whatever a snapshot taken before
+// holds is not newer. A join that ended while its copy waited for a worker is not sent.
+func (c *copier) last(ctx context.Context, job *copyJob) (upTo uint64, err error) {
+	r, ch := job.c.Replica, make(chan uint64, 1)
+	if !c.n.loop.Post(func() {
+		if !r.Copying(&job.c) {
+			close(ch)
+			return
+		}
+		ch <- r.Last()
+	}) {
 		return 0, context.Canceled
 	}
 	select {
-	case v := <-ch:
+	case v, ok := <-ch:
+		if !ok {
+			return 0, errJoinOver
+		}
 		return v, nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
@@ -184,7 +196,7 @@ func (c *copier) release(addr string, s *stream) {
 func (c *copier) send(ctx context.Context, job *copyJob, out *chunker) (upTo uint64, err error) {
 	sn := c.n.store.Snapshot()
 	defer sn.Close()
-	if upTo, err = c.last(ctx, job.c.Replica); err != nil {
+	if upTo, err = c.last(ctx, job); err != nil {
 		return 0, err
 	}
 	for {

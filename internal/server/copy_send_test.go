@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/store"
 	"github.com/kumofs/kumofs/internal/wire"
@@ -214,5 +216,66 @@ func TestIdleStreamsAreNotKept(t *testing.T) {
 	c.release("a:2", next)
 	if _, err := b.Write([]byte("x")); err == nil || len(c.idle) != 1 {
 		t.Errorf("open although it was idle for long; connections to %d addresses", len(c.idle))
+	}
+}
+
+// A copy that nobody wants any more is not begun: where the joiner is gone each would take as long as
+// a dial does, and those to others wait behind it.
+func TestCopyOfAJoinThatIsOver(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var accepted atomic.Int64
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted.Add(1)
+			c.Close()
+		}
+	}()
+	defer l.Close()
+	for _, over := range []bool{false, true} {
+		g := newGlue(t)
+		next := *g.cmap
+		next.Version++
+		next.Servers = slices.Clone(next.Servers)
+		next.Servers[1].StreamAddr = l.Addr().String()
+		next.Partitions = []clustermap.Partition{{Epoch: 2, Replicas: []clustermap.ServerID{g.self}, Joining: []clustermap.ServerID{other},
+			Active: true, LastKnown: []clustermap.ServerID{g.self}, LastPrimary: g.self, LastPrimaryIncarnation: 1}}
+		g.adopt(&next)
+		g.turn()
+		var a answers
+		req := wire.Request{Epoch: 2, Request: item.Request{Op: item.OpSet, Key: []byte("k"), Value: []byte("v")}}
+		g.request(&req, &a)
+		g.turn()
+		id := uint64(1)
+		g.step(wire.Message{Kind: wire.KindJoinState, Epoch: 2, JoinID: id, Version: 0})
+		g.step(wire.Message{Kind: wire.KindJoinStarted, Epoch: 2, JoinID: id})
+		g.turn()
+		if len(g.copies.queue) != 1 {
+			t.Fatalf("%d copies are to be made", len(g.copies.queue))
+		}
+		if over {
+			later := next
+			later.Version++
+			later.Partitions = slices.Clone(next.Partitions)
+			later.Partitions[0].Epoch, later.Partitions[0].Joining = 3, nil
+			g.adopt(&later)
+			g.turn()
+		}
+		ctx, end := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = g.loop.Run(ctx) })
+		before := accepted.Load()
+		_, err := g.copies.send(ctx, &g.copies.queue[0], &chunker{c: g.copies})
+		end()
+		wg.Wait()
+		if dialed := accepted.Load() > before; err == nil || dialed == over {
+			t.Errorf("over %v: dialed %v, %v", over, dialed, err)
+		}
 	}
 }
