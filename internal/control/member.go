@@ -253,6 +253,11 @@ func (m *Member) serve(ctx context.Context, addr string) (up bool, err error) {
 	}
 	m.mu.Lock()
 	m.learned = w.Managers
+	if m.report != nil {
+		// What it says of others, and of this member's disk, may be over since long ago; what is not
+		// is said again in a moment.
+		m.report.Accuse, m.report.StepDown = nil, nil
+	}
 	m.mu.Unlock()
 	beat := time.Duration(w.HeartbeatMillis) * time.Millisecond
 	if beat <= 0 {

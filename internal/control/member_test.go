@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"sync"
@@ -141,6 +142,40 @@ func TestMemberFollowsAndReconnects(t *testing.T) {
 		t.Error("a fatal refusal does not end the member")
 	}
 	cancel()
+}
+
+// A manager that is there again is not told whom this member found silent meanwhile: it would
+// be taken for now, and a healthy replica, or all of them, would go.
+func TestOldAccusationsAreNotSent(t *testing.T) {
+	l := listen(t)
+	defer l.Close()
+	m := NewMember(MemberConfig{Managers: []string{l.Addr().String()}, Hello: func() Hello { return Hello{Role: RoleServer, ID: 1, Incarnation: 1} }})
+	accuse := []Accusation{{Accused: []clustermap.ServerID{2}, Partitions: []PartitionEpoch{{P: 1, E: 2}}}}
+	m.Send(Report{Incarnation: 1, Activated: []PartitionEpoch{{P: 1, E: 2}}, Accuse: accuse, StepDown: []PartitionEpoch{{P: 3, E: 2}}})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	s := accept(t, l)
+	defer s.Close()
+	s.Send(Frame(KindWelcome, Welcome{HeartbeatMillis: 60_000}))
+	receive := func() (r Report) {
+		k, b, err := s.Receive(2 * time.Second)
+		if err == nil {
+			err = json.Unmarshal(b, &r)
+		}
+		if err != nil || k != KindReport {
+			t.Fatalf("kind %d, %v", k, err)
+		}
+		return r
+	}
+	if r := receive(); len(r.Activated) != 1 || len(r.Accuse)+len(r.StepDown) > 0 {
+		t.Errorf("%+v", r)
+	}
+	m.Send(Report{Incarnation: 1, Accuse: accuse})
+	if r := receive(); len(r.Accuse) != 1 {
+		t.Errorf("%+v", r)
+	}
 }
 
 func TestMemberLeavesASilentManager(t *testing.T) {
