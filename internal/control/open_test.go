@@ -84,6 +84,9 @@ func TestWebAsksForTheSecret(t *testing.T) {
 	if _, _, err := ask(t, wrong, "GET", "http://"+addr+PathMetrics); err == nil || !strings.Contains(err.Error(), string(secret.ErrOther)) {
 		t.Error(err)
 	}
+	for i := 0; i < 100 && !strings.Contains(log.String(), string(secret.ErrUnknown)); i++ {
+		time.Sleep(10 * time.Millisecond) // it is said after the answer
+	}
 	if !strings.Contains(log.String(), "refused a connection from 127.0.0.1:") || !strings.Contains(log.String(), string(secret.ErrUnknown)) {
 		t.Error(log.String())
 	}
