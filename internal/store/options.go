@@ -101,7 +101,7 @@ func (o *Options) pebbleOptions(fs vfs.FS, cache *pebble.Cache) *pebble.Options 
 		MemTableSize:       o.MemTableSize,
 		// Four memtables rather than two: a slow flush stalls writers later.
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       6,
 		L0StopWritesThreshold:       20,
 		// A removed partition gives its space back soon, not at the next write burst.
 		FlushDelayDeleteRange: flushDelay,
