@@ -87,6 +87,7 @@ func TestBadCommandLines(t *testing.T) {
 		{2, "-t", "kumo-gateway -m localhost -t 0"},
 		{2, "-t|unknown host", "kumo-gateway -m localhost -t " + unknown + ":11211"},
 		{2, "--timeout", "kumo-gateway -m localhost --timeout soon"},
+		{2, "--loops|64", "kumo-gateway -m localhost --loops 65"},
 		{2, "--max-item-size|1K to 1G", "kumo-gateway -m localhost --max-item-size 2G"},
 		{1, "cannot listen on|" + gwPort + "|address already in use", "kumo-gateway -m " + mgr + " -t " + gw},
 		{1, "cannot listen on|" + gwPort + "|address already in use", "kumo-gateway -m " + mgr + " -t " + free + " --http " + gw},
