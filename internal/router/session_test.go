@@ -353,16 +353,16 @@ func TestBusyLoopIsNobodysSilence(t *testing.T) {
 
 // Writes wait while no session can be opened; what surely was not sent has failed.
 func TestNoSession(t *testing.T) {
-	g := newRig(t, router.Options{Timeout: 150 * time.Millisecond})
+	g := newRig(t, router.Options{Timeout: 1500 * time.Millisecond})
 	g.setMap(1, 1, g.a)
 	g.on(func() {
 		g.a.ScriptOpens = true
 		g.a.Script = func(*routertest.Try) bool { return true }
 	})
 	first := g.begin(0, item.OpSet, "k", "1")
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(time.Second) // the second has as long from the first's end
 	second := g.begin(0, item.OpSet, "k", "2")
-	if r := first.wait(t); r.Status != item.Failed || r.Message != "timeout: the primary of partition "+fmt.Sprint(g.part("k"))+" (a:1) opened no session for 0.15 s" {
+	if r := first.wait(t); r.Status != item.Failed || r.Message != "timeout: the primary of partition "+fmt.Sprint(g.part("k"))+" (a:1) opened no session for 1.5 s" {
 		t.Errorf("%+v", r)
 	}
 	g.on(func() { g.a.Script = nil })
