@@ -178,7 +178,7 @@ func (r *talker) binary() []byte {
 func (g *rig) talk(r *rand.Rand, input []byte) []byte {
 	g.t.Helper()
 	s := g.dial()
-	s.SetDeadline(time.Now().Add(60 * time.Second))
+	s.SetDeadline(time.Now().Add(3 * time.Minute))
 	seed := r.Uint64()
 	go func() {
 		r := rand.New(rand.NewPCG(seed, 1))

@@ -8,7 +8,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // rig makes the loops of one test, all of one kind.
 type rig struct {
