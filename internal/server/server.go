@@ -124,6 +124,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot make an event loop: %w", err)
 	}
+	n.loop.OnError(func(err error) { n.log.Warn("cannot take a connection", "error", err) })
 	ran := false
 	defer func() {
 		if !ran {
