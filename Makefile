@@ -4,8 +4,15 @@ GO ?= go
 
 .PHONY: build run test unit lint bench micro nemesis differential clean
 
+# Static binaries. With a C compiler pebble takes memory from malloc, which the garbage collector
+# does not see; then libc has to be linked in, if the system has it as an archive.
+LIBC := $(filter /%,$(shell $$($(GO) env CC) -print-file-name=libc.a 2>/dev/null))
+ifeq ($(shell $(GO) env GOOS)$(shell $(GO) env CGO_ENABLED)$(if $(LIBC),libc),linux1libc)
+STATIC = -tags netgo,osusergo -ldflags '-linkmode external -extldflags -static'
+endif
+
 build:
-	$(GO) build -o bin/ ./cmd/...
+	$(GO) build $(STATIC) -o bin/ ./cmd/...
 
 # A local cluster: memcached on 127.0.0.1:11211, data in ./kumofs-data.
 run: build

@@ -33,7 +33,7 @@ func CommonFlags(f *Flags, c *Common, keepalive bool) {
 	stringVar(f, &c.PIDFile, "d", "daemon", "PIDFILE", "run in the background and write the process ID there")
 	timeout := f.Seconds("Ys", "connect-timeout", 500*time.Millisecond, "how long one try to reach a peer may take")
 	retries := f.Int("Yn", "connect-retry-limit", "N", 4, 1, 1000, "tries before a peer is held dead: -Ys times -Yn of silence")
-	readers := f.Int("TR", "read-threads", "N", 4, 1, 1024, "goroutines that read from disk")
+	readers := f.Int("TR", "read-threads", "N", 0, 0, 1024, "goroutines that read from disk (0: 16)")
 	interval := new(time.Duration)
 	*interval = 2 * time.Second
 	if keepalive {

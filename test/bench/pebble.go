@@ -160,8 +160,8 @@ func servePebble(args []string, in io.Reader, out io.Writer) error {
 // likeStore are the options of internal/store, as far as they matter to reads.
 func likeStore(cache *pebble.Cache) *pebble.Options {
 	o := &pebble.Options{
-		Cache: cache, FormatMajorVersion: pebble.FormatColumnarBlocks, MaxOpenFiles: 500, MemTableSize: 16 << 20,
-		MemTableStopWritesThreshold: 4, L0CompactionThreshold: 4, L0StopWritesThreshold: 20,
+		Cache: cache, FormatMajorVersion: pebble.FormatColumnarBlocks, MaxOpenFiles: 500, MemTableSize: 32 << 20,
+		MemTableStopWritesThreshold: 4, L0CompactionThreshold: 6, L0StopWritesThreshold: 20,
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 		Logger:                     quiet{},
 	}
