@@ -1,4 +1,4 @@
-// Command kumo-server stores the data (DESIGN: a primary or a replica of many partitions).
+// Command kumo-server stores the data (it is primary or replica of many partitions).
 package main
 
 import (

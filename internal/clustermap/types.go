@@ -1,5 +1,5 @@
 // Package clustermap is the cluster map ("hash space" to users): which servers
-// there are and which of them hold each partition (DESIGN.md §3).
+// there are and which of them hold each partition (docs/protocol.md, The map).
 //
 // Everything here is a value: no I/O, no locks, no clock, no randomness. A Map
 // that has been handed out is never changed; Apply makes a new one.

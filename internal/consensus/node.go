@@ -1,5 +1,5 @@
 // Package consensus keeps the cluster map agreed among managers: hashicorp/raft
-// with the map as its state machine and deltas as its log (DESIGN.md §5).
+// with the map as its state machine and deltas as its log (docs/protocol.md, Managers).
 package consensus
 
 import (

@@ -1,5 +1,5 @@
 // Package council is the manager's decisions: (map, who is alive) -> next delta
-// (DESIGN.md §4, §5). It is a value without I/O, clock, goroutine or
+// (docs/protocol.md). It is a value without I/O, clock, goroutine or
 // randomness; the same code runs in the daemon and in the simulator. Time comes
 // in as milliseconds of one monotonic clock.
 //

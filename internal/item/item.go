@@ -6,7 +6,7 @@ package item
 // Item is the value of one key. Value belongs to whoever made the Item;
 // functions that keep it say so.
 type Item struct {
-	// Version is epoch<<40 | seq, given by the partition's primary (DESIGN.md §4).
+	// Version is epoch<<40 | seq, given by the partition's primary (docs/protocol.md, Versions).
 	Version uint64
 	// Unique is the CAS unique where it is not the version (a touch keeps the
 	// unique, meta E sets it); 0 means that Version is the unique.

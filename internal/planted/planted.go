@@ -1,5 +1,5 @@
 // Package planted is a list of bugs that test builds can switch on, one at a
-// time: each breaks one rule of the protocol (DESIGN.md §4) at the place that
+// time: each breaks one rule of the protocol (docs/protocol.md) at the place that
 // keeps it. The simulator must find each of them; one that it does not find
 // says that the simulator looks past that rule.
 //

@@ -6,7 +6,7 @@ package planted
 type Info struct {
 	Bug  Bug
 	Name string
-	// Rule is what it breaks (DESIGN.md §4).
+	// Rule is what it breaks (docs/protocol.md).
 	Rule string
 	// What is broken, in a sentence.
 	What string

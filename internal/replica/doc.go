@@ -1,4 +1,4 @@
-// Package replica is the replication protocol of one partition: DESIGN.md §4,
+// Package replica is the replication protocol of one partition: docs/protocol.md,
 // rules R1-R8 and R10-R11, as a value. A Replica takes messages, requests,
 // completions and ticks and appends what is to be done to an Effects. It does
 // no I/O, reads no clock and starts no goroutine, so the same code runs in

@@ -11,7 +11,7 @@ import (
 
 // Limits and times of the protocol.
 const (
-	// SilenceLimit is when a primary accuses a member that does not answer (DESIGN.md §5).
+	// SilenceLimit is when a primary accuses a member that does not answer (R9).
 	SilenceLimit = time.Second
 	// retryAfter is how long a primary waits for an answer before it asks again:
 	// messages are lost only with a connection, so this is seldom needed.

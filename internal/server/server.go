@@ -218,7 +218,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 }
 
 // listenStream opens the stream port. One that is taken is replaced by a free
-// one (DESIGN.md §8): the published tutorial names the same port twice.
+// one: the published tutorial names the same port twice.
 func (n *node) listenStream() (net.Listener, error) {
 	host, _, err := net.SplitHostPort(n.cfg.Listen)
 	if err != nil {

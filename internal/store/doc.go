@@ -1,4 +1,4 @@
-// Package store keeps one server's pairs on disk (DESIGN.md §6): an embedded
+// Package store keeps one server's pairs on disk: an embedded
 // LSM (pebble) behind the few operations that replication needs.
 //
 // There are four types to know. Store is an open store directory. Batch is a

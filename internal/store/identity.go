@@ -13,7 +13,7 @@ import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 )
 
-// Identity is who a store is and how it was found (DESIGN.md R9, R10).
+// Identity is who a store is and how it was found (R9, R10).
 type Identity struct {
 	ID clustermap.ServerID
 	// ClusterID is the cluster it belongs to; 0 is none yet.

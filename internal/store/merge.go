@@ -26,7 +26,7 @@ type MergeStats struct {
 }
 
 // Merge makes the store dst, which must not exist, of several: checkpoints or
-// stopped stores, which are only read (DESIGN.md §6). Partition by partition:
+// stopped stores, which are only read. Partition by partition:
 //
 //   - Finished copies (with a position, no join under way): the one with the
 //     latest position wins whole. It has seen every operation that the others

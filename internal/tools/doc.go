@@ -3,7 +3,7 @@
 // What needs more than HTTP lies beside it: kumotop in top (a terminal),
 // kumomergedb in mergedb (the store), kumobench in bench (load).
 //
-// Output that scripts read keeps the original's form (DESIGN.md §8); --json
+// Output that scripts read keeps the original's form; --json
 // prints the same as one JSON value. Errors go to standard error, with exit
 // status 1, and 2 for a command line that cannot be taken.
 package tools

@@ -16,7 +16,7 @@ import (
 	"github.com/kumofs/kumofs/test/e2e/harness"
 )
 
-// tutorial is DESIGN.md §8, word for word.
+// tutorial is that of the original, word for word, as README.md has it.
 const tutorial = `kumo-manager -v -l localhost
 kumo-server  -v -m localhost -l localhost:19801 -L 19901 -s ./kumodb1.tch
 kumo-server  -v -m localhost -l localhost:19802 -L 19902 -s ./kumodb2.tch
