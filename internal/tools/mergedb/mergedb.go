@@ -20,7 +20,8 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 	f := cli.NewFlags("kumomergedb", "DST SRC... [flags]")
 	f.About("Makes the store DST, which must not exist, of the stores SRC: backups, or stores\n" +
 		"whose servers are stopped. Each partition is taken from the source that knew its\n" +
-		"latest write, so that what was deleted stays deleted.")
+		"latest write, so that what was deleted stays deleted. Or imports the .tch files of all\n" +
+		"servers of an original kumofs, whose servers are stopped.")
 	asJSON := f.Bool("", "json", "print JSON")
 	quiet := f.Bool("q", "quiet", "show no progress")
 	if err := f.Parse(args, out); err != nil {
