@@ -75,7 +75,8 @@ func Kumolog(ctx context.Context, args []string, out io.Writer) error {
 // file prints one file.
 func (p *logPrinter) file(ctx context.Context, path string, follow bool) error {
 	if path == "-" {
-		_, err := p.lines(bufio.NewReader(os.Stdin), nil)
+		rest, err := p.lines(bufio.NewReader(os.Stdin), nil)
+		p.line(rest)
 		p.release()
 		return err
 	}
@@ -86,11 +87,12 @@ func (p *logPrinter) file(ctx context.Context, path string, follow bool) error {
 	defer func() { file.Close() }()
 	r := bufio.NewReader(file)
 	rest, err := p.lines(r, nil)
+	whole := err != nil || !follow // what there is of a last line is all that will come
+	if whole {
+		p.line(rest)
+	}
 	p.release()
-	if err != nil || !follow {
-		if len(rest) > 0 {
-			p.line(rest)
-		}
+	if whole {
 		return err
 	}
 	p.last = 0

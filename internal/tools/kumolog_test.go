@@ -52,6 +52,31 @@ func TestKumolog(t *testing.T) {
 	}
 }
 
+// The last line of a log that was cut short counts as the others do.
+func TestKumologUnendedLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(path, []byte("one\ntwo\nthree"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stdin := os.Stdin
+	t.Cleanup(func() { os.Stdin = stdin })
+	for args, want := range map[string]string{
+		"": "one\ntwo\nthree\n", "-n 1": "three\n", "-n 2": "two\nthree\n", "--head -n 2": "one\ntwo\n",
+	} {
+		for _, from := range []string{path, "-"} {
+			file, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			os.Stdin = file
+			var out bytes.Buffer
+			err = Kumolog(t.Context(), append([]string{from}, strings.Fields(args)...), &out)
+			file.Close()
+			check(t, err, &out, "", want)
+		}
+	}
+}
+
 func TestKumologFollows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	add := func(text string) {
