@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sort"
 	"time"
 
@@ -48,6 +49,12 @@ func Merge(dst string, srcs []string, o Options, progress func(done, of int)) (s
 	if _, err := o.FS.Stat(dst); err == nil {
 		return stats, errorf(ErrNotStore, nil, "cannot merge into %s: it exists already", dst)
 	}
+	tmp := dst + ".part"
+	for _, path := range srcs {
+		if filepath.Clean(path) == filepath.Clean(tmp) { // it is cleared before anything is read
+			return stats, errorf(ErrNotStore, nil, "cannot merge %s into %s: that name is used for what is half made; rename it", path, dst)
+		}
+	}
 	m := &merger{stats: &stats}
 	defer func() {
 		for _, s := range m.srcs {
@@ -67,7 +74,6 @@ func Merge(dst string, srcs []string, o Options, progress func(done, of int)) (s
 			}
 		}
 	}
-	tmp := dst + ".part"
 	if err := o.FS.RemoveAll(tmp); err != nil { // of a merge that was cut short
 		return stats, ioError(err, "cannot merge into "+dst)
 	}

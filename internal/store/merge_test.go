@@ -100,6 +100,25 @@ func TestMergeOfLargeValues(t *testing.T) {
 	mustClose(t, s)
 }
 
+// A source is never taken for what a merge that was cut short has left.
+func TestMergeOfWhatWouldBeCleared(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir+"/out.part", Options{})
+	mustCommit(t, s, func(b *Batch) {
+		b.PutItem(1, []byte("k"), testItem(1, "v"))
+		b.SetPosition(1, Position{Version: 1})
+	})
+	mustClose(t, s)
+	if _, err := Merge(dir+"/out", []string{dir + "/./out.part"}, Options{}, nil); !errors.Is(err, ErrNotStore) {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir+"/out.part", Options{})
+	defer mustClose(t, s)
+	if n, err := s.Items(t.Context()); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+}
+
 func TestMerge(t *testing.T) {
 	dir := t.TempDir()
 	make := func(name string, fill func(b *Batch)) string {
