@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"slices"
@@ -548,7 +549,7 @@ func (w *wal) replay(e ending, take func(repr []byte, dropped []uint16, position
 			}
 			return nil
 		}
-		valid, size, err := w.replaySegment(name, first, take)
+		valid, size, err := w.replaySegment(name, e, first, take)
 		w.live.Add(size)
 		switch {
 		case err == errEnds && e == lost:
@@ -577,7 +578,7 @@ func (w *wal) replay(e ending, take func(repr []byte, dropped []uint16, position
 
 // replaySegment returns up to where a segment is intact, within a block's headers,
 // and its size.
-func (w *wal) replaySegment(name string, first func(int64) error, take func([]byte, []uint16, []partPosition) error) (valid, size int64, err error) {
+func (w *wal) replaySegment(name string, e ending, first func(int64) error, take func([]byte, []uint16, []partPosition) error) (valid, size int64, err error) {
 	f, err := w.s.fs.Open(name, vfs.SequentialReadsOption)
 	if err != nil {
 		return 0, 0, err
@@ -606,6 +607,15 @@ func (w *wal) replaySegment(name string, first func(int64) error, take func([]by
 		case err == io.EOF:
 			return size, size, nil
 		case record.IsInvalidRecord(err):
+			if e != lost {
+				behind, err := recordBehind(f, good, size)
+				if err == nil && behind {
+					err = errorf(ErrCorrupt, nil, "%s is damaged behind byte %d of %d", name, good, size)
+				}
+				if err != nil {
+					return 0, size, err
+				}
+			}
 			return min(good+int64(len(rec)+recordHeader*(len(rec)/recordBlock+1)), size-1), size, nil
 		case err != nil:
 			return 0, size, err
@@ -629,6 +639,39 @@ func (w *wal) replaySegment(name string, first func(int64) error, take func([]by
 		good = r.Offset()
 	}
 }
+
+// recordBehind tells whether a record begins behind the one at the offset at, which is
+// not whole. A write that was cut short is the last, so that one was damaged, and
+// those behind it may have been acknowledged.
+func recordBehind(f io.ReaderAt, at, size int64) (bool, error) {
+	// Of the chunks that there are in package record's old form (New Writer, above).
+	const full, first = 1, 2
+	block := make([]byte, recordBlock)
+	if left := recordBlock - at%recordBlock; left < recordHeader {
+		at += left // where the record really begins
+	}
+	for from := at - at%recordBlock; from < size; from += recordBlock {
+		b := block[:min(recordBlock, size-from)]
+		if _, err := f.ReadAt(b, from); err != nil {
+			return false, err
+		}
+		for i := int(max(at-from, 0)); i+recordHeader <= len(b); {
+			sum, length, kind := binary.LittleEndian.Uint32(b[i:]), int(binary.LittleEndian.Uint16(b[i+4:])), b[i+6]
+			end := i + recordHeader + length
+			if end > len(b) || kind == 0 {
+				break // the next block begins with a chunk again
+			}
+			c := crc32.Checksum(b[i+6:end], castagnoli)
+			if (kind == full || kind == first) && from+int64(i) > at && (c>>15|c<<17)+0xa282ead8 == sum {
+				return true, nil
+			}
+			i = end
+		}
+	}
+	return false, nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendFirst appends a segment's first record: the size of the segment before it.
 func appendFirst(dst []byte, size int64) []byte {

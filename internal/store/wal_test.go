@@ -240,6 +240,107 @@ func TestKilledStore(t *testing.T) {
 	_ = s.Close()
 }
 
+// What was damaged is not taken for a write that was cut short, which nobody was told of:
+// with what lies behind it the store would lose what was acknowledged.
+func TestDamageBeforeTheEnd(t *testing.T) {
+	for _, d := range []struct {
+		fsync bool
+		boot  string
+	}{{false, "one"}, {true, "one"}, {true, "two"}} {
+		mem := vfs.NewCrashableMem()
+		s := mustOpen(t, "/s", Options{FS: mem, BootID: "one", Fsync: d.fsync, Logger: quiet{}})
+		for i := range uint64(400) {
+			mustCommit(t, s, func(b *Batch) {
+				b.PutItem(1, fmt.Appendf(nil, "k%03d", i), testItem(i+1, strings.Repeat("v", 300)))
+				b.SetPosition(1, Position{Version: i + 1})
+			})
+		}
+		all := vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))}
+		name := "/s/wal/" + segmentName(1)
+		open := func(change func(log []byte) []byte) (uint64, error) {
+			fs := mem.CrashClone(all)
+			log, err := readFile(fs, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+			if err == nil {
+				_, err = f.Write(change(bytes.Clone(log)))
+				_ = f.Close()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open("/s", Options{FS: fs, BootID: d.boot, Logger: quiet{}})
+			if err != nil {
+				return 0, err
+			}
+			defer s.Close()
+			pos, err := s.Position(1)
+			return pos.Version, err
+		}
+		const record = 300 // bytes of one, at least
+		for _, behind := range []int{2 * record, 10 * record, 150 * record} {
+			for _, n := range []int{1, 50, 3 * record} {
+				if behind < 2*n {
+					continue
+				}
+				_, err := open(func(log []byte) []byte {
+					for i := range n {
+						log[len(log)-behind-i] ^= 0x55
+					}
+					return log
+				})
+				if behind > 2*record && n > record && behind < recordBlock {
+					continue // nothing tells where the next record of that block begins
+				}
+				if !errors.Is(err, ErrCorrupt) {
+					t.Errorf("%+v: %d bytes changed %d before the end: %v", d, n, behind, err)
+				}
+			}
+		}
+		for _, n := range []int{1, 100, record} {
+			for what, change := range map[string]func(log []byte) []byte{
+				"missing": func(log []byte) []byte { return log[:len(log)-n] },
+				"empty":   func(log []byte) []byte { clear(log[len(log)-n:]); return log },
+			} {
+				if version, err := open(change); err != nil || version != 399 {
+					t.Errorf("%+v: the last %d bytes are %s: %d, %v", d, n, what, version, err)
+				}
+			}
+		}
+		_ = s.Close()
+	}
+}
+
+// A record that was cut short is not behind itself, wherever in a block it begins.
+func TestRecordBehindItself(t *testing.T) {
+	for before := recordBlock - 2*recordHeader - 2; before <= recordBlock-recordHeader; before++ {
+		var log bytes.Buffer
+		w := record.NewWriter(&log)
+		add := func(n int) (end int64) {
+			if _, err := w.WriteRecord(make([]byte, n)); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			return w.Size()
+		}
+		at := add(before)
+		end := add(2 * recordBlock)
+		for _, size := range []int64{end - 1, end - recordBlock, at + recordBlock} {
+			if behind, err := recordBehind(bytes.NewReader(log.Bytes()), at, size); behind || err != nil {
+				t.Errorf("one at %d of %d: %v, %v", at, size, behind, err)
+			}
+		}
+		size := add(10)
+		if behind, err := recordBehind(bytes.NewReader(log.Bytes()), at, size); !behind || err != nil {
+			t.Errorf("one at %d with another behind it: %v, %v", at, behind, err)
+		}
+	}
+}
+
 // Segments follow each other without a gap, or something is missing.
 func TestMissingSegment(t *testing.T) {
 	mem := vfs.NewCrashableMem()
