@@ -30,16 +30,16 @@ func (c *Council) lastOf(now int64, gone []ID) []uint16 {
 func members(p *Partition) []ID { return union(union(p.Replicas, p.LastKnown), p.Awaited) }
 
 // mayCome: a member of these partitions that is not among gone may be heard, or
-// be taken in, in a moment; what is lost is not known before.
-func (c *Council) mayCome(now int64, gone []ID, parts []uint16) bool {
+// be taken in, in a moment; what is lost is not known before. Where gone are given
+// up they may be heard, too: who can be reached is not.
+func (c *Council) mayCome(now int64, gone []ID, parts []uint16, givenUp bool) bool {
 	t := c.newTurn(now)
 	for _, i := range parts {
 		for _, id := range members(&c.m.Partitions[i]) {
-			st := t.about[id]
-			if slices.Contains(gone, id) || st == nil {
-				continue
-			}
-			if st.mem == nil && now-c.leadAt < c.cfg.AttachMax || st.alive && !st.live {
+			st, goes := t.about[id], slices.Contains(gone, id)
+			switch {
+			case st == nil:
+			case st.mem == nil && now-c.leadAt < c.cfg.AttachMax && (givenUp || !goes), st.alive && !st.live && !goes:
 				return true
 			}
 		}
@@ -62,7 +62,7 @@ func (c *Council) detach(now int64, q *command, replan bool) (d *clustermap.Delt
 	ed := c.edit(now)
 	lost := c.lastOf(now, gone)
 	if len(lost) > 0 {
-		if q.ticket != 0 && now-q.at < c.cfg.AttachMax && c.mayCome(now, gone, lost) {
+		if q.ticket != 0 && now-q.at < c.cfg.AttachMax && c.mayCome(now, gone, lost, q.req.AcceptLoss != "") {
 			return nil, true, nil
 		}
 		if err := c.mayLose(now, q, gone, lost); err != nil {
@@ -110,7 +110,10 @@ func (c *Council) mayLose(now int64, q *command, gone []ID, lost []uint16) error
 	}
 	for _, i := range lost {
 		for _, id := range members(&c.m.Partitions[i]) {
+			r, refused := c.refused[id]
 			switch {
+			case refused && now-r.at <= refusedLately:
+				return fmt.Errorf("refused: %s, whose store would be given up, can be reached: %s", r.reg.Addr, r.reason)
 			case c.alive(now, id):
 				return fmt.Errorf("refused: partition %d is not lost, its member %s can be reached; "+
 					"what it waits for is told by: kumoctl ADDR recover", i, c.members[id].reg.Addr)

@@ -49,6 +49,51 @@ func TestAcceptLossLeavesOtherServersPartitionsAlone(t *testing.T) {
 	}
 }
 
+// detach --accept-loss gives up no store whose server is there: it waits for those
+// that may come after an election, and looks at those that are refused (P5).
+func TestDetachGivesUpNobodyWhoIsThere(t *testing.T) {
+	p := active(1)
+	p.Assigned = []ID{1}
+	fault := func() *scene {
+		s := newScene(t, p)
+		s.c.Broken(s.now, 1)
+		s.pass(2100, 1)
+		s.next()
+		if s.m.Server(1).State != clustermap.Fault {
+			t.Fatalf("%+v", s.m.Server(1))
+		}
+		return s
+	}
+	detach := func(s *scene) []Reply {
+		s.c.Command(s.now, 5, control.CommandRequest{Command: "detach", AcceptLoss: s.m.ClusterID.String()})
+		out := s.c.Next(s.now)
+		if out.Delta != nil {
+			t.Errorf("given up: banned %v", out.Delta.Ban)
+		}
+		return out.Replies
+	}
+	s := fault()
+	s.c.Lead(s.now, s.m)
+	for id := ID(2); id <= 4; id++ {
+		s.registers(id, 1)
+	}
+	if r := detach(s); len(r) > 0 {
+		t.Fatalf("answered before it could be heard: %+v", r)
+	}
+	s.registers(1, 1)
+	s.next()
+	if s.m.Server(1) == nil || s.m.Server(1).State != clustermap.Active || len(s.m.Banned) > 0 {
+		t.Errorf("%+v, banned %v", s.m.Server(1), s.m.Banned)
+	}
+	s = fault()
+	s.pass(10_000, 1)
+	s.c.Registered(s.now, Registration{Hello: control.Hello{Role: control.RoleServer, ID: 1, Addr: addr(1), StreamAddr: addr(1),
+		Incarnation: 2, RunID: 2, ClusterID: 7, KnownMap: s.m.Version + 1}})
+	if r := detach(s); len(r) != 1 || !strings.Contains(r[0].Err, "can be reached") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // A partition whose last members are the detached server and one that is not
 // fault is not given up: the other one may have what was acknowledged last.
 func TestAcceptLossNeedsAllMembersGivenUp(t *testing.T) {
