@@ -142,7 +142,7 @@ func (c *Council) setAutoReplace(q *command, on bool) *clustermap.Delta {
 		word = "enabled"
 	}
 	if c.m.ClusterID == 0 {
-		c.cfg.AutoReplace = on
+		c.cfg.AutoReplace, c.autoOn = on, on
 		q.say("auto-replace %s (nothing is attached yet: it is recorded with the first attach)", word)
 		return nil
 	}

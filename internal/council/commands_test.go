@@ -287,6 +287,55 @@ func TestAutoReplace(t *testing.T) {
 	}
 }
 
+// -a is recorded also where the step that was to do it was not, and is not where it
+// was taken back before anything was attached.
+func TestAutoReplaceByFlag(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	s.c.autoOn = true
+	for range 2 {
+		if out := s.c.Next(s.now); out.Delta == nil || out.Delta.AutoReplace == nil {
+			t.Fatalf("%+v", out.Delta)
+		}
+		s.c.Refused(s.now, s.m, "no majority")
+	}
+	s.next()
+	if !s.m.AutoReplace {
+		t.Fatal("not recorded")
+	}
+	s.c.Command(s.now, 1, control.CommandRequest{Command: "disable-auto-replace"})
+	for range 3 {
+		s.next()
+	}
+	if s.m.AutoReplace {
+		t.Error("switched on again")
+	}
+	on := *s.m // recorded by an earlier leader
+	on.AutoReplace = true
+	s.m, s.c.autoOn = &on, true
+	s.c.Lead(s.now, s.m)
+	for id := ID(1); id <= 4; id++ {
+		s.registers(id, 1)
+	}
+	s.next()
+	s.c.Command(s.now, 2, control.CommandRequest{Command: "disable-auto-replace"})
+	for range 3 {
+		s.next()
+	}
+	if s.m.AutoReplace {
+		t.Error("switched on again")
+	}
+	b := blank(t, 16, 2, nil)
+	b.c.cfg.AutoReplace, b.c.autoOn = true, true
+	b.command("disable-auto-replace")
+	b.turns()
+	b.command("attach")
+	b.now += 1500
+	b.serve()
+	if b.m.ClusterID == 0 || b.m.AutoReplace {
+		t.Errorf("cluster %s, auto-replace %v", b.m.ClusterID, b.m.AutoReplace)
+	}
+}
+
 func TestFullReplaceKeepsTwoCopies(t *testing.T) {
 	s := blank(t, 64, 3, nil)
 	s.command("attach")

@@ -219,6 +219,7 @@ func (c *Council) Applied(now int64, m *clustermap.Map) {
 	}
 	c.recorded(m)
 	c.m, c.inflight = m, false
+	c.autoOn = c.autoOn && !m.AutoReplace
 	c.asked.expire(m)
 	if q := c.proposed; q != nil {
 		c.proposed = nil

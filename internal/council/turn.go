@@ -184,12 +184,9 @@ func (t *turn) delta() *clustermap.Delta {
 		}
 		return 1
 	})
-	if t.c.autoOn {
-		t.c.autoOn = false
-		if !t.m.AutoReplace {
-			on := true
-			d.AutoReplace = &on
-		}
+	if t.c.autoOn = t.c.autoOn && !t.m.AutoReplace; t.c.autoOn {
+		on := true
+		d.AutoReplace = &on
 	}
 	if len(d.SetServers)+len(d.Partitions) == 0 && d.AutoReplace == nil {
 		return nil
