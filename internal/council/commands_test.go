@@ -355,6 +355,19 @@ func TestFullReplaceKeepsTwoCopies(t *testing.T) {
 	}
 }
 
+// What full-replace still had to compare may be over without a step of the map.
+func TestComparisonEndsWithoutAStep(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	s.c.verify.todo[0] = []ID{4} // it was a replica when the command was given
+	if copies, _ := s.c.Moving(); copies != 1 {
+		t.Fatal(copies)
+	}
+	out := s.c.Next(s.now)
+	if copies, _ := s.c.Moving(); copies != 0 || out.Delta != nil {
+		t.Errorf("%d copies, %+v", copies, out.Delta)
+	}
+}
+
 func BenchmarkNext(b *testing.B) {
 	s := blank(b, 4096, 6, nil)
 	s.command("attach")

@@ -101,3 +101,20 @@ func TestOrdersAreAnsweredByWhoWasTold(t *testing.T) {
 		t.Errorf("managers number alike: %d %d", a, b)
 	}
 }
+
+// Who waits for copies is told also where the last of them is given up without a step
+// of the map: council's TestComparisonEndsWithoutAStep.
+func TestWaitersAreToldWithoutAStep(t *testing.T) {
+	m := still()
+	w := make(chan error, 1)
+	m.waiters = append(m.waiters, w)
+	m.watchMoves()
+	select {
+	case err := <-w:
+		if err != nil {
+			t.Error(err)
+		}
+	default:
+		t.Error("it still waits")
+	}
+}

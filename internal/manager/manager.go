@@ -328,6 +328,7 @@ func (m *Manager) loop(ctx context.Context, served <-chan error) error {
 			m.heartbeat()
 			m.sendOn()
 			m.watchBackups()
+			m.watchMoves()
 		}
 		m.turn()
 		next := tickEvery

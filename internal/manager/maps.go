@@ -112,6 +112,14 @@ const (
 	saidDone   = "replace finished"
 )
 
+// watchMoves sees what ends without a step of the map: a copy that full-replace was to
+// compare is planned away, or its server detached.
+func (m *Manager) watchMoves() {
+	if len(m.waiters) > 0 || m.council.Leading() && (m.progress.state == saidCopy || m.progress.state == saidDelete) {
+		m.report()
+	}
+}
+
 // report says how a plan goes on, and answers those that wait for its end.
 func (m *Manager) report() {
 	copies, surplus := m.council.Moving()
