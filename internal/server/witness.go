@@ -19,9 +19,10 @@ import (
 	"github.com/kumofs/kumofs/internal/control"
 )
 
+// witnessRetry is how long a witness that has failed stays away.
+var witnessRetry = 10 * time.Second
+
 const (
-	// witnessRetry is how long a witness that has failed stays away.
-	witnessRetry = 10 * time.Second
 	// handOverEvery is how often one that leads looks for a manager to lead,
 	// handOverTimeout how long a manager may take to answer, and handOverMost how
 	// long it may try with one that answers before it begins anew.
@@ -54,16 +55,16 @@ func newWitness(n *node, addr string) *witness {
 }
 
 // resume begins the witness of the run before, without being told: the managers
-// may need its vote to find a leader.
+// may need its vote to find a leader. If it cannot begin now (the disk is full) it
+// tries again: there may be nobody to tell it.
 func (w *witness) resume() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, err := os.Stat(filepath.Join(w.dir, "id")); err != nil {
 		return
 	}
-	if err := w.start(); err != nil {
-		w.n.log.Warn("the managers' witness of this server cannot begin", "err", err)
-	}
+	node, err := w.open()
+	w.run(node, err)
 }
 
 // begin starts it, if it does not run, and gives its ID. One that is none of
@@ -96,14 +97,18 @@ func (w *witness) end() error {
 
 func (w *witness) start() error {
 	node, err := w.open()
-	if err != nil {
-		return err
+	if err == nil {
+		w.run(node, nil)
 	}
+	return err
+}
+
+// run keeps it from now on; node is nil where err kept it from beginning.
+func (w *witness) run(node *consensus.Node, err error) {
 	ctx, stop := context.WithCancel(w.n.ctx)
 	ended := make(chan struct{})
 	w.stop, w.ended = stop, ended
-	w.n.wg.Go(func() { defer close(ended); w.keep(ctx, node) })
-	return nil
+	w.n.wg.Go(func() { defer close(ended); w.keep(ctx, node, err) })
 }
 
 func (w *witness) clear() error {
@@ -130,13 +135,15 @@ func (w *witness) open() (*consensus.Node, error) {
 }
 
 // keep runs it until ctx ends, again after a failure.
-func (w *witness) keep(ctx context.Context, node *consensus.Node) {
+func (w *witness) keep(ctx context.Context, node *consensus.Node, err error) {
 	for {
-		err := w.run(ctx, node)
-		w.node.Store(nil)
-		w.port.Store(nil)
-		if cerr := node.Close(); err == nil {
-			err = cerr
+		if node != nil {
+			err = w.vote(ctx, node)
+			w.node.Store(nil)
+			w.port.Store(nil)
+			if cerr := node.Close(); err == nil {
+				err = cerr
+			}
 		}
 		for ctx.Err() == nil {
 			w.n.log.Warn(fmt.Sprintf("the managers' witness of this server in %s pauses for %v; pairs are not concerned", w.dir, witnessRetry), "err", err)
@@ -159,8 +166,8 @@ func (w *witness) keep(ctx context.Context, node *consensus.Node) {
 	}
 }
 
-// run returns why the node cannot go on, nil when ctx ends.
-func (w *witness) run(ctx context.Context, node *consensus.Node) error {
+// vote returns why the node cannot go on, nil when ctx ends.
+func (w *witness) vote(ctx context.Context, node *consensus.Node) error {
 	client := &http.Client{Timeout: handOverTimeout, Transport: &http.Transport{DialContext: w.n.cfg.Secret.DialContext(new(net.Dialer)), DisableKeepAlives: true}}
 	t := time.NewTicker(handOverEvery)
 	defer t.Stop()
