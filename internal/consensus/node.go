@@ -93,6 +93,12 @@ func Open(cfg Config) (n *Node, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	defer func() {
+		// Raft and bbolt panic at a damaged file; a witness's is no reason for its server to end.
+		if r := recover(); r != nil {
+			n, err = nil, fmt.Errorf("state directory %s cannot be read: %v", cfg.Dir, r)
+		}
+	}()
 	role := "kumo-manager"
 	if cfg.Timeout == 0 {
 		cfg.Timeout = ManagerTimeout
@@ -118,8 +124,9 @@ func Open(cfg Config) (n *Node, err error) {
 		}
 		return nil, fmt.Errorf("state directory %s: %w", cfg.Dir, err)
 	}
+	opened := false
 	defer func() {
-		if err != nil {
+		if !opened {
 			store.Close()
 		}
 	}()
@@ -143,7 +150,13 @@ func Open(cfg Config) (n *Node, err error) {
 	fsm.now.Store(&clustermap.Map{})
 	n = &Node{id: id, addr: cfg.Advertise, opened: time.Now(), fsm: fsm, store: store}
 	layer := NewLayer(cfg.Listener, cfg.Advertise, Names{Self: id, Cluster: n.clusterName, Peer: n.idAt, Secret: cfg.Secret})
-	n.trans = newTransport(layer, log)
+	trans := newTransport(layer, log)
+	n.trans = trans
+	defer func() {
+		if !opened {
+			trans.Close()
+		}
+	}()
 	n.guard = &guard{stores: store, failed: make(chan error, 1), cut: layer.Close, leads: n.leadsOthers}
 	if cfg.wrap != nil {
 		n.guard.stores = cfg.wrap(store)
@@ -153,9 +166,9 @@ func Open(cfg Config) (n *Node, err error) {
 	}
 	r, err := raft.NewRaft(rc, fsm, n.guard, n.guard, snapshots, n.trans)
 	if err != nil {
-		n.trans.Close()
 		return nil, fmt.Errorf("state directory %s: %w", cfg.Dir, err)
 	}
+	opened = true
 	n.raft = r
 	n.started.Store(true)
 	return n, nil

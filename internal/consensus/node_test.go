@@ -263,6 +263,37 @@ func TestDiskFailure(t *testing.T) {
 	n.Close()
 }
 
+// TestDamagedLog: a log that cannot be read is an error, not the end of the process.
+func TestDamagedLog(t *testing.T) {
+	dir := t.TempDir()
+	n := open(t, Config{Dir: dir})
+	if err := errors.Join(n.Bootstrap(), n.LeadIfAlone()); err != nil {
+		t.Fatal(err)
+	}
+	leads(t, n)
+	if _, err := n.Propose(create(), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.store.DeleteRange(2, 2); err != nil {
+		t.Fatal(err)
+	}
+	n.Close()
+	for range 2 { // what was opened is closed
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := Open(Config{Dir: dir, Listener: l, Advertise: l.Addr().String()})
+		if n != nil || err == nil || !strings.Contains(err.Error(), "cannot be read") {
+			t.Fatal(n, err)
+		}
+		if c, err := net.DialTimeout("tcp", l.Addr().String(), time.Second); err == nil {
+			c.Close()
+			t.Error("it still listens")
+		}
+	}
+}
+
 // hanging lets every write wait while it is shut.
 type hanging struct {
 	stores
