@@ -22,6 +22,9 @@ type value struct {
 // errUnjudged: the history is too long or too wild to be judged in time.
 var errUnjudged = errors.New("not judged within a minute")
 
+// triedAgain is from when on an operation may have been tried again after a failover.
+const triedAgain = 100 * time.Millisecond
+
 // judge says what is wrong with the history of one key, by the time of calls,
 // that was in state first.
 func judge(first value, h []record) error {
@@ -33,9 +36,31 @@ func judge(first value, h []record) error {
 		Step: func(s, in, out any) (bool, any) { return step(s.(value), in.(*Op), out.(*Result)) },
 	}
 	var ops []porcupine.Operation
+	expires := func(r *record, ret int64) {
+		// memcached counts whole seconds; the server's clock was read between call and answer.
+		begin, end := r.call+time.Duration(r.op.Exptime-1)*time.Second, int64(math.MaxInt64)
+		if ret != math.MaxInt64 {
+			end = ret + int64(time.Duration(r.op.Exptime+1)*time.Second)
+		}
+		ops = append(ops, porcupine.Operation{Input: &Op{Kind: expire, Tag: r.op.Tag}, Output: &Result{}, Call: int64(begin), Return: end})
+	}
 	for i := range h {
 		r := &h[i]
 		ret := int64(r.ret)
+		if r.op.Kind == GetTouch && (r.res.Status == Done || r.res.Status == Missing) && r.ret-r.call > triedAgain {
+			// Its first try may have touched the item, and its last read what is there then (docs/protocol.md, R8).
+			for _, op := range []porcupine.Operation{
+				{Input: &Op{Kind: Touch, Key: r.op.Key, Exptime: r.op.Exptime, Tag: r.op.Tag}, Output: &Result{Status: Unknown}},
+				{Input: &Op{Kind: Get, Key: r.op.Key}, Output: &r.res},
+			} {
+				op.ClientId, op.Call, op.Return = r.client+1, int64(r.call), ret
+				ops = append(ops, op)
+			}
+			if r.op.Exptime > 0 {
+				expires(r, ret)
+			}
+			continue
+		}
 		switch r.res.Status {
 		case Failed:
 			continue // says that it was not done
@@ -47,12 +72,7 @@ func judge(first value, h []record) error {
 		}
 		ops = append(ops, porcupine.Operation{ClientId: r.client + 1, Input: &r.op, Output: &r.res, Call: int64(r.call), Return: ret})
 		if r.op.Exptime > 0 && r.res.Status != Missing && r.res.Status != Refused {
-			// memcached counts whole seconds; the server's clock was read between call and answer.
-			begin, end := r.call+time.Duration(r.op.Exptime-1)*time.Second, int64(math.MaxInt64)
-			if ret != math.MaxInt64 {
-				end = ret + int64(time.Duration(r.op.Exptime+1)*time.Second)
-			}
-			ops = append(ops, porcupine.Operation{Input: &Op{Kind: expire, Tag: r.op.Tag}, Output: &Result{}, Call: int64(begin), Return: end})
+			expires(r, ret)
 		}
 	}
 	switch porcupine.CheckOperationsTimeout(model, ops, time.Minute) {

@@ -59,7 +59,13 @@ func TestModel(t *testing.T) {
 	done := Result{Status: Done}
 	val := func(v string) Result { return Result{Status: Done, Value: v} }
 	miss := Result{Status: Missing}
+	long := func(at, took float64, op Op, res Result) record {
+		r := rec(at, op, res)
+		r.ret = s(at + took)
+		return r
+	}
 	set := Op{Kind: Set, Value: "a"}
+	gat := Op{Kind: GetTouch, Exptime: 2, Tag: 2}
 	short := Op{Kind: Set, Value: "a", Exptime: 2, Tag: 1}
 	get := Op{Kind: Get}
 	for _, test := range []struct {
@@ -73,6 +79,10 @@ func TestModel(t *testing.T) {
 		{"came back", []record{rec(0, short, done), rec(1.5, get, miss), rec(2, get, val("a"))}, true},
 		{"touched", []record{rec(0, short, done), rec(1, Op{Kind: Touch}, done), rec(9, get, val("a"))}, false},
 		{"touched to expire", []record{rec(0, set, done), rec(1, Op{Kind: GetTouch, Exptime: 2, Tag: 2}, val("a")), rec(4.5, get, miss)}, false},
+		{"touched by a first try, expired at the last", []record{rec(0, set, done), long(0.1, 3, gat, miss), long(0.2, 2.9, Op{Kind: Prepend, Value: "b"}, done), rec(3.2, get, miss)}, false},
+		{"touched by a first try, set before the last", []record{rec(0, set, done), long(0.1, 3, gat, val("b")), rec(1, Op{Kind: Set, Value: "b"}, done), rec(9, get, val("b"))}, false},
+		{"touched by the only try", []record{rec(0, set, done), rec(0.1, gat, miss), rec(3.2, get, miss)}, true},
+		{"touched, expired too early", []record{rec(0, set, done), long(0.1, 0.5, gat, miss), rec(0.8, get, miss)}, true},
 		{"written anew", []record{rec(0, short, done), rec(1, Op{Kind: Set, Value: "b"}, done), rec(9, get, miss)}, true},
 		{"kept by append", []record{rec(0, short, done), rec(1, Op{Kind: Append, Value: "b"}, done), rec(9, get, val("ab"))}, true},
 		{"flushed", []record{rec(0, set, done), rec(1, Op{Kind: FlushAll}, done), rec(2, get, miss)}, false},
