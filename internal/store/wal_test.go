@@ -198,18 +198,7 @@ func TestKilledStore(t *testing.T) {
 	damage := func(change func(log []byte) []byte) error {
 		fs := killed()
 		name := "/s/wal/" + segmentName(1)
-		log, err := readFile(fs, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
-		if err == nil {
-			_, err = f.Write(change(bytes.Clone(log)))
-			_ = f.Close()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		rewrite(t, fs, name, change)
 		s, err := Open("/s", Options{FS: fs, BootID: "one", Logger: quiet{}})
 		if err != nil {
 			return err
@@ -240,6 +229,23 @@ func TestKilledStore(t *testing.T) {
 	_ = s.Close()
 }
 
+// rewrite changes what the file called name has.
+func rewrite(t *testing.T, fs vfs.FS, name string, change func(old []byte) []byte) {
+	t.Helper()
+	old, err := readFile(fs, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err == nil {
+		_, err = f.Write(change(bytes.Clone(old)))
+		_ = f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // What was damaged is not taken for a write that was cut short, which nobody was told of:
 // with what lies behind it the store would lose what was acknowledged.
 func TestDamageBeforeTheEnd(t *testing.T) {
@@ -259,18 +265,7 @@ func TestDamageBeforeTheEnd(t *testing.T) {
 		name := "/s/wal/" + segmentName(1)
 		open := func(change func(log []byte) []byte) (uint64, error) {
 			fs := mem.CrashClone(all)
-			log, err := readFile(fs, name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
-			if err == nil {
-				_, err = f.Write(change(bytes.Clone(log)))
-				_ = f.Close()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			rewrite(t, fs, name, change)
 			s, err := Open("/s", Options{FS: fs, BootID: d.boot, Logger: quiet{}})
 			if err != nil {
 				return 0, err
