@@ -29,6 +29,7 @@ func main() {
 			AllowFlushAll:  s.Clients.AllowFlushAll,
 			MaxConnections: s.Clients.MaxConnections,
 			IdleTimeout:    s.Clients.IdleTimeout,
+			DrainTimeout:   s.Timeout,
 			Secret:         gates.Secret,
 			TLS:            gates.TLS,
 			Auth:           gates.Auth,

@@ -20,10 +20,10 @@ func main() {
 		return server.Run(ctx, server.Config{
 			Listen: o.Listen, StreamPort: o.StreamPort, Store: o.Store, Managers: o.Managers, Zone: o.Zone,
 			Fsync: o.Fsync, CacheSize: o.CacheSize, ReplaceRate: o.ReplaceRate, ReadThreads: o.ReadThreads,
-			ConnectTimeout: o.ConnectTimeout,
-			Secret:         gates.Secret,
-			OpenMetrics:    o.Access.OpenMetrics,
-			Text:           o.Text, TextTLS: gates.TLS, TextAuth: gates.Auth, Clients: o.Clients,
+			ConnectTimeout: o.ConnectTimeout, DrainTimeout: o.DrainTimeout,
+			Secret:      gates.Secret,
+			OpenMetrics: o.Access.OpenMetrics,
+			Text:        o.Text, TextTLS: gates.TLS, TextAuth: gates.Auth, Clients: o.Clients,
 			Logger: log, Ready: func(string) { up() },
 		})
 	})

@@ -21,7 +21,8 @@ func TestServerCommandLines(t *testing.T) {
 		Listen: "127.0.0.1:19801", StreamPort: 19901, Store: "./kumodb1.tch",
 		Managers: []string{"127.0.0.1:19700", "127.0.0.2:19700"},
 		Text:     ":11211", Fsync: true, CacheSize: 1 << 30, ReplaceRate: 8 << 20,
-		Clients: ClientLimits{MaxItemSize: 1 << 20, MaxConnections: 65536},
+		DrainTimeout: 10 * time.Second,
+		Clients:      ClientLimits{MaxItemSize: 1 << 20, MaxConnections: 65536},
 	}
 	if !reflect.DeepEqual(o, want) {
 		t.Errorf("got  %+v\nwant %+v", o, want)

@@ -100,8 +100,10 @@ type ServerOptions struct {
 	CacheSize  int64
 	// ReplaceRate limits copying, in bytes a second; 0 is no limit.
 	ReplaceRate int64
-	Zone        string
-	Clients     ClientLimits // of Text
+	// DrainTimeout is how long SIGTERM hands partitions over before the end; 0: not at all.
+	DrainTimeout time.Duration
+	Zone         string
+	Clients      ClientLimits // of Text
 }
 
 // ServerFlags makes kumo-server's command line; Parse fills the options.
@@ -119,6 +121,7 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	boolVar(f, &o.Fsync, "", "fsync", "acknowledge a write only when it is safe from power loss")
 	cache := CacheFlag(f)
 	rate := f.Rate("", "replace-rate", 64<<20, "limit of copying between servers; 0 is none")
+	drain := f.Seconds("", "drain-timeout", 10*time.Second, "how long SIGTERM hands partitions to others before the end (0: not at all)")
 	stringVar(f, &o.Zone, "", "zone", "NAME", "rack or room: copies of a pair go to different zones")
 	f.Ignored("f", "offer-tmp", true, "copies are streamed, not written to files")
 	f.Ignored("S", "replicate-set-retry", true, "replication does not give up by count")
@@ -131,7 +134,7 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	CommonFlags(f, &o.Common, false)
 	f.Check(func() error {
 		o.Listen, o.StreamPort, o.Managers, o.Text = *listen, *stream, managers(), *text
-		o.CacheSize, o.ReplaceRate = cache(1), *rate
+		o.CacheSize, o.ReplaceRate, o.DrainTimeout = cache(1), *rate, *drain
 		if o.Store == "" {
 			return f.BadValue("store", "", errors.New("must be a path"))
 		}

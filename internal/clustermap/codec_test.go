@@ -13,6 +13,7 @@ import (
 func mapInMotion(servers int) *Map {
 	m := emptyMap(4096, 3)
 	m.Version, m.Updated, m.AutoReplace, m.Banned, m.Recovered = 1<<40, 1<<41, true, []ServerID{1, 2}, 1<<39
+	m.Copying = Copying{Paused: true, Rate: 3 << 30, AtOnce: 7}
 	m.Servers = PlanAddrs(nil, 1, 1).Servers
 	for _, s := range testServers(0, servers) {
 		s.StreamAddr, s.Zone, s.RunID, s.State = "10.0.0.1:19900", "zone", uint64(s.ID)*3, Fault
@@ -50,7 +51,8 @@ func sampleDeltas() []*Delta {
 	}
 	small := *m
 	small.Partitions = m.Partitions[:4]
-	return []*Delta{{}, {AutoReplace: &no}, {Base: 1, Create: &Creation{}}, d, {Updated: 3, Recover: &small}, recovery()}
+	return []*Delta{{}, {AutoReplace: &no}, {Base: 1, Create: &Creation{}}, d, {Updated: 3, Recover: &small}, recovery(),
+		{Base: 4, Copying: &Copying{}}, {Base: 5, Copying: &Copying{Rate: 1, AtOnce: MaxAtOnce}, AutoReplace: &yes}}
 }
 
 func TestCodecRoundTrip(t *testing.T) {

@@ -49,6 +49,12 @@ func (m *Map) Apply(d *Delta) (*Map, error) {
 	if d.AutoReplace != nil {
 		next.AutoReplace = *d.AutoReplace
 	}
+	if d.Copying != nil {
+		if err := d.Copying.check(); err != nil {
+			return nil, err
+		}
+		next.Copying = *d.Copying
+	}
 	var touched bitset
 	if len(d.Partitions) > 0 {
 		next.Partitions = slices.Clone(next.Partitions)
@@ -87,12 +93,22 @@ func (m *Map) Apply(d *Delta) (*Map, error) {
 	return &next, nil
 }
 
+// MaxAtOnce bounds Copying.AtOnce.
+const MaxAtOnce = 64
+
+func (c *Copying) check() error {
+	if c.Rate < 0 || c.AtOnce < 0 || c.AtOnce > MaxAtOnce {
+		return refused("copying at %d bytes a second, %d at once", c.Rate, c.AtOnce)
+	}
+	return nil
+}
+
 // recover is the map that d rebuilt, if m is empty.
 func (m *Map) recover(d *Delta) (*Map, error) {
 	switch {
 	case m.ClusterID != 0:
 		return nil, refused("cluster %s exists already, its managers have lost nothing", m.ClusterID)
-	case d.Create != nil || d.AutoReplace != nil || len(d.SetServers)+len(d.RemoveServers)+len(d.Partitions)+len(d.Ban) > 0:
+	case d.Create != nil || d.AutoReplace != nil || d.Copying != nil || len(d.SetServers)+len(d.RemoveServers)+len(d.Partitions)+len(d.Ban) > 0:
 		return nil, refused("a rebuilt map comes with nothing else")
 	case d.Recover.ClusterID == 0 || d.Recover.Recovered != d.Recover.Version:
 		return nil, refused("the map is not one that was rebuilt")

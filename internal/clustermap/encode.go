@@ -17,9 +17,15 @@ func (e *encoder) clusterMap(m *Map) {
 	if m.Recovered != 0 {
 		flags |= mapRecovered
 	}
+	if m.Copying != (Copying{}) {
+		flags |= mapCopying
+	}
 	e.byte(flags)
 	if m.Recovered != 0 {
 		e.uint(m.Recovered)
+	}
+	if m.Copying != (Copying{}) {
+		e.copying(m.Copying)
 	}
 	e.uint(uint64(len(m.Servers)))
 	for i := range m.Servers {
@@ -57,6 +63,11 @@ func (d *decoder) clusterMap() *Map {
 			d.fail("a map rebuilt at no version")
 		}
 	}
+	if flags&mapCopying != 0 {
+		if m.Copying = d.copying(); m.Copying == (Copying{}) {
+			d.fail("copying as it is without")
+		}
+	}
 	m.Servers = d.servers()
 	m.Banned = d.list()
 	if n := d.count(partitionSize); n > 0 {
@@ -76,6 +87,7 @@ func (d *decoder) clusterMap() *Map {
 const (
 	mapAutoReplace = 1 << iota
 	mapRecovered
+	mapCopying
 	mapFlags = 1<<iota - 1
 )
 
@@ -85,8 +97,23 @@ const (
 	deltaAutoReplace
 	deltaAutoReplaceOn
 	deltaRecover
+	deltaCopying
 	deltaFlags = 1<<iota - 1
 )
+
+func (e *encoder) copying(c Copying) {
+	paused := byte(0)
+	if c.Paused {
+		paused = 1
+	}
+	e.byte(paused)
+	e.int(c.Rate)
+	e.int(int64(c.AtOnce))
+}
+
+func (d *decoder) copying() Copying {
+	return Copying{Paused: d.byte(1) == 1, Rate: d.int(), AtOnce: int(d.int())}
+}
 
 // AppendDelta appends the encoding of c.
 func AppendDelta(dst []byte, c *Delta) []byte {
@@ -104,9 +131,15 @@ func AppendDelta(dst []byte, c *Delta) []byte {
 		if c.Recover != nil {
 			flags |= deltaRecover
 		}
+		if c.Copying != nil {
+			flags |= deltaCopying
+		}
 		e.byte(flags)
 		e.uint(c.Base)
 		e.int(c.Updated)
+		if c.Copying != nil {
+			e.copying(*c.Copying)
+		}
 		if c.Create != nil {
 			e.fixed(uint64(c.Create.ClusterID))
 			e.int(int64(c.Create.Partitions))
@@ -137,6 +170,10 @@ func DecodeDelta(b []byte) (*Delta, error) {
 	d.start()
 	flags := d.byte(deltaFlags)
 	c := &Delta{Base: d.uint(^uint64(0)), Updated: d.int()}
+	if flags&deltaCopying != 0 {
+		copying := d.copying()
+		c.Copying = &copying
+	}
 	if flags&deltaCreate != 0 {
 		c.Create = &Creation{
 			ClusterID:   ClusterID(d.fixed()),

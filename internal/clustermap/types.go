@@ -124,6 +124,8 @@ type Map struct {
 	Updated     int64
 	Replication int
 	AutoReplace bool
+	// Copying is what the administrator wants of it.
+	Copying Copying
 	// Servers is sorted by ID.
 	Servers    []Server
 	Partitions []Partition
@@ -133,6 +135,18 @@ type Map struct {
 	// of the servers, 0 if it never was. Older versions are of a history that
 	// the managers have lost.
 	Recovered uint64
+}
+
+// Copying is how copies between servers are made; the zero value is as each server's
+// flags say.
+type Copying struct {
+	// Paused: none is begun.
+	Paused bool
+	// Rate bounds what each server sends, in bytes a second, in place of its
+	// --replace-rate; 0: that.
+	Rate int64
+	// AtOnce is how many copies each server sends at a time; 0: as many as it likes.
+	AtOnce int
 }
 
 // Delta is one step from a Map to the next: what the managers' log holds and
@@ -149,6 +163,7 @@ type Delta struct {
 	RemoveServers []ServerID
 	Partitions    []PartitionChange
 	AutoReplace   *bool
+	Copying       *Copying
 	Ban           []ServerID
 	// Recover, set only in a delta with nothing else for managers without a
 	// cluster (Base 0), is the whole map that was rebuilt.

@@ -26,6 +26,9 @@ func (m *Map) Validate() error {
 	if err := checkShape(len(m.Partitions), m.Replication); err != nil {
 		return err
 	}
+	if err := m.Copying.check(); err != nil {
+		return invalid("%v", err)
+	}
 	for i := range m.Servers {
 		if err := checkServer(&m.Servers[i]); err != nil {
 			return err

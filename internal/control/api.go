@@ -39,8 +39,25 @@ type Status struct {
 	Unavailable int `json:"partitions_unavailable"`
 	Short       int `json:"partitions_short"` // fewer copies than they should have
 	Moving      int `json:"copies_to_make"`
+	// Progress is that of the copying under way; nil: there is none.
+	Progress *Progress `json:"progress,omitempty"`
+	// Copying is how the administrator has copies made, in words; "": as servers' flags say.
+	Copying string `json:"copying,omitempty"`
 	// Troubles are what does not end by itself.
 	Troubles []Trouble `json:"troubles,omitempty"`
+}
+
+// Progress is how far copying has come, since it began or since this manager leads.
+type Progress struct {
+	PartitionsDone int    `json:"partitions_done"` // copies of partitions
+	PartitionsLeft int    `json:"partitions_left"`
+	BytesDone      uint64 `json:"bytes_done"`
+	// BytesLeft is reckoned from what was done; -1: nothing was yet.
+	BytesLeft      int64  `json:"bytes_left"`
+	BytesPerSecond uint64 `json:"bytes_per_second"` // of the last 10 s
+	Seconds        int64  `json:"seconds"`          // since it began
+	SecondsLeft    int64  `json:"seconds_left"`     // -1: not known
+	Paused         bool   `json:"paused,omitempty"`
 }
 
 // Trouble is one of a cluster's, and what mends it, in words for a person.
@@ -61,6 +78,7 @@ type NodeStatus struct {
 	Replicas    int    `json:"replicas"`
 	Primaries   int    `json:"primaries"`
 	CopiesLeft  int    `json:"copies_left"`
+	Leaving     string `json:"leaving,omitempty"` // draining: others take what it leads; drained: they have; stopping: it is about to end
 	Note        string `json:"note,omitempty"`
 }
 
@@ -112,7 +130,8 @@ type Join struct {
 
 // CommandRequest is one command of kumoctl: attach, attach-noreplace, detach,
 // detach-noreplace, replace, full-replace, backup, enable-auto-replace,
-// disable-auto-replace, recover. With AcceptLoss, recover takes the partitions
+// disable-auto-replace, recover, copying (pause, resume, rate=BYTES, at-once=N), cancel,
+// drain and undrain (a server's address or ID). With AcceptLoss, recover takes the partitions
 // that it is about: "all", or numbers and ranges like "0-3,7".
 type CommandRequest struct {
 	Command string   `json:"command"`

@@ -26,6 +26,7 @@ const (
 	KindDead                      // to member: Dead
 	KindCommand                   // to member: Command
 	KindResult                    // to manager: Result
+	KindReleased                  // to member: Released
 )
 
 // MaxFrame bounds a frame's payload in bytes; a longer one closes the link.
@@ -138,9 +139,43 @@ type Report struct {
 	// Hangs: this server's disk does not answer; all its roles are for others who
 	// can (R9). It is repeated while it lasts, twice a second or more often.
 	Hangs bool
+	// Leaving: what this server wants to be rid of. It is repeated while it lasts.
+	Leaving Leaving `json:",omitempty"`
 	// Copying progress for status: partitions still to be filled from here, and bytes sent so far.
 	CopiesLeft int
 	CopyBytes  uint64
+}
+
+// Leaving is how far a server wants to go; each level is more than the one before.
+type Leaving int
+
+const (
+	// Stays: it takes part in everything.
+	Stays Leaving = iota
+	// Drains: others are to lead its partitions, wherever there is one that can. It
+	// remains a replica.
+	Drains
+	// Stops: it is about to end. All its roles are for others, where at least one other
+	// replica is there; so nobody waits for it afterwards.
+	Stops
+)
+
+// String is the word for it in status; "" for Stays.
+func (l Leaving) String() string {
+	switch l {
+	case Stays:
+		return ""
+	case Drains:
+		return "drained"
+	}
+	return "stopping"
+}
+
+// Released tells a leaving server that nothing more will be taken over from it: it
+// has no such roles any more, or nobody else can have them. It is repeated while that
+// lasts.
+type Released struct {
+	Leaving Leaving // what it was asked for
 }
 
 // Dead tells a primary whom the manager holds dead; it accuses them at once (R3),
@@ -153,9 +188,16 @@ type Dead struct {
 // Command asks a member to do something; it answers with a Result of the same ID.
 type Command struct {
 	ID   uint64
-	Name string // "backup" with a suffix, CommandWitness
+	Name string // "backup" with a suffix, CommandDrain, CommandWitness
 	Arg  string
 }
+
+// CommandDrain asks a server to hand what it leads to others and to remain a backup,
+// until it is started anew or, with the Arg DrainEnds, is asked to lead again.
+const (
+	CommandDrain = "drain"
+	DrainEnds    = "end"
+)
 
 // CommandWitness asks a server to begin a witness for the managers, or to end it
 // and forget its state. Arg is a WitnessOrder; the Result's Text is the witness's

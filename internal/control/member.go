@@ -35,6 +35,8 @@ type MemberConfig struct {
 	OnMap func(*clustermap.Map)
 	// OnDead is told whom the manager holds dead (R3).
 	OnDead func(Dead)
+	// OnReleased is told that a leaving server has nothing more to wait for; may be nil.
+	OnReleased func(Released)
 	// OnCommand is asked to do something; Member.Reply answers.
 	OnCommand func(Command)
 	// OnRefused is told of a refusal, of one that stays now and then; a fatal
@@ -348,6 +350,10 @@ func (m *Member) listen(p *pipe, silence time.Duration) error {
 			m.adopt(n)
 		case KindDead:
 			if err := call(b, m.cfg.OnDead); err != nil {
+				return err
+			}
+		case KindReleased:
+			if err := call(b, m.cfg.OnReleased); err != nil {
 				return err
 			}
 		case KindCommand:

@@ -89,6 +89,10 @@ func (c *Council) run(now int64, q *command) (d *clustermap.Delta, wait bool, er
 		d, err = c.replace(now, q)
 	case "full-replace":
 		d, err = c.fullReplace(now, q)
+	case "copying":
+		d, err = c.copying(q)
+	case "cancel":
+		d, err = c.cancelMoves(now, q)
 	case "enable-auto-replace", "disable-auto-replace":
 		d = c.setAutoReplace(q, q.req.Command == "enable-auto-replace")
 	default:

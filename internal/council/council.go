@@ -125,6 +125,8 @@ type Council struct {
 	// promotedAt is when joiners were last made replicas (pace).
 	promotedAt int64
 
+	progress progress
+
 	lastDead map[ID]deadNotice
 	replies  []Reply
 	events   []Event
@@ -151,9 +153,11 @@ type Out struct {
 	Delta *clustermap.Delta
 	// Dead names to each primary whom the manager holds dead (R3): the whole
 	// list, repeated while it lasts, and once empty when it ends.
-	Dead    map[ID][]ID
-	Replies []Reply
-	Events  []Event
+	Dead map[ID][]ID
+	// Released are leaving servers that have nothing more to wait for.
+	Released map[ID]control.Leaving
+	Replies  []Reply
+	Events   []Event
 }
 
 type deadNotice struct {
@@ -182,6 +186,7 @@ func (c *Council) forget() {
 	c.faultSince = map[ID]int64{}
 	c.inflight, c.looked, c.proposed, c.autoPlan = false, false, nil, false
 	c.outdated = ""
+	c.progress = progress{}
 	c.resting, c.promotedAt = nil, 0
 }
 
@@ -289,7 +294,7 @@ func (c *Council) Next(now int64) Out {
 				out.Delta = c.runCommands(now)
 			}
 			if out.Delta == nil {
-				out.Delta, out.Dead = c.step(now)
+				out.Delta, out.Dead, out.Released = c.step(now)
 				c.yield = true
 			} else {
 				c.yield = false
@@ -324,9 +329,9 @@ func (c *Council) followed() bool {
 }
 
 // step is one look at every server and every partition.
-func (c *Council) step(now int64) (*clustermap.Delta, map[ID][]ID) {
+func (c *Council) step(now int64) (*clustermap.Delta, map[ID][]ID, map[ID]control.Leaving) {
 	if c.m.ClusterID == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	t := c.newTurn(now)
 	t.markFaults()
@@ -339,7 +344,7 @@ func (c *Council) step(now int64) (*clustermap.Delta, map[ID][]ID) {
 	if t.promoted {
 		c.promotedAt = now
 	}
-	return t.delta(), c.deadNotices(now, t.dead)
+	return t.delta(), c.deadNotices(now, t.dead), t.released()
 }
 
 // still: all partitions are at rest, as they were when they were last looked through.

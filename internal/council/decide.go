@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/planted"
 )
 
@@ -85,7 +86,7 @@ func (t *turn) replacePrimary(p Partition, live, joining []ID) (Partition, bool)
 			joining = append(joining, id)
 		}
 	}
-	return next(p, newPrimary, first(t.spread(&p, live), kept), joining), true
+	return next(p, newPrimary, first(t.spread(&p, t.staying(live)), kept), joining), true
 }
 
 // spread chooses the one of list that is primary of the fewest partitions, the
@@ -138,7 +139,7 @@ func (t *turn) resume(i uint16, p Partition) (Partition, bool) {
 func (t *turn) mayRejoin(p Partition, id ID) bool {
 	st := t.about[id]
 	return st != nil && st.alive && st.srv.State == clustermap.Active && (!st.restarted || st.raised) &&
-		slices.Contains(p.Assigned, id) && t.now >= st.mem.notBefore && !st.hangs
+		slices.Contains(p.Assigned, id) && t.now >= st.mem.notBefore && !st.hangs && st.leaving < control.Stops
 }
 
 // joiners are p's joiners that go on, and those of them that restarted and begin
@@ -146,7 +147,7 @@ func (t *turn) mayRejoin(p Partition, id ID) bool {
 func (t *turn) joiners(p Partition) []ID {
 	return filter(p.Joining, func(id ID) bool {
 		if !t.lost(id) {
-			return slices.Contains(p.Assigned, id)
+			return slices.Contains(p.Assigned, id) && t.leaving(id) < control.Stops
 		}
 		again := t.raised(id) && t.mayRejoin(p, id)
 		if st := t.about[id]; st != nil && (t.raised(id) || !st.restarted) {
@@ -202,7 +203,7 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 	if hit := func(id ID) bool { return slices.Contains(accused, id) }; slices.ContainsFunc(p.Replicas, hit) || slices.ContainsFunc(p.Joining, hit) {
 		keepIt := func(id ID) bool { return !hit(id) }
 		for _, id := range accused {
-			if t.live(id) {
+			if t.live(id) && t.leaving(id) < control.Stops {
 				t.joinFailed(id)
 			}
 		}
@@ -266,6 +267,9 @@ func (t *turn) led(i uint16, p Partition, live []ID) (Partition, bool) {
 	if k != none {
 		return next(p, k, replicas, joining), true
 	}
+	if np, ok := t.handOver(p); ok {
+		return np, true
+	}
 	return t.planned(i, p)
 }
 
@@ -280,7 +284,7 @@ func (t *turn) asksNow(q request, p Partition, primary ID) bool {
 	return q.from == primary && q.epoch == p.Epoch && q.incarnation == t.about[primary].srv.Incarnation
 }
 
-// quitting are the members that accuse themselves (R9: a disk error). Those of
+// quitting are the members that accuse themselves (R9: a disk error), or leave. Those of
 // quits go now; the others are waited for, and are nobody's heirs.
 func (t *turn) quitting(i uint16, p Partition) (asking, quits []ID) {
 	for _, q := range t.c.asked.stepDown[i] {
@@ -294,6 +298,8 @@ func (t *turn) quitting(i uint16, p Partition) (asking, quits []ID) {
 			if t.about[id].quits {
 				quits = append(quits, id)
 			}
+		} else if t.leaving(id) != control.Stays {
+			asking = append(asking, id)
 		}
 	}
 	return asking, quits

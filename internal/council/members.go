@@ -44,6 +44,13 @@ type member struct {
 	hangsSince, hangsAt int64
 
 	copiesLeft int
+	copyBytes  uint64 // that it says it has sent
+	counted    bool   // copyBytes is known
+
+	// leaving is what it last said; releasedAt is when it was told that nothing more is
+	// taken over from it, 0: never.
+	leaving    control.Leaving
+	releasedAt int64
 }
 
 type refusal struct {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 )
 
 // planned drives a partition that is served and at rest towards Assigned: first
@@ -16,6 +17,9 @@ func (t *turn) planned(i uint16, p Partition) (Partition, bool) {
 	missing := filter(p.Assigned, func(id ID) bool {
 		return !slices.Contains(p.Replicas, id) && !slices.Contains(p.Joining, id) && t.live(id) && t.mayRejoin(p, id)
 	})
+	if len(missing) > 0 && t.m.Copying.Paused {
+		return p, false
+	}
 	if len(missing) > 0 {
 		return next(p, keep, p.Replicas, append(slices.Clone(p.Joining), missing...)), true
 	}
@@ -23,6 +27,9 @@ func (t *turn) planned(i uint16, p Partition) (Partition, bool) {
 		return p, false
 	}
 	lead := p.Assigned[0]
+	if t.leaving(lead) != control.Stays {
+		return p, false // what it led was handed over; it goes back when that server does
+	}
 	if clustermap.Subset(p.Assigned, p.Replicas) {
 		switch {
 		case lead != p.Replicas[0]:

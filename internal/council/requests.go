@@ -42,7 +42,11 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 	}
 	c.Heard(now, from)
 	s.copiesLeft = r.CopiesLeft
+	c.sent(now, s, r.CopyBytes)
 	s.says(now, r.Hangs)
+	if s.leaving != r.Leaving {
+		s.leaving, s.releasedAt = r.Leaving, 0
+	}
 	of := func(pe control.PartitionEpoch, takenAnyway planted.Bug) (request, bool) {
 		if int(pe.P) >= len(c.m.Partitions) {
 			return request{}, false

@@ -49,7 +49,7 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				c.resting = nil // as after any change
-				if d, _ := c.step(1000); d != nil {
+				if d, _, _ := c.step(1000); d != nil {
 					b.Fatal("something is due")
 				}
 			}

@@ -48,6 +48,9 @@ func (c *Council) Status(now int64) control.Status {
 		s := &c.m.Servers[i]
 		nodes[s.ID] = &control.NodeStatus{ID: s.ID.String(), Addr: s.Addr, StreamAddr: s.StreamAddr, Zone: s.Zone,
 			State: s.State.String(), Reachable: c.alive(now, s.ID), Incarnation: s.Incarnation}
+		if mem := c.members[s.ID]; mem != nil && c.alive(now, s.ID) {
+			nodes[s.ID].Leaving = mem.leaving.String()
+		}
 	}
 	should := min(c.m.Replication, len(c.m.Servers))
 	for i := range c.m.Partitions {
@@ -106,8 +109,15 @@ func (c *Council) Status(now int64) control.Status {
 	order := func(a, b control.NodeStatus) int { return cmp.Or(CompareAddr(a.Addr, b.Addr), cmp.Compare(a.ID, b.ID)) }
 	slices.SortFunc(st.Attached, order)
 	slices.SortFunc(st.NotAttached, order)
+	for i := range st.Attached {
+		if n := &st.Attached[i]; n.Leaving == control.Drains.String() && n.Primaries > 0 {
+			n.Leaving = "draining"
+		}
+	}
 	copies, surplus := c.Moving()
 	st.Moving = copies + surplus
+	st.Progress = c.Progress(now)
+	st.Copying = describeUnless(c.m.Copying)
 	st.Troubles = c.troubles(now)
 	return st
 }

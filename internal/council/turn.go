@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/planted"
 )
 
@@ -14,10 +15,10 @@ type turn struct {
 	now   int64
 	m     *clustermap.Map
 	about map[ID]*standing
-	// calm: every attached server is live and no disk hangs, so that most partitions
+	// calm: every attached server is live and stays, and no disk hangs, so that most partitions
 	// need not be looked at member by member.
 	calm bool
-	// ill are those that are not live, or whose disks hang. Mostly there are none or
+	// ill are those that are not live, that leave, or whose disks hang. Mostly there are none or
 	// few, and a list is looked through sooner than about.
 	ill []ID
 
@@ -48,6 +49,8 @@ type standing struct {
 	raised bool
 	// live: may have a role: alive, active, in the map's incarnation.
 	live bool
+	// leaving: it is there, but wants to be rid of roles.
+	leaving control.Leaving
 	// hangs: its disk does; quits: it has said so for long enough to act on it.
 	hangs, quits bool
 	// lost: its roles are over or must be ended. A server that was not heard
@@ -72,7 +75,7 @@ func (c *Council) newTurn(now int64) *turn {
 }
 
 func (t *turn) noteIll(id ID) {
-	if st := t.about[id]; !st.live || st.hangs {
+	if st := t.about[id]; !st.live || st.hangs || st.leaving != control.Stays {
 		t.ill = append(t.ill, id)
 	}
 }
@@ -80,13 +83,13 @@ func (t *turn) noteIll(id ID) {
 // fewIll is how many of them are looked through one by one.
 const fewIll = 8
 
-// sound: an attached server is live and its disk does not hang. One that became so
+// sound: an attached server is live and stays, and its disk does not hang. One that became so
 // in this turn may not be sound yet.
 func (t *turn) sound(id ID) bool {
 	if len(t.ill) <= fewIll {
 		return !slices.Contains(t.ill, id)
 	}
-	return t.live(id) && !t.hangs(id)
+	return t.live(id) && !t.hangs(id) && t.leaving(id) == control.Stays
 }
 
 // leads is of how many partitions each server is primary, by the map and this turn's
@@ -116,6 +119,9 @@ func (t *turn) judge(id ID) {
 	st.restarted = st.alive && st.mem.reg.Incarnation > st.srv.Incarnation
 	active := st.srv.State == clustermap.Active
 	st.live = st.alive && active && !st.restarted
+	if st.live {
+		st.leaving = st.mem.leaving
+	}
 	st.hangs = st.live && st.mem.hangs(t.now)
 	st.quits = st.hangs && t.now-st.mem.hangsSince >= hangsGrace
 	st.lost = st.restarted || !active || t.c.dead(t.now, id)
@@ -156,6 +162,13 @@ func (t *turn) lost(id ID) bool {
 func (t *turn) hangs(id ID) bool {
 	st := t.about[id]
 	return st != nil && st.hangs
+}
+
+func (t *turn) leaving(id ID) control.Leaving {
+	if st := t.about[id]; st != nil {
+		return st.leaving
+	}
+	return control.Stays
 }
 
 func (t *turn) raised(id ID) bool {

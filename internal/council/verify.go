@@ -44,6 +44,15 @@ func (v *verification) left() int {
 	return n
 }
 
+// cancel leaves out what has not begun, and tells how many copies that is.
+func (v *verification) cancel() (copies int) {
+	for _, l := range v.todo {
+		copies += len(l)
+	}
+	clear(v.todo)
+	return copies
+}
+
 // busy: partition i is still to be verified, or a copy of it is awaited.
 func (v *verification) busy(i uint16) bool {
 	if len(v.todo)+len(v.out) == 0 {
@@ -73,7 +82,7 @@ func (t *turn) reverify(i uint16, p Partition) (Partition, bool) {
 		return p, false
 	}
 	v.todo[i] = list
-	if len(p.Replicas) < 3 || t.verifying <= 0 {
+	if len(p.Replicas) < 3 || t.verifying <= 0 || t.m.Copying.Paused {
 		return p, false
 	}
 	np, ok := t.move(p, drop, clustermap.Without(p.Replicas, list[0]))

@@ -360,7 +360,7 @@ func BenchmarkWide(b *testing.B) {
 		run("dead", func(b *testing.B, w *wide) {
 			w.c.Broken(w.now, w.m.Servers[500].ID)
 			for b.Loop() {
-				if d, _ := w.c.step(w.now); d == nil {
+				if d, _, _ := w.c.step(w.now); d == nil {
 					b.Fatal("no failover")
 				}
 			}

@@ -90,7 +90,8 @@ type Frontend struct {
 	// and the largest value.
 	allBytes, inputLimit int
 	team                 *team
-	place                int  // in team.all
+	place                int // in team.all
+	stopped              bool
 	relief               bool // the router was asked to say when it is relieved
 	counters             Counters
 	tick                 uint32 // counts a quarter of IdleTimeout each
@@ -176,7 +177,26 @@ func Serve(l loop.Loop, addr string, opt Options) (*Frontend, loop.Listener, err
 	return f, li, err
 }
 
+// Stop takes no further command: each client is closed when what it has asked for is
+// answered. Its listeners are the caller's to close. On the loop.
+func (f *Frontend) Stop() {
+	f.stopped = true
+	f.eachClient(func(cl *client) {
+		if !cl.closing {
+			cl.closing = true
+			cl.closeIfDone()
+		}
+	})
+}
+
+// Clients is how many are connected to all frontends that serve as one. Any
+// goroutine may ask.
+func (f *Frontend) Clients() int { return int(f.team.clients.Load()) }
+
 func (f *Frontend) accept(c loop.Conn, binaryOnly bool) loop.Handler {
+	if f.stopped {
+		return nil
+	}
 	if n := f.team.clients.Add(1); f.opt.MaxConnections > 0 && n > int64(f.opt.MaxConnections) {
 		f.team.clients.Add(-1)
 		f.counters.RejectedConnections++

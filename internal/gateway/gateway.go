@@ -37,6 +37,9 @@ type Config struct {
 	AllowFlushAll  bool
 	MaxConnections int
 	IdleTimeout    time.Duration // 0: never
+	// DrainTimeout bounds how long a gateway that is told to end answers what its clients
+	// have asked for; 0: it ends at once.
+	DrainTimeout time.Duration
 
 	// Secret is the cluster's; nil: there is none.
 	Secret *secret.Secret
@@ -63,13 +66,15 @@ type gateway struct {
 	loops     []loop.Loop
 	routers   []*router.Router     // of each loop
 	frontends []*frontend.Frontend // of each loop
+	listeners []loop.Listener
 	member    *control.Member
 	linked    atomic.Bool // a manager is connected
 }
 
-// Run serves until ctx ends or something that it cannot do without fails.
-func Run(ctx context.Context, cfg Config) error {
-	ctx, cancel := context.WithCancel(ctx)
+// Run serves until told ends and what its clients have asked for is answered (for
+// DrainTimeout at most), or something that it cannot do without fails.
+func Run(told context.Context, cfg Config) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(told))
 	defer cancel()
 	g := &gateway{cfg: cfg, log: cfg.Log}
 	if g.log == nil {
@@ -118,6 +123,10 @@ func Run(ctx context.Context, cfg Config) error {
 		linkErr = g.member.Run(ctx)
 		cancel() // a fatal refusal; otherwise ctx is done already
 	})
+	defer context.AfterFunc(told, func() {
+		g.finish(ctx)
+		cancel()
+	})()
 	err = g.runLoops(ctx)
 	cancel()
 	link.Wait()
@@ -139,6 +148,49 @@ func (g *gateway) runLoops(ctx context.Context) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// finishPoll is how often a gateway that is about to end looks whether it may.
+const finishPoll = 5 * time.Millisecond
+
+// finish answers what clients have asked for, and closes them. It blocks until that is
+// done, for DrainTimeout at most, or until ctx ends.
+func (g *gateway) finish(ctx context.Context) {
+	if g.cfg.DrainTimeout <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.DrainTimeout)
+	defer cancel()
+	stopped := make(chan struct{}, len(g.loops))
+	for i, l := range g.loops {
+		if !l.Post(func() {
+			if i == 0 {
+				for _, li := range g.listeners {
+					li.Close()
+				}
+			}
+			g.frontends[i].Stop()
+			stopped <- struct{}{}
+		}) {
+			return
+		}
+	}
+	for range g.loops {
+		select {
+		case <-stopped:
+		case <-ctx.Done():
+			return
+		}
+	}
+	poll := time.NewTicker(finishPoll)
+	defer poll.Stop()
+	for g.frontends[0].Clients() > 0 {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // listen makes the routers and opens the ports, which all loops share.
@@ -173,6 +225,7 @@ func (g *gateway) listen() ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
 		}
+		g.listeners = append(g.listeners, li)
 		addrs = append(addrs, li.Addr())
 		g.log.Info("listening for memcached clients", "addr", li.Addr(), "protocol", protocol, "tls", cfg.TLS != nil)
 	}

@@ -111,7 +111,7 @@ func (m *Manager) received(k *link, kind control.Kind, b []byte) error {
 		if err := json.Unmarshal(b, &r); err != nil {
 			return err
 		}
-		return mine(m.post, func() { m.council.Heard(m.now(), id); m.backupResult(id, r); m.ordered(id, r) })
+		return mine(m.post, func() { m.council.Heard(m.now(), id); m.backupResult(id, r); m.ordered(id, r); m.toldResult(id, r) })
 	}
 	return nil
 }

@@ -109,6 +109,7 @@ type Manager struct {
 	tickets  map[uint64]*ticket
 	next     uint64
 	backups  map[uint64]*backup
+	told     map[uint64]*told
 	waiters  []chan error // each is told once
 	progress progress
 	beat     time.Duration
@@ -242,7 +243,7 @@ func newManager(cfg Config) *Manager {
 	var first [8]byte
 	rand.Read(first[:])
 	return &Manager{cfg: cfg, next: binary.BigEndian.Uint64(first[:]) >> 1, log: cfg.Logger, start: time.Now(), inbox: make(chan func(), inboxSize), ctx: ctx, end: end,
-		servers: map[clustermap.ServerID]*link{}, links: map[*link]struct{}{}, tickets: map[uint64]*ticket{}, backups: map[uint64]*backup{},
+		servers: map[clustermap.ServerID]*link{}, links: map[*link]struct{}{}, tickets: map[uint64]*ticket{}, backups: map[uint64]*backup{}, told: map[uint64]*told{},
 		refusals: map[clustermap.ServerID]string{}, beat: max(beat, 10*time.Millisecond),
 		heard: map[string]*heard{}, staff: map[clustermap.ServerID]*staff{}, orders: map[uint64]order{},
 		onward: &http.Transport{DialContext: cfg.Secret.DialContext(&net.Dialer{Timeout: leaderDial}), MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, DisableCompression: true}}
@@ -310,6 +311,7 @@ func (m *Manager) loop(ctx context.Context, served <-chan error) error {
 	for {
 		select {
 		case <-ctx.Done():
+			m.handOver()
 			return nil
 		case err := <-served:
 			return err
@@ -370,6 +372,11 @@ func (m *Manager) turn() {
 	for to, ids := range out.Dead {
 		if k := m.servers[to]; k != nil {
 			k.s.Send(control.Frame(control.KindDead, control.Dead{Servers: ids}))
+		}
+	}
+	for to, how := range out.Released {
+		if k := m.servers[to]; k != nil {
+			k.s.Send(control.Frame(control.KindReleased, control.Released{Leaving: how}))
 		}
 	}
 	for _, r := range out.Replies {

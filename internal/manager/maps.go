@@ -123,6 +123,7 @@ func (m *Manager) watchMoves() {
 // report says how a plan goes on, and answers those that wait for its end.
 func (m *Manager) report() {
 	copies, surplus := m.council.Moving()
+	m.council.Progress(m.now()) // counts what was done
 	say := ""
 	switch {
 	case copies > 0:

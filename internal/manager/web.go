@@ -204,6 +204,8 @@ func (m *Manager) webCommand(w http.ResponseWriter, r *http.Request) {
 		run = m.runBackup
 	case "recover":
 		run = m.runRecover
+	case "drain", "undrain":
+		run = m.runDrain
 	}
 	resp, err := run(r.Context(), req)
 	switch {

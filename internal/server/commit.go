@@ -248,7 +248,7 @@ func (c *committer) watchInline(ctx context.Context) {
 			c.n.log.Error("the disk does not answer: this server gives its partitions to others, if their disks do; look at the disk",
 				"store", c.n.store.Path(), "for", replica.HangLimit)
 		}
-		c.n.report.send(&control.Report{Incarnation: c.n.incarnation, Hangs: true,
+		c.n.report.send(&control.Report{Incarnation: c.n.incarnation, Hangs: true, Leaving: c.n.leaving.wants(),
 			CopiesLeft: int(c.n.report.left.Load()), CopyBytes: c.n.counters.copyBytes.Load()})
 	}
 }

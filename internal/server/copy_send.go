@@ -17,8 +17,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// copyWorkers is how many copies are sent at a time. Their rate together is
-// bounded by --replace-rate.
+// copyWorkers is how many copies are sent at a time, unless the map says it. Their rate
+// together is bounded by --replace-rate, or by the map's.
 const copyWorkers = 4
 
 // copier sends copies. start is called on the loop; the rest is its workers'.
@@ -30,8 +30,13 @@ type copier struct {
 	cond  *sync.Cond
 	queue []copyJob
 	done  bool
-	idle  map[string][]*stream
-	pace  pacer
+	// atOnce is how many copies may be sent at a time; sending is how many are, workers how
+	// many goroutines there are for it.
+	atOnce, sending, workers int
+	paused                   bool // none is begun
+	ownRate                  int64
+	idle                     map[string][]*stream
+	pace                     pacer
 }
 
 type copyJob struct {
@@ -43,12 +48,45 @@ type copyJob struct {
 }
 
 func newCopier(n *node, bytesPerSecond int64) *copier {
-	c := &copier{n: n, idle: map[string][]*stream{}, limit: rate.NewLimiter(rate.Inf, 0), pace: pacer{processors: processors}}
-	if bytesPerSecond > 0 {
-		c.limit = rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond, 4*chunkBytes)))
-	}
+	c := &copier{n: n, idle: map[string][]*stream{}, limit: rate.NewLimiter(rate.Inf, 0), pace: pacer{processors: processors}, ownRate: bytesPerSecond}
 	c.cond = sync.NewCond(&c.mu)
+	c.tune(clustermap.Copying{})
 	return c
+}
+
+// tune has copies made as the map says. Those that are being sent go on.
+func (c *copier) tune(how clustermap.Copying) {
+	bytesPerSecond := how.Rate
+	if bytesPerSecond == 0 {
+		bytesPerSecond = c.ownRate
+	}
+	limit := rate.Inf
+	if bytesPerSecond > 0 {
+		limit = rate.Limit(bytesPerSecond)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.limit.Limit() != limit {
+		c.limit.SetLimit(limit)
+		c.limit.SetBurst(int(max(bytesPerSecond, 4*chunkBytes)))
+	}
+	c.paused, c.atOnce = how.Paused, how.AtOnce
+	if c.atOnce == 0 {
+		c.atOnce = copyWorkers
+	}
+	c.cond.Broadcast()
+}
+
+// staff starts the goroutines that are missing; they end with stop. On the loop, or
+// before it runs.
+func (c *copier) staff(ctx context.Context) {
+	c.mu.Lock()
+	missing := c.atOnce - c.workers
+	c.workers = max(c.workers, c.atOnce)
+	c.mu.Unlock()
+	for range missing {
+		c.n.wg.Go(func() { c.run(ctx) })
+	}
 }
 
 func (c *copier) start(job replica.Copy) {
@@ -80,7 +118,7 @@ func (c *copier) run(ctx context.Context) {
 	out := &chunker{c: c}
 	for {
 		c.mu.Lock()
-		for len(c.queue) == 0 && !c.done {
+		for (len(c.queue) == 0 || c.paused || c.sending >= c.atOnce) && !c.done {
 			c.cond.Wait()
 		}
 		if c.done {
@@ -89,8 +127,13 @@ func (c *copier) run(ctx context.Context) {
 		}
 		job := c.queue[0]
 		c.queue = append(c.queue[:0], c.queue[1:]...)
+		c.sending++
 		c.mu.Unlock()
 		upTo, err := c.send(ctx, &job, out)
+		c.mu.Lock()
+		c.sending--
+		c.mu.Unlock()
+		c.cond.Signal() // where fewer may be sent than there are goroutines
 		if err == errJoinOver {
 			continue
 		}
@@ -185,7 +228,7 @@ func (c *copier) release(addr string, s *stream) {
 			delete(c.idle, a)
 		}
 	}
-	if c.done || len(c.idle[addr]) >= copyWorkers {
+	if c.done || len(c.idle[addr]) >= c.atOnce {
 		s.c.Close()
 		return
 	}

@@ -71,6 +71,7 @@ type node struct {
 	// heldLimit is maxHeld.
 	heldLimit int
 	report    reporter
+	leaving   leaver
 	witness   *witness
 
 	mapSink  func(*clustermap.Map) // the text port's router
@@ -173,6 +174,10 @@ func (n *node) adopt(m *clustermap.Map) {
 		return
 	}
 	n.touchClock()
+	if n.cmap == nil || n.cmap.Copying != m.Copying {
+		n.copies.tune(m.Copying)
+		n.copies.staff(n.ctx)
+	}
 	n.cmap, n.cluster = m, m.ClusterID
 	n.shown.Store(m)
 	n.rn.Map = m

@@ -18,7 +18,9 @@ type reporter struct {
 	send       func(*control.Report)
 	left       atomic.Int64 // copies, as reported last
 	stepDownAt int64
-	hung       bool // the managers were told last that the disk hangs
+	hung       bool            // the managers were told last that the disk hangs
+	leaving    control.Leaving // as reported last
+	leavingAt  int64
 	// unreadable are partitions that a read failed of in this turn; unreadableAt is
 	// when the log said so last.
 	unreadable   []uint16
@@ -28,7 +30,7 @@ type reporter struct {
 }
 
 const (
-	// stepDownEvery is how often a server without space, or whose disk hangs, says so, in ns.
+	// stepDownEvery is how often a server without space, whose disk hangs, or that leaves says so, in ns.
 	stepDownEvery = int64(500e6)
 	// unreadableEvery is how often the log tells of reads that failed, in ns.
 	unreadableEvery = int64(1e9)
@@ -38,12 +40,14 @@ func (rp *reporter) collect(n *node) {
 	fx := &n.fx
 	inSync := rp.inSync(n)
 	ill := (n.commit.isFull() || n.commit.hangs) && n.rn.Now-rp.stepDownAt > stepDownEvery
+	leaving := n.leaving.wants()
 	if len(fx.Activated) == 0 && len(inSync) == 0 && len(fx.Accuse) == 0 && !ill && len(rp.unreadable) == 0 &&
-		n.commit.hangs == rp.hung {
+		n.commit.hangs == rp.hung && leaving == rp.leaving && (leaving == control.Stays || n.rn.Now-rp.leavingAt < stepDownEvery) {
 		return
 	}
 	rp.hung = n.commit.hangs
-	r := &control.Report{Incarnation: n.incarnation, Hangs: n.commit.hangs}
+	rp.leaving, rp.leavingAt = leaving, n.rn.Now
+	r := &control.Report{Incarnation: n.incarnation, Hangs: n.commit.hangs, Leaving: leaving}
 	r.Activated = append(r.Activated, fx.Activated...)
 	r.InSync = inSync
 	r.Accuse = group(fx.Accuse)

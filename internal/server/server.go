@@ -31,8 +31,11 @@ type Config struct {
 	Store      string
 	Managers   []string
 	Zone       string
-	Fsync      bool
-	CacheSize  int64 // bytes for items and blocks read from disk
+	// DrainTimeout bounds how long a server that is told to end hands its partitions to
+	// others first; 0: it does not.
+	DrainTimeout time.Duration
+	Fsync        bool
+	CacheSize    int64 // bytes for items and blocks read from disk
 	// ReplaceRate limits copying from this server, in bytes a second; 0 is no limit.
 	ReplaceRate int64
 	// ConnectTimeout bounds one try to reach a peer; 0 is 0.5 s.
@@ -97,10 +100,13 @@ type storeLog struct{ *slog.Logger }
 func (l storeLog) Infof(f string, a ...any)  { l.Info(fmt.Sprintf(f, a...)) }
 func (l storeLog) Errorf(f string, a ...any) { l.Error(fmt.Sprintf(f, a...)) }
 
-// Run is kumo-server: it serves until ctx is done, or returns why it cannot.
-func Run(ctx context.Context, cfg Config) (err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+// Run is kumo-server: it serves until ctx is done and others have taken what it had
+// (DrainTimeout), or returns why it cannot.
+func Run(told context.Context, cfg Config) (err error) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(told))
 	defer cancel(nil)
+	atOnce := context.AfterFunc(told, func() { cancel(nil) })
+	defer atOnce()
 	if cfg.ReadThreads <= 0 {
 		cfg.ReadThreads = readThreads
 	}
@@ -113,6 +119,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		joins: map[replica.JoinWanted]struct{}{}, leasing: map[*replica.Replica]struct{}{},
 		heldLimit: maxHeld,
 	}
+	n.leaving.released = make(chan struct{})
 	n.fatal = func(err error) {
 		n.log.Error("this server stops", "err", err)
 		cancel(err)
@@ -179,9 +186,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	for range scanWorkers {
 		wg.Go(n.scans.run)
 	}
-	for range copyWorkers {
-		wg.Go(func() { n.copies.run(ctx) })
-	}
+	n.copies.staff(ctx)
 	wg.Go(func() { n.serveStreams(ctx, streams) })
 	wg.Go(func() { n.sweep.run(ctx) })
 	web := &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
@@ -199,6 +204,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		cfg.Ready(listener.Addr())
 	}
 	ran = true
+	if atOnce() { // it may have been told already
+		defer context.AfterFunc(told, func() {
+			n.leave(ctx)
+			cancel(nil)
+		})()
+	}
 	runErr := n.loop.Run(ctx)
 	cancel(nil)
 	close(n.commit.jobs)
@@ -307,9 +318,16 @@ func (n *node) newMember(addr, streamAddr string) (*control.Member, <-chan *clus
 		OnCommand: func(c control.Command) {
 			n.wg.Go(func() { member.Reply(n.command(c)) })
 		},
-		OnRefused:      func(r control.Refuse) { n.log.Warn("a manager refuses this server", "reason", r.Reason) },
-		OnConnected:    func(m string) { n.log.Info("connect success", "manager", m) },
-		OnDisconnected: func(m string, err error) { n.log.Info("lost manager", "manager", m, "err", err) },
+		OnRefused:  func(r control.Refuse) { n.log.Warn("a manager refuses this server", "reason", r.Reason) },
+		OnReleased: n.leaving.onReleased,
+		OnConnected: func(m string) {
+			n.leaving.linked.Store(true)
+			n.log.Info("connect success", "manager", m)
+		},
+		OnDisconnected: func(m string, err error) {
+			n.leaving.linked.Store(false)
+			n.log.Info("lost manager", "manager", m, "err", err)
+		},
 	}
 	member = control.NewMember(cfg)
 	return member, maps
@@ -394,6 +412,13 @@ func (n *node) command(c control.Command) control.Result {
 		} else {
 			res.Text = dir
 		}
+	case control.CommandDrain:
+		how := control.Drains
+		if c.Arg == control.DrainEnds {
+			how = control.Stays
+		}
+		n.leaving.set(how)
+		n.loop.Post(func() {}) // the end of the turn reports it
 	case control.CommandWitness:
 		var err error
 		if res.Text, err = n.witness.command(c.Arg); err != nil {

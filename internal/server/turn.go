@@ -173,7 +173,7 @@ func (n *node) scheduleJoins() {
 	clear(fx.JoinsWanted)
 	fx.JoinsWanted = fx.JoinsWanted[:0]
 	i := 0
-	for ; i < len(n.waiting) && len(n.joins) < maxJoins; i++ {
+	for ; i < len(n.waiting) && len(n.joins) < maxJoins && !n.cmap.Copying.Paused; i++ {
 		j := n.waiting[i]
 		if j.Replica.BeginJoin(j, fx) {
 			n.joins[j] = struct{}{}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/kumofs/kumofs/internal/control"
 )
 
 // Fault is one thing that went wrong in a run.
@@ -47,6 +49,8 @@ func detaches(o *Options) bool { return !o.Destroy && (o.Fsync || !o.Power) }
 
 var faultKinds = []faultKind{
 	{"crash", 14, (*fault).crash, nil},
+	{"stop", 6, (*fault).stop, nil},
+	{"drain", 3, (*fault).drain, nil},
 	{"crash of several", 4, (*fault).crashSeveral, nil},
 	{"crash of all", 3, (*fault).crashAll, nil},
 	{"pause", 10, (*fault).pause, nil},
@@ -72,6 +76,8 @@ var faultKinds = []faultKind{
 	{"detach", 3, (*fault).detach, detaches},
 	{"detached while away", 3, (*fault).detachAway, detaches},
 	{"replace", 3, (*fault).replace, nil},
+	{"copying paused", 2, (*fault).pauseCopying, nil},
+	{"moves cancelled", 2, (*fault).cancelMoves, nil},
 	{"full-replace", 3, (*fault).fullReplace, nil},
 	{"auto-replace", 2, (*fault).autoReplace, detaches},
 }
@@ -158,6 +164,48 @@ func (f *fault) crashAll() {
 	if f.chance(0.3) {
 		f.managersCrash()
 	}
+}
+
+// stop ends a server as SIGTERM does: it hands over first, unless that takes too long.
+func (f *fault) stop() {
+	s, down := f.server(), f.downFor()
+	if !s.up || s.leaving != control.Stays {
+		return
+	}
+	f.did("%s for %v", s, time.Duration(down))
+	w, run := f.w, s.run
+	begun := w.now
+	s.leaving = control.Stops
+	end := func() {
+		if s.run == run && s.up {
+			w.stats["stopped"]++
+			f.crashAndRestart(s, down)
+		}
+	}
+	s.released = func() {
+		if s.run == run && s.up {
+			w.stats["handed over before a stop"]++
+			w.tracef("%s has handed over after %v", s, time.Duration(w.now-begun))
+			end()
+		}
+	}
+	w.after(f.between(500*millisecond, 5*second), end)
+}
+
+// drain has a server lead nothing for a while.
+func (f *fault) drain() {
+	s := f.server()
+	if !s.up || s.leaving != control.Stays {
+		return
+	}
+	f.did("%s", s)
+	run := s.run
+	s.leaving = control.Drains
+	f.w.after(f.between(200*millisecond, 5*second), func() {
+		if s.run == run && s.leaving == control.Drains {
+			s.leaving = control.Stays
+		}
+	})
 }
 
 func (f *fault) pause() {

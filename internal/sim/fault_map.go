@@ -81,7 +81,7 @@ func (f *fault) handOver() {
 	})
 }
 
-func (f *fault) command(name string) { f.manager().command(name) }
+func (f *fault) command(name string, args ...string) { f.manager().command(name, args...) }
 
 // detach: fault servers leave the cluster; the operator attaches them again
 // when they are back.
@@ -105,6 +105,18 @@ func (f *fault) detachAway() {
 func (f *fault) replace() {
 	f.did("")
 	f.command("replace")
+}
+
+// pauseCopying: the operator has no copies made for a while.
+func (f *fault) pauseCopying() {
+	f.did("")
+	f.command("copying", "pause")
+	f.w.after(f.between(50*millisecond, 2*second), func() { f.command("copying", "resume") })
+}
+
+func (f *fault) cancelMoves() {
+	f.did("")
+	f.command("cancel")
 }
 
 func (f *fault) fullReplace() {

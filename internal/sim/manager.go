@@ -156,6 +156,9 @@ func (m *Manager) decide() {
 			if ids, ok := out.Dead[l.s.id]; ok {
 				l.dead(ids)
 			}
+			if how, ok := out.Released[l.s.id]; ok {
+				l.released(how)
+			}
 		}
 	}
 	if out.Delta == nil {

@@ -363,6 +363,10 @@ func (w *World) operate() {
 		if w.faults || w.healed == 0 || w.now < w.healed+2*second {
 			return
 		}
+		if m.Copying.Paused {
+			at().command("copying", "resume")
+			return
+		}
 		// In the end what will not come back is detached.
 		for _, in := range m.Servers {
 			if in.State == clustermap.Fault && w.server(in.ID).disk.destroyed {

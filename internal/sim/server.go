@@ -68,6 +68,11 @@ type Server struct {
 	commits replica.Commits
 	hangs   bool
 	hung    bool // the managers were told last that it hangs
+	// leaving is what it wants to be rid of; leavingSaid is what the managers were told
+	// last, at leavingAt; released is called when they say that nothing more is taken over.
+	leaving, leavingSaid control.Leaving
+	leavingAt            int64
+	released             func()
 	// unreadable are partitions of which something could not be read.
 	unreadable []uint16
 }
@@ -121,6 +126,7 @@ func (s *Server) start() {
 	s.turning, s.granted, s.fullSince, s.stepDownAt = false, false, 0, 0
 	s.unreadable = nil
 	s.commits, s.hangs, s.hung = replica.Commits{}, false, false
+	s.leaving, s.leavingSaid, s.released = control.Stays, control.Stays, nil
 	s.peers, s.inbound = map[int]*peer{}, map[int]*conn{}
 	s.joins, s.waiting, s.leasing = map[replica.JoinWanted]struct{}{}, nil, nil
 	s.node = &replica.Node{Self: s.id, Now: s.clock(), Leases: replica.NewLeases(s.clock()), Values: s.cache}
@@ -203,7 +209,8 @@ func (s *Server) endTurn() {
 	for _, c := range fx.Copies {
 		s.startCopy(c)
 	}
-	if down, ill := s.stepDown(); ill || s.hangs != s.hung || len(fx.Activated)+len(fx.InSync)+len(fx.Accuse)+len(down) > 0 {
+	leaves := s.leaving != s.leavingSaid || s.leaving != control.Stays && s.w.now-s.leavingAt > stepDownEvery
+	if down, ill := s.stepDown(); ill || leaves || s.hangs != s.hung || len(fx.Activated)+len(fx.InSync)+len(fx.Accuse)+len(down) > 0 {
 		s.report(down)
 	}
 	*fx = replica.Effects{}
@@ -237,7 +244,7 @@ func (s *Server) scheduleJoins() {
 		delete(s.joins, j)
 	}
 	s.waiting = append(s.waiting, fx.JoinsWanted...)
-	for len(s.waiting) > 0 && len(s.joins) < maxJoins {
+	for len(s.waiting) > 0 && len(s.joins) < maxJoins && !s.cmap.Copying.Paused {
 		j := s.waiting[0]
 		s.waiting = s.waiting[1:]
 		if j.Replica.BeginJoin(j, fx) {
@@ -248,8 +255,8 @@ func (s *Server) scheduleJoins() {
 
 // report tells the manager what the partitions have to say.
 func (s *Server) report(down []control.PartitionEpoch) {
-	r := control.Report{Incarnation: s.disk.incarnation, Activated: s.fx.Activated, InSync: s.fx.InSync, StepDown: down, Hangs: s.hangs}
-	s.hung = s.hangs
+	r := control.Report{Incarnation: s.disk.incarnation, Activated: s.fx.Activated, InSync: s.fx.InSync, StepDown: down, Hangs: s.hangs, Leaving: s.leaving}
+	s.hung, s.leavingSaid, s.leavingAt = s.hangs, s.leaving, s.w.now
 	s.w.stats["accusations"] += len(s.fx.Accuse)
 	for _, in := range s.fx.InSync {
 		if s.w.ambush != nil {

@@ -171,6 +171,15 @@ func (l *link) dead(ids []clustermap.ServerID) {
 	})
 }
 
+// released tells a leaving server that nothing more is taken over from it.
+func (l *link) released(how control.Leaving) {
+	l.c.do(&l.m.proc, func() {
+		if s := l.s; l.u.now == l && how == s.leaving && s.released != nil {
+			s.released()
+		}
+	})
+}
+
 func (s *Server) registration() council.Registration {
 	reg := council.Registration{Hello: control.Hello{
 		Role: control.RoleServer, ID: s.id, ClusterID: s.disk.cluster, Addr: s.addr, StreamAddr: s.addr + "0",

@@ -95,7 +95,12 @@ func examine(s *control.Status) (out []Finding) {
 	} else if active > 1 && len(hosts) == 1 {
 		say("WARNING", "", "all servers are on one host: if it fails, all copies do")
 	}
+	paused := s.Progress != nil && s.Progress.Paused
 	switch {
+	case paused && s.Short > 0:
+		say("ERROR", "run replace --resume", "copying is paused, while %d partitions lack copies", s.Short)
+	case paused:
+		say("WARNING", "run replace --resume", "copying is paused, %d copies wait", s.Moving)
 	case s.Short > 0 && s.Moving == 0:
 		say("WARNING", "run replace", "%d partitions lack copies, and none are being made", s.Short)
 	case s.Moving > 0:

@@ -21,8 +21,11 @@ const ctlCommands = `Commands:
   attach-noreplace      attach them, but move no data yet
   detach                detach all fault servers and make the missing copies (also: remove)
   detach-noreplace      detach them, but make no copies yet
-  replace               copy and move what is missing or out of balance
+  replace               copy and move what is missing or out of balance; with --pause, --resume,
+                        --cancel, --rate or --at-once: change how that goes on, for all servers
   full-replace          let every copy join again and mend what is behind
+  drain SERVER          have others lead what a server leads, before it is stopped on purpose
+  undrain SERVER        have it lead again
   backup [SUFFIX]       checkpoint every server's store as STORE-SUFFIX (today's date)
   enable-auto-replace   attach and detach servers without being told
   disable-auto-replace  leave that to the administrator
@@ -38,7 +41,7 @@ var ctlNames = map[string]string{
 	"detach": "detach", "remove": "detach", "detach-noreplace": "detach-noreplace",
 	"replace": "replace", "full-replace": "full-replace", "backup": "backup",
 	"enable-auto-replace": "enable-auto-replace", "disable-auto-replace": "disable-auto-replace",
-	"recover": "recover",
+	"recover": "recover", "drain": "drain", "undrain": "undrain",
 }
 
 // ctlAsked are the commands that change nothing.
@@ -51,6 +54,8 @@ type ctl struct {
 	json       bool
 	verbose    bool
 	wait       bool
+	watching   bool
+	copying    copyFlags
 	acceptLoss string
 	partitions string
 	client     *Client
@@ -65,6 +70,8 @@ func Kumoctl(ctx context.Context, args []string, out io.Writer) error {
 	asJSON := f.Bool("", "json", "print JSON")
 	verbose := f.Bool("v", "verbose", "status: show the cluster, its managers, IDs and copies too")
 	wait := f.Bool("w", "wait", "end when the copying that the command causes is done")
+	watching := f.Bool("", "watch", "attach, detach, replace, full-replace: show how the copying goes on, to its end")
+	copying := registerCopyFlags(f)
 	acceptLoss := f.String("", "accept-loss", "CLUSTER", "", "go on although data of this cluster (its ID) is lost by it")
 	openSecret := SecretFlag(f)
 	partitions := f.String("", "partitions", "LIST|all", "", "recover --accept-loss: which partitions, like 0-3,7")
@@ -75,7 +82,7 @@ func Kumoctl(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c := &ctl{f: f, secret: sec, out: out, json: *asJSON, verbose: *verbose, wait: *wait, acceptLoss: *acceptLoss, partitions: *partitions, now: time.Now}
+	c := &ctl{f: f, secret: sec, out: out, json: *asJSON, verbose: *verbose, wait: *wait, watching: *watching, copying: copying(), acceptLoss: *acceptLoss, partitions: *partitions, now: time.Now}
 	return c.run(ctx, f.Args())
 }
 
@@ -93,8 +100,23 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 	if !sent && !slices.Contains(ctlAsked, command) {
 		return c.usage("unknown command %q", command)
 	}
-	if len(rest) > 0 && command != "backup" && command != "plan" {
+	drains := command == "drain" || command == "undrain"
+	if len(rest) > 0 && command != "backup" && command != "plan" && !drains {
 		return c.usage("%s: unexpected argument %q", command, rest[0])
+	}
+	if drains && len(rest) != 1 {
+		return c.usage("%s needs one server's address or ID", command)
+	}
+	moves := slices.Contains([]string{"attach", "detach", "remove", "replace", "full-replace"}, command)
+	if c.watching && !moves && command != "status" {
+		return c.usage("--watch belongs to attach, detach, replace, full-replace and status")
+	}
+	tune, err := c.copying.request()
+	if err != nil {
+		return c.usage("%s", err)
+	}
+	if tune != nil && command != "replace" {
+		return c.usage("--pause, --resume, --cancel, --rate and --at-once belong to replace")
 	}
 	if c.partitions != "" && (command != "recover" || c.acceptLoss == "") {
 		return c.usage("--partitions belongs to recover --accept-loss")
@@ -105,6 +127,7 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 	}
 	c.client = NewClient("manager", managers...).WithSecret(c.secret)
 	defer c.client.Close()
+	whole := ctx
 	if !c.wait {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, Deadline)
@@ -112,7 +135,10 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 	}
 	switch command {
 	case "status", "stat":
-		return c.status(ctx)
+		if err := c.status(ctx); err != nil || !c.watching {
+			return err
+		}
+		return c.watch(whole)
 	case "doctor":
 		return c.doctor(ctx)
 	case "plan":
@@ -132,6 +158,21 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 		if rest, err = c.suffix(rest); err != nil {
 			return err
 		}
+	case "drain", "undrain":
+		return c.drain(ctx, command, control.CommandRequest{Command: name, Args: rest})
+	case "replace":
+		if tune != nil {
+			if err := c.command(ctx, command, *tune); err != nil || !c.watching {
+				return err
+			}
+			return c.watch(whole)
+		}
+	}
+	if c.watching {
+		if err := c.command(ctx, command, control.CommandRequest{Command: name, Args: rest, AcceptLoss: c.acceptLoss}); err != nil {
+			return err
+		}
+		return c.watch(whole)
 	}
 	return c.command(ctx, command, control.CommandRequest{Command: name, Args: rest, Wait: c.wait, AcceptLoss: c.acceptLoss})
 }
@@ -240,6 +281,9 @@ func (c *ctl) details(n control.NodeStatus, attached bool) string {
 	if attached {
 		fmt.Fprintf(&b, " replicas=%d primaries=%d copies_left=%d", n.Replicas, n.Primaries, n.CopiesLeft)
 	}
+	if n.Leaving != "" {
+		b.WriteString(" " + n.Leaving)
+	}
 	if !n.Reachable {
 		b.WriteString(" unreachable")
 	}
@@ -256,6 +300,7 @@ func (c *ctl) writeCluster(s *control.Status) {
 		auto = "on"
 	}
 	fmt.Fprintf(c.out, "cluster:\n  %s  copies=%d auto-replace=%s\n", s.Cluster, s.Replication, auto)
+	writeProgress(c.out, s)
 	fmt.Fprintf(c.out, "partitions:\n  %d  unavailable=%d short=%d copies_to_make=%d\n", s.Partitions, s.Unavailable, s.Short, s.Moving)
 	if len(s.Troubles) > 0 {
 		fmt.Fprintln(c.out, "troubles:")

@@ -193,7 +193,7 @@ func (c *Cluster) Text(p *Process) string {
 func (c *Cluster) TryCtl(args ...string) (string, error) {
 	limit := 10 * time.Second
 	for _, a := range args {
-		if a == "--wait" {
+		if a == "--wait" || a == "--watch" {
 			limit = 3 * time.Minute
 		}
 	}

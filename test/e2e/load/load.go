@@ -19,7 +19,10 @@ import (
 
 // Options of a Load. Zero fields get defaults.
 type Options struct {
-	Addr    string
+	Addr string
+	// Others are gateways that clients go on with when one closes their connection without an
+	// answer. What it did not answer was not done then: it is asked for again.
+	Others  []string
 	Clients int           // 16
 	Keys    int           // loaded before; clients share them out among themselves
 	Pace    time.Duration // at least between two commands of one client; negative: none. 3 ms
@@ -36,6 +39,7 @@ type Load struct {
 
 	clients []*client
 	hot     [hotKeys]atomic.Int64
+	moved   atomic.Int64
 	stop    chan struct{}
 	wg      sync.WaitGroup
 	once    sync.Once
@@ -183,6 +187,7 @@ type client struct {
 	id     int
 	rnd    *rand.Rand
 	conn   *Conn
+	at     int // of Addr and Others
 	seq    int
 	tokens map[string]Result // what this client read last of a key
 	ok     atomic.Int64
@@ -212,13 +217,10 @@ func (c *client) run() {
 			next = next.Add(c.l.opt.Pace)
 		}
 		if c.conn == nil {
-			conn, err := Dial(c.l.opt.Addr, c.l.opt.Timeout)
-			if err != nil { // the gateway is down: not an operation
+			if !c.connect() { // the gateway is down: not an operation
 				time.Sleep(20 * time.Millisecond)
 				continue
 			}
-			conn.Speak(AnyProtocol(c.rnd))
-			c.conn = conn
 		}
 		if c.rnd.IntN(20) == 0 {
 			c.multiGet()
@@ -227,6 +229,40 @@ func (c *client) run() {
 		}
 	}
 }
+
+func (c *client) connect() bool {
+	addr := c.l.opt.Addr
+	if n := c.at % (len(c.l.opt.Others) + 1); n > 0 {
+		addr = c.l.opt.Others[n-1]
+	}
+	conn, err := Dial(addr, c.l.opt.Timeout)
+	if err != nil {
+		c.at++
+		return false
+	}
+	conn.Speak(AnyProtocol(c.rnd))
+	c.conn = conn
+	return true
+}
+
+// moves goes to another gateway, if there is one, when err says that this one has closed.
+func (c *client) moves(err error) bool {
+	if len(c.l.opt.Others) == 0 || broken(err) != closed {
+		return false
+	}
+	c.conn.Close()
+	c.conn = nil
+	for range len(c.l.opt.Others) {
+		if c.at++; c.connect() {
+			c.l.moved.Add(1)
+			return true
+		}
+	}
+	return false
+}
+
+// Moved is how often a client went on with another gateway in the middle of an operation.
+func (l *Load) Moved() int64 { return l.moved.Load() }
 
 // own is one of this client's own keys, most often one of a few.
 func (c *client) own() string {
@@ -303,10 +339,12 @@ func (c *client) choose() *Op {
 func (c *client) do(op *Op) {
 	call := c.l.Now()
 	res, err := c.conn.Do(op)
+	for tries := 0; err != nil && tries < movesMost && c.moves(err); tries++ {
+		res, err = c.conn.Do(op)
+	}
 	ret := c.l.Now()
 	if err != nil {
-		c.conn.Close()
-		c.conn = nil
+		c.disconnect()
 		res = Result{Status: Unknown, Error: broken(err)}
 	}
 	c.note(*op, res, call, ret, false)
@@ -338,10 +376,12 @@ func (c *client) multiGet() {
 	}
 	call := c.l.Now()
 	found, res, err := c.conn.MultiGet(keys)
+	for tries := 0; err != nil && tries < movesMost && c.moves(err); tries++ {
+		found, res, err = c.conn.MultiGet(keys)
+	}
 	ret := c.l.Now()
 	if err != nil {
-		c.conn.Close()
-		c.conn = nil
+		c.disconnect()
 		res = Result{Status: Unknown, Error: broken(err)}
 	}
 	for i, k := range keys {
@@ -356,12 +396,24 @@ func (c *client) multiGet() {
 	}
 }
 
+const closed = "connection broken"
+
+// movesMost is how often one operation may meet a gateway that closes.
+const movesMost = 3
+
+func (c *client) disconnect() {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+}
+
 // broken names what became of a connection, without its addresses.
 func broken(err error) string {
 	var n net.Error
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection broken"
+		return closed
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &n) && n.Timeout():
 		return "no answer in time"
 	}

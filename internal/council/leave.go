@@ -1,0 +1,78 @@
+package council
+
+import (
+	"slices"
+
+	"github.com/kumofs/kumofs/internal/control"
+)
+
+// handOver has others take what leaving servers want to be rid of: their leadership
+// in a step like a planned one, for which nobody waits (R5: the old primary
+// acknowledges the new epoch), and the copies of those that stop by a removal that
+// the primary asks for (R4: so the partition is served on). A server that nobody can
+// stand in for keeps what it has.
+func (t *turn) handOver(p Partition) (Partition, bool) {
+	if t.calm || !p.Active {
+		return p, false
+	}
+	stay := filter(p.Replicas, func(id ID) bool { return t.sound(id) })
+	if len(stay) == 0 {
+		return p, false
+	}
+	primary := p.Replicas[0]
+	if t.leaving(primary) != control.Stays {
+		if t.mayMove() <= 0 {
+			return p, false
+		}
+		t.moving--
+		return next(p, newPrimary, first(t.spread(&p, stay), p.Replicas), p.Joining), true
+	}
+	for _, id := range p.Replicas[1:] {
+		if t.leaving(id) == control.Stops {
+			t.notice(primary, id)
+		}
+	}
+	return p, false
+}
+
+// staying is list without those that leave, or list where all do.
+func (t *turn) staying(list []ID) []ID {
+	if stay := filter(list, func(id ID) bool { return t.leaving(id) == control.Stays }); len(stay) > 0 {
+		return stay
+	}
+	return list
+}
+
+// released are the leaving servers from which nothing more will be taken over, as
+// far as the map shows: each is told so now and again.
+func (t *turn) released() map[ID]control.Leaving {
+	var out map[ID]control.Leaving
+	for _, id := range t.ill {
+		how := t.leaving(id)
+		if how == control.Stays || t.holds(id, how) {
+			continue
+		}
+		if m := t.about[id].mem; m.releasedAt == 0 || t.now-m.releasedAt >= t.c.cfg.DeadRepeat {
+			m.releasedAt = t.now
+			if out == nil {
+				out = map[ID]control.Leaving{}
+			}
+			out[id] = how
+		}
+	}
+	return out
+}
+
+// holds: a leaving server has a role that another one is there for.
+func (t *turn) holds(id ID, how control.Leaving) bool {
+	for i := range t.m.Partitions {
+		p := &t.m.Partitions[i]
+		if p.Primary() != id && (how != control.Stops || !slices.Contains(p.Replicas, id) && !slices.Contains(p.Joining, id)) {
+			continue
+		}
+		if slices.Contains(p.Joining, id) || slices.ContainsFunc(p.Replicas, t.sound) {
+			return true
+		}
+	}
+	return false
+}
