@@ -39,6 +39,9 @@ type Status struct {
 	Unavailable int `json:"partitions_unavailable"`
 	Short       int `json:"partitions_short"` // fewer copies than they should have
 	Moving      int `json:"copies_to_make"`
+	// Survives is how many servers may crash now, whichever they are, while every pair
+	// stays readable and writable.
+	Survives int `json:"crashes_survived"`
 	// Progress is that of the copying under way; nil: there is none.
 	Progress *Progress `json:"progress,omitempty"`
 	// Copying is how the administrator has copies made, in words; "": as servers' flags say.
@@ -75,6 +78,7 @@ type NodeStatus struct {
 	State       string `json:"state"` // active, fault; for servers not attached: new, fault, refused
 	Reachable   bool   `json:"reachable"`
 	Incarnation uint64 `json:"incarnation"`
+	Version     string `json:"version,omitempty"` // of kumofs; "": not known
 	Replicas    int    `json:"replicas"`
 	Primaries   int    `json:"primaries"`
 	CopiesLeft  int    `json:"copies_left"`
@@ -89,6 +93,7 @@ type ManagerState struct {
 	Leader    bool   `json:"leader"`
 	Voter     bool   `json:"voter"`
 	Reachable bool   `json:"reachable"`
+	Version   string `json:"version,omitempty"` // of kumofs; "": not known
 }
 
 // WitnessState is one witness.
@@ -105,6 +110,7 @@ type Voter struct {
 	Addr string `json:"addr"`
 	// Cluster is the cluster's ID; "" before the first attach.
 	Cluster string `json:"cluster,omitempty"`
+	Version string `json:"version,omitempty"` // of kumofs; a manager's
 	// Index is that of the last entry in its log.
 	Index uint64 `json:"index"`
 	// Leads: it leads; Leader is the address of the manager that does, as far as it knows.

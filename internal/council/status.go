@@ -49,9 +49,10 @@ func (c *Council) Status(now int64) control.Status {
 		nodes[s.ID] = &control.NodeStatus{ID: s.ID.String(), Addr: s.Addr, StreamAddr: s.StreamAddr, Zone: s.Zone,
 			State: s.State.String(), Reachable: c.alive(now, s.ID), Incarnation: s.Incarnation}
 		if mem := c.members[s.ID]; mem != nil && c.alive(now, s.ID) {
-			nodes[s.ID].Leaving = mem.leaving.String()
+			nodes[s.ID].Leaving, nodes[s.ID].Version = mem.leaving.String(), mem.reg.Version
 		}
 	}
+	least := len(c.m.Servers)
 	should := min(c.m.Replication, len(c.m.Servers))
 	for i := range c.m.Partitions {
 		p := &c.m.Partitions[i]
@@ -74,6 +75,7 @@ func (c *Council) Status(now int64) control.Status {
 		if there == 0 {
 			st.Unavailable++
 		}
+		least = min(least, there)
 		if there < should {
 			st.Short++
 		}
@@ -83,6 +85,7 @@ func (c *Council) Status(now int64) control.Status {
 			}
 		}
 	}
+	st.Survives = max(least-1, 0)
 	for _, n := range nodes {
 		st.Attached = append(st.Attached, *n)
 	}
@@ -123,5 +126,5 @@ func (c *Council) Status(now int64) control.Status {
 }
 
 func nodeOf(h *control.Hello, state string) control.NodeStatus {
-	return control.NodeStatus{ID: h.ID.String(), Addr: h.Addr, StreamAddr: h.StreamAddr, Zone: h.Zone, State: state, Incarnation: h.Incarnation}
+	return control.NodeStatus{ID: h.ID.String(), Addr: h.Addr, StreamAddr: h.StreamAddr, Zone: h.Zone, State: state, Incarnation: h.Incarnation, Version: h.Version}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/consensus"
 	"github.com/kumofs/kumofs/internal/control"
 )
@@ -169,7 +170,7 @@ func (m *Manager) sayIfReplaced() {
 
 // voter is what this manager says of itself; any goroutine may ask.
 func (m *Manager) voter() control.Voter {
-	v := control.Voter{ID: m.node.ID(), Addr: m.cfg.Advertise, Index: m.node.LastIndex(), Leads: m.node.IsLeader(), Leader: m.leaderAddr()}
+	v := control.Voter{ID: m.node.ID(), Addr: m.cfg.Advertise, Version: cli.Version, Index: m.node.LastIndex(), Leads: m.node.IsLeader(), Leader: m.leaderAddr()}
 	if c := m.node.Map().ClusterID; c != 0 {
 		v.Cluster = c.String()
 	}

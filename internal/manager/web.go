@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/consensus"
 	"github.com/kumofs/kumofs/internal/control"
@@ -112,7 +113,14 @@ func (m *Manager) status() control.Status {
 		if _, witness := consensus.WitnessOf(x.ID); witness {
 			st.Witnesses = append(st.Witnesses, control.WitnessState{ID: x.ID, Addr: x.Addr, Voter: x.Voter, Reachable: up})
 		} else {
-			st.Managers = append(st.Managers, control.ManagerState{ID: x.ID, Addr: x.Addr, Voter: x.Voter, Reachable: up, Leader: x.ID == m.node.ID()})
+			version := cli.Version
+			if x.ID != m.node.ID() {
+				version = ""
+				if h := m.hears(x.Addr); up && h != nil {
+					version = h.v.Version
+				}
+			}
+			st.Managers = append(st.Managers, control.ManagerState{ID: x.ID, Addr: x.Addr, Voter: x.Voter, Reachable: up, Leader: x.ID == m.node.ID(), Version: version})
 		}
 	}
 	slices.SortFunc(st.Managers, func(a, b control.ManagerState) int { return council.CompareAddr(a.Addr, b.Addr) })

@@ -236,6 +236,7 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 		values["disk_usage"], values["disk_avail"] = m.DiskUsage, m.DiskAvail
 		values["write_stalls"], values["compactions"] = m.WriteStalls, m.Compactions
 	}
+	values["cluster_secret"], values["fsync"] = n.cfg.Secret != nil, n.cfg.Fsync
 	if err := n.store.Health(); err != nil {
 		values["store"] = err.Error()
 	} else {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
-	"sync"
 
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/control"
@@ -13,7 +11,7 @@ import (
 
 // Finding is one thing that doctor has to say.
 type Finding struct {
-	Level string `json:"level"` // ERROR, WARNING
+	Level string `json:"level"` // ERROR, WARNING, INFO
 	Text  string `json:"text"`
 	Do    string `json:"do,omitempty"` // what mends it
 }
@@ -27,14 +25,12 @@ func (c *ctl) doctor(ctx context.Context) error {
 	sortNodes(s.Attached)
 	sortNodes(s.NotAttached)
 	findings := append(examine(s), c.examineServers(ctx, s)...)
+	findings = append(findings, Finding{Level: "INFO", Text: survives(s)})
 	failed := false
 	for _, f := range findings {
 		failed = failed || f.Level == "ERROR"
 	}
 	if c.json {
-		if findings == nil {
-			findings = []Finding{}
-		}
 		if err := WriteJSON(c.out, findings); err != nil {
 			return err
 		}
@@ -48,14 +44,14 @@ func (c *ctl) doctor(ctx context.Context) error {
 }
 
 func (c *ctl) writeFindings(s *control.Status, findings []Finding) {
+	if len(findings) == 1 { // how much it survives
+		fmt.Fprintf(c.out, "healthy: %d servers, %d managers, clock %d\n", len(s.Attached), len(s.Managers), s.Clock)
+	}
 	for _, f := range findings {
 		fmt.Fprintf(c.out, "%s: %s\n", f.Level, f.Text)
 		if f.Do != "" {
 			fmt.Fprintf(c.out, "  %s\n", f.Do)
 		}
-	}
-	if len(findings) == 0 {
-		fmt.Fprintf(c.out, "healthy: %d servers, %d managers, clock %d\n", len(s.Attached), len(s.Managers), s.Clock)
 	}
 }
 
@@ -116,28 +112,6 @@ func examine(s *control.Status) (out []Finding) {
 	if len(s.Managers) == 1 {
 		say("WARNING", "run a second kumo-manager, each naming the other with -p",
 			"there is one manager: while it is down a failed server is not replaced")
-	}
-	return out
-}
-
-// examineServers asks each active server whether it does its work.
-func (ctl *ctl) examineServers(ctx context.Context, s *control.Status) (out []Finding) {
-	found := make([]error, len(s.Attached))
-	var wg sync.WaitGroup
-	for i, n := range s.Attached {
-		if n.State == "active" {
-			wg.Go(func() {
-				c := NewClient("server", n.Addr).WithSecret(ctl.secret)
-				defer c.Close()
-				_, found[i] = c.do(ctx, http.MethodGet, control.PathHealth, nil)
-			})
-		}
-	}
-	wg.Wait()
-	for i, err := range found {
-		if err != nil {
-			out = append(out, Finding{Level: "ERROR", Text: fmt.Sprintf("server %s is not healthy: %s", s.Attached[i].Addr, err)})
-		}
 	}
 	return out
 }
