@@ -34,6 +34,7 @@ func main() {
 			TLS:            gates.TLS,
 			Auth:           gates.Auth,
 			Loops:          o.Loops,
+			Zone:           o.Zone,
 			Version:        cli.Version,
 			Log:            log,
 			Listening:      func([]string) { up() },

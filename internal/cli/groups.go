@@ -149,7 +149,8 @@ type GatewayOptions struct {
 	Common
 	Managers []string // -m and -p together
 	Serve    ServeOptions
-	Loops    int // event loops
+	Loops    int    // event loops
+	Zone     string // where it runs
 }
 
 // ServeOptions are how memcached is served to applications: kumo-gateway's
@@ -197,6 +198,7 @@ func GatewayFlags() (*Flags, *GatewayOptions) {
 	managers := managerFlags(f)
 	f.Require("manager1")
 	ServeFlags(f, &o.Serve)
+	stringVar(f, &o.Zone, "", "zone", "NAME", "rack or room: servers that it does not reach itself are reached through one there")
 	loops := f.Int("", "loops", "N", 1, 1, 64, "event loops, a processor each at most; clients are divided among them")
 	CommonFlags(f, &o.Common, false)
 	f.Check(func() error {

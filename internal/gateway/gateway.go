@@ -31,6 +31,7 @@ type Config struct {
 	Text, Binary []string
 
 	KeyPrefix      string
+	Zone           string // where it runs: see router.Options
 	Timeout        time.Duration
 	HTTP           string // "" is off
 	MaxItemSize    int
@@ -197,7 +198,7 @@ func (g *gateway) finish(ctx context.Context) {
 func (g *gateway) listen() ([]string, error) {
 	cfg := &g.cfg
 	for _, l := range g.loops {
-		r := router.New(l, router.Options{Timeout: cfg.Timeout, Secret: cfg.Secret, Log: g.log,
+		r := router.New(l, router.Options{Timeout: cfg.Timeout, Zone: cfg.Zone, Secret: cfg.Secret, Log: g.log,
 			MaxBytes: max(router.DefaultMaxBytes/len(g.loops), router.DefaultMaxServerBytes)})
 		g.routers = append(g.routers, r)
 		g.frontends = append(g.frontends, frontend.New(l, frontend.Options{

@@ -32,7 +32,8 @@ func (d *detour) choose(s *server) *server {
 		if o == s || l == nil || !l.open || l.via != nil || l.live > 0 && s.r.clock()-max(l.heard, l.since) > int64(s.r.opt.Silence)/2 {
 			continue
 		}
-		if best == nil || l.heard > best.heard {
+		near := func(l *link) bool { return s.r.opt.Zone != "" && l.server.zone == s.r.opt.Zone }
+		if best == nil || near(l) && !near(best) || near(l) == near(best) && l.heard > best.heard {
 			best = l
 		}
 	}

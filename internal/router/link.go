@@ -15,6 +15,7 @@ type server struct {
 	r    *Router
 	id   clustermap.ServerID
 	addr string
+	zone string
 	// incarnation is its run in the newest map.
 	incarnation uint64
 	// link is the connection, or the attempt at one; nil if there is none.

@@ -32,6 +32,9 @@ type Options struct {
 	// Overloaded is true.
 	MaxServerBytes int
 	MaxBytes       int
+	// Zone is where this process runs. A server that has to be reached through another one
+	// is reached through one of this zone, if one answers.
+	Zone string
 	// Secret is the cluster's; nil: there is none.
 	Secret *secret.Secret
 	Log    *slog.Logger

@@ -67,7 +67,7 @@ func (r *Router) setServers(m *clustermap.Map) {
 			s = &server{r: r, id: ms.ID, addr: ms.Addr}
 			r.servers[ms.ID] = s
 		}
-		s.incarnation = ms.Incarnation
+		s.incarnation, s.zone = ms.Incarnation, ms.Zone
 	}
 	for id, s := range r.servers {
 		if m.Server(id) == nil {
