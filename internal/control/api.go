@@ -13,6 +13,7 @@ const (
 	PathStat    = "/v1/stat"    // server, GET ?key=K: StatResponse
 	PathVoter   = "/v1/voter"   // manager and server, GET: Voter
 	PathJoin    = "/v1/join"    // manager, POST Join: Voter
+	PathBackup  = "/v1/backup"  // server, POST ?partition=N&epoch=N, a backup.Request: blocks of package backup
 	PathMetrics = "/metrics"    // manager, server: Prometheus text
 	PathHealth  = "/healthz"    // manager, server: 200 when it does its work
 )

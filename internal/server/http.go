@@ -20,6 +20,7 @@ func (n *node) handler() http.Handler {
 	mux.HandleFunc("GET "+control.PathStat, n.serveStat)
 	mux.HandleFunc("GET "+control.PathMap, n.serveMap)
 	mux.HandleFunc("GET "+control.PathVoter, n.witness.serve)
+	mux.HandleFunc("POST "+control.PathBackup, n.backups.serve)
 	mux.HandleFunc("GET "+control.PathMetrics, n.serveMetrics)
 	mux.HandleFunc("GET "+control.PathHealth, n.serveHealth)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

@@ -62,6 +62,7 @@ type node struct {
 	reads   *readers
 	scans   *scanner
 	copies  *copier
+	backups *backups
 	sweep   sweeper
 	joins   map[replica.JoinWanted]struct{} // running
 	waiting []replica.JoinWanted            // wanted, in order
@@ -101,6 +102,7 @@ type counters struct {
 	copyBytes, copyItems        atomic.Uint64
 	copyReceived                atomic.Uint64 // bytes
 	copiesDone                  atomic.Uint64
+	backupBytes                 atomic.Uint64 // sent to those who make backups
 	connections                 atomic.Int64
 	delay                       atomic.Bool
 }

@@ -168,6 +168,7 @@ func Run(told context.Context, cfg Config) (err error) {
 	n.reads = newReaders(n, cfg.ReadThreads)
 	n.scans = newScanner(n)
 	n.copies = newCopier(n, cfg.ReplaceRate)
+	n.backups = &backups{n: n}
 	n.sweep.n, n.sweep.chunks.n = n, n
 	n.witness = newWitness(n, listener.Addr())
 	member, maps := n.newMember(listener.Addr(), streams.Addr().String())

@@ -27,6 +27,11 @@ const ctlCommands = `Commands:
   drain SERVER          have others lead what a server leads, before it is stopped on purpose
   undrain SERVER        have it lead again
   backup [SUFFIX]       checkpoint every server's store as STORE-SUFFIX (today's date)
+  backup --to DIR       gather every pair once into a backup in DIR, here; with --since
+                        BACKUP only what has changed since that one
+  restore BACKUP        write the pairs of such a backup into the cluster
+  verify PATH           read all of a backup, a checkpoint or a stopped store and name what
+                        is damaged; needs no manager: kumoctl verify PATH
   enable-auto-replace   attach and detach servers without being told
   disable-auto-replace  leave that to the administrator
   recover               rebuild lost managers from what the servers know; else say which
@@ -60,12 +65,13 @@ type ctl struct {
 	partitions string
 	client     *Client
 	secret     *secret.Secret
+	backups    *backupOptions
 	now        func() time.Time
 }
 
 // Kumoctl is the program kumoctl.
 func Kumoctl(ctx context.Context, args []string, out io.Writer) error {
-	f := cli.NewFlags("kumoctl", "MANAGER[:PORT=19700][,MANAGER...] COMMAND [flags]")
+	f := cli.NewFlags("kumoctl", "MANAGER[:PORT=19700][,MANAGER...] COMMAND [flags]\nverify PATH [flags]")
 	f.About(ctlCommands)
 	asJSON := f.Bool("", "json", "print JSON")
 	verbose := f.Bool("v", "verbose", "status: show the cluster, its managers, IDs and copies too")
@@ -75,6 +81,7 @@ func Kumoctl(ctx context.Context, args []string, out io.Writer) error {
 	acceptLoss := f.String("", "accept-loss", "CLUSTER", "", "go on although data of this cluster (its ID) is lost by it")
 	openSecret := SecretFlag(f)
 	partitions := f.String("", "partitions", "LIST|all", "", "recover --accept-loss: which partitions, like 0-3,7")
+	backups := backupFlags(f)
 	if err := f.Parse(args, out); err != nil {
 		return err
 	}
@@ -82,7 +89,7 @@ func Kumoctl(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c := &ctl{f: f, secret: sec, out: out, json: *asJSON, verbose: *verbose, wait: *wait, watching: *watching, copying: copying(), acceptLoss: *acceptLoss, partitions: *partitions, now: time.Now}
+	c := &ctl{f: f, secret: sec, backups: backups, out: out, json: *asJSON, verbose: *verbose, wait: *wait, watching: *watching, copying: copying(), acceptLoss: *acceptLoss, partitions: *partitions, now: time.Now}
 	return c.run(ctx, f.Args())
 }
 
@@ -92,16 +99,19 @@ func (c *ctl) usage(format string, args ...any) error {
 }
 
 func (c *ctl) run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "verify" {
+		return c.offline(ctx, args[1:])
+	}
 	if len(args) < 2 {
 		return c.usage("needs a manager's address and a command")
 	}
 	command, rest := args[1], args[2:]
 	name, sent := ctlNames[command]
-	if !sent && !slices.Contains(ctlAsked, command) {
+	if !sent && !slices.Contains(ctlAsked, command) && command != "restore" {
 		return c.usage("unknown command %q", command)
 	}
 	drains := command == "drain" || command == "undrain"
-	if len(rest) > 0 && command != "backup" && command != "plan" && !drains {
+	if len(rest) > 0 && command != "backup" && command != "plan" && command != "restore" && !drains {
 		return c.usage("%s: unexpected argument %q", command, rest[0])
 	}
 	if drains && len(rest) != 1 {
@@ -110,6 +120,11 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 	moves := slices.Contains([]string{"attach", "detach", "remove", "replace", "full-replace"}, command)
 	if c.watching && !moves && command != "status" {
 		return c.usage("--watch belongs to attach, detach, replace, full-replace and status")
+	}
+	if c.streams(command) {
+		if err := c.backups.takeRate(&c.copying); err != nil {
+			return c.usage("%s", err)
+		}
 	}
 	tune, err := c.copying.request()
 	if err != nil {
@@ -128,6 +143,9 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 	c.client = NewClient("manager", managers...).WithSecret(c.secret)
 	defer c.client.Close()
 	whole := ctx
+	if c.streams(command) {
+		return c.stream(ctx, command, rest)
+	}
 	if !c.wait {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, Deadline)

@@ -195,7 +195,7 @@ func registerCopyFlags(flags *cli.Flags) (get func() copyFlags) {
 	pause := flags.Bool("", "pause", "replace: begin no further copies until --resume")
 	resume := flags.Bool("", "resume", "replace: go on with them")
 	cancel := flags.Bool("", "cancel", "replace: make no further copies, but of what has too few")
-	rate := flags.String("", "rate", "SIZE/s|default", "", "replace: limit of each server's copying from now on")
+	rate := flags.String("", "rate", "SIZE/s|default", "", "replace: limit of each server's copying from now on; backup --to, restore: of all that is sent")
 	atOnce := flags.String("", "at-once", "N|default", "", "replace: copies that each server sends at a time from now on")
 	return func() copyFlags { return copyFlags{*pause, *resume, *cancel, *rate, *atOnce} }
 }
