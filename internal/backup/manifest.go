@@ -106,11 +106,16 @@ func (m *Manifest) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b = append(b, '\n')
-	sum := sha256.Sum256(b)
-	m.Checksum = sumKind + hex.EncodeToString(sum[:])
-	copy(b[len(sumBefore):], m.Checksum)
+	b = sealed(append(b, '\n'))
+	m.Checksum = string(b[len(sumBefore) : len(sumBefore)+len(sumKind)+sumDigits])
 	return b, nil
+}
+
+// sealed puts the checksum where the zeros are.
+func sealed(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	hex.Encode(b[len(sumBefore)+len(sumKind):], sum[:])
+	return b
 }
 
 // decodeManifest reads the file's bytes.
