@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -85,14 +86,14 @@ func blockLength(header []byte) (int, error) {
 	return int(n), nil
 }
 
-// newDecoder makes what decompresses blocks. It has no goroutine and need not be closed.
-func newDecoder() *zstd.Decoder {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPayload))
+// decompressor decompresses blocks, for any number of goroutines at a time. It has none itself.
+var decompressor = sync.OnceValue(func() *zstd.Decoder {
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxPayload))
 	if err != nil {
 		panic("backup: " + err.Error()) // the options are constants
 	}
 	return dec
-}
+})
 
 // NewEncoder makes what compresses blocks, for one goroutine at a time.
 func NewEncoder() *zstd.Encoder {
@@ -104,7 +105,7 @@ func NewEncoder() *zstd.Encoder {
 }
 
 // openBlock checks a whole block and gives its payload, in buf if it was compressed.
-func openBlock(b []byte, dec *zstd.Decoder, buf []byte) (BlockKind, []byte, error) {
+func openBlock(b, buf []byte) (BlockKind, []byte, error) {
 	if blockSum(b) != binary.LittleEndian.Uint64(b[8:]) {
 		return 0, nil, fmt.Errorf("%w: its checksum is another", errBlock)
 	}
@@ -115,7 +116,7 @@ func openBlock(b []byte, dec *zstd.Decoder, buf []byte) (BlockKind, []byte, erro
 	payload := b[blockHeader:]
 	if b[2] == 1 {
 		var err error
-		if payload, err = dec.DecodeAll(payload, buf[:0]); err != nil {
+		if payload, err = decompressor().DecodeAll(payload, buf[:0]); err != nil {
 			return 0, nil, fmt.Errorf("%w: it cannot be decompressed: %w", errBlock, err)
 		}
 	}
@@ -125,13 +126,12 @@ func openBlock(b []byte, dec *zstd.Decoder, buf []byte) (BlockKind, []byte, erro
 // BlockReader reads blocks from a stream.
 type BlockReader struct {
 	r   io.Reader
-	dec *zstd.Decoder
 	buf []byte
 	raw []byte
 }
 
 // NewBlockReader reads from r, which should be buffered.
-func NewBlockReader(r io.Reader) *BlockReader { return &BlockReader{r: r, dec: newDecoder()} }
+func NewBlockReader(r io.Reader) *BlockReader { return &BlockReader{r: r} }
 
 // Next gives the next block and how long it is as it is stored, in bytes. The payload is
 // valid until the next call. A stream that ends within a block, or before one, is an error.
@@ -148,7 +148,7 @@ func (r *BlockReader) Next() (kind BlockKind, payload []byte, size int, err erro
 	if _, err := io.ReadFull(r.r, r.buf[blockHeader:]); err != nil {
 		return 0, nil, 0, unexpected(err)
 	}
-	kind, payload, err = openBlock(r.buf, r.dec, r.raw)
+	kind, payload, err = openBlock(r.buf, r.raw)
 	if r.buf[2] == 1 {
 		r.raw = payload
 	}

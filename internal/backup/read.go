@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/kumofs/kumofs/internal/clustermap"
 )
 
@@ -119,7 +117,6 @@ type sectionReader struct {
 	p    *Located
 	path string
 	f    *os.File
-	dec  *zstd.Decoder
 	hash hash.Hash
 
 	at, end int64 // where the next block is, where the section ends
@@ -137,7 +134,7 @@ type sectionReader struct {
 
 func (r *Reader) section(part uint16) (*sectionReader, error) {
 	p := r.Part(part)
-	s := &sectionReader{r: r, p: p, path: r.path(p), dec: newDecoder(), hash: sha256.New(), at: p.Offset, end: p.Offset + p.Size}
+	s := &sectionReader{r: r, p: p, path: r.path(p), hash: sha256.New(), at: p.Offset, end: p.Offset + p.Size}
 	f, err := os.Open(s.path)
 	if err != nil {
 		return nil, s.damage(nil, err.Error())
@@ -208,7 +205,7 @@ func (s *sectionReader) block() error {
 	}
 	at := s.at
 	s.at += int64(len(b))
-	kind, payload, err := openBlock(b, s.dec, s.raw)
+	kind, payload, err := openBlock(b, s.raw)
 	if err != nil {
 		return s.skip(err, s.at)
 	}
@@ -247,7 +244,7 @@ func (s *sectionReader) skip(err error, next int64) error {
 	var before []byte
 	if next < s.end {
 		if b, rerr := s.readBlock(next, nil); rerr == nil {
-			if kind, payload, oerr := openBlock(b, s.dec, nil); oerr == nil {
+			if kind, payload, oerr := openBlock(b, nil); oerr == nil {
 				s.at = next
 				before = firstKey(kind, payload)
 			}

@@ -89,6 +89,7 @@ func Merge(dst string, srcs []string, o Options, progress func(done, of int)) (s
 }
 
 type merger struct {
+	of    clustermap.ClusterID // of what is not of srcs
 	srcs  []*mergeSource
 	dst   *Store
 	batch *Batch
@@ -160,6 +161,9 @@ func (m *merger) mergeStores(progress func(done, of int)) error {
 
 // cluster is the cluster that the sources agree on, or 0.
 func (m *merger) cluster() (id clustermap.ClusterID) {
+	if m.of != 0 {
+		return m.of
+	}
 	for _, s := range m.srcs {
 		c := s.store.Identity().ClusterID
 		if c == 0 {

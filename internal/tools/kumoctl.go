@@ -114,6 +114,9 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 	if len(rest) > 0 && command != "backup" && command != "plan" && command != "restore" && !drains {
 		return c.usage("%s: unexpected argument %q", command, rest[0])
 	}
+	if wrong := c.backups.misplaced(command); wrong != "" {
+		return c.usage("%s", wrong)
+	}
 	if drains && len(rest) != 1 {
 		return c.usage("%s needs one server's address or ID", command)
 	}

@@ -146,15 +146,25 @@ func TestCommandGoesToTheNextManager(t *testing.T) {
 
 func TestBadKumoctl(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                         "needs a manager's address and a command",
-		"localhost":                "needs a manager's address and a command",
-		"localhost atach":          `unknown command "atach"`,
-		"localhost attach x":       `attach: unexpected argument "x"`,
-		"localhost status --bogus": "unknown flag --bogus",
-		"localhost backup a/b":     `backup: the suffix "a/b" must be made of`,
-		"localhost backup a b":     "backup takes one suffix",
-		"localhost:x status":       `address "localhost:x": bad port "x"`,
-		"localhost --accept-loss":  "flag --accept-loss needs a value",
+		"":                                       "needs a manager's address and a command",
+		"localhost":                              "needs a manager's address and a command",
+		"localhost atach":                        `unknown command "atach"`,
+		"localhost attach x":                     `attach: unexpected argument "x"`,
+		"localhost status --bogus":               "unknown flag --bogus",
+		"localhost backup a/b":                   `backup: the suffix "a/b" must be made of`,
+		"localhost backup a b":                   "backup takes one suffix",
+		"localhost backup a --to b":              "backup takes a suffix or --to, not both",
+		"localhost backup --since b":             "--since belongs to backup --to",
+		"localhost backup --no-compress":         "--no-compress belongs to backup --to",
+		"localhost status --to b":                "--to belongs to backup",
+		"localhost attach --rate 1M":             "--rate belongs to backup --to and restore",
+		"localhost backup --to b --keep":         "--keep and --overwrite belong to restore",
+		"localhost restore":                      "restore takes one backup",
+		"localhost restore b --keep --overwrite": "exclude each other",
+		"verify":                                 "verify takes one backup or store",
+		"verify b --overwrite":                   "--keep and --overwrite belong to restore",
+		"localhost:x status":                     `address "localhost:x": bad port "x"`,
+		"localhost --accept-loss":                "flag --accept-loss needs a value",
 	} {
 		var out bytes.Buffer
 		err := Kumoctl(t.Context(), strings.Fields(args), &out)

@@ -14,10 +14,26 @@ import (
 	"github.com/kumofs/kumofs/internal/store"
 )
 
+// misplaced names a flag that does not belong to the command, or is "".
+func (o *backupOptions) misplaced(command string) string {
+	switch {
+	case o.to != "" && command != "backup":
+		return "--to belongs to backup"
+	case o.plain && (command != "backup" || o.to == ""):
+		return "--no-compress belongs to backup --to"
+	case (o.keep || o.overwrite) && command != "restore":
+		return "--keep and --overwrite belong to restore"
+	}
+	return ""
+}
+
 // offline is a command that needs no manager.
 func (c *ctl) offline(ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return c.usage("verify takes one backup or store")
+	}
+	if wrong := c.backups.misplaced("verify"); wrong != "" {
+		return c.usage("%s", wrong)
 	}
 	return c.verify(ctx, args[0], c.backups)
 }

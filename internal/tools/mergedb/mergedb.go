@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/charmbracelet/x/term"
 
+	"github.com/kumofs/kumofs/internal/backup"
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/store"
 	"github.com/kumofs/kumofs/internal/tools"
@@ -21,7 +23,8 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 	f.About("Makes the store DST, which must not exist, of the stores SRC: backups, or stores\n" +
 		"whose servers are stopped. Each partition is taken from the source that knew its\n" +
 		"latest write, so that what was deleted stays deleted. Or imports the .tch files of all\n" +
-		"servers of an original kumofs, whose servers are stopped.")
+		"servers of an original kumofs, whose servers are stopped; or one backup that was made\n" +
+		"with kumoctl backup --to.")
 	asJSON := f.Bool("", "json", "print JSON")
 	quiet := f.Bool("q", "quiet", "show no progress")
 	if err := f.Parse(args, out); err != nil {
@@ -54,8 +57,16 @@ func merge(ctx context.Context, dst string, srcs []string, show bool) (store.Mer
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		stats, err := store.Merge(dst, srcs, store.Options{}, progress(show))
-		done <- outcome{stats, err}
+		var o outcome
+		switch i := slices.IndexFunc(srcs, backup.Is); {
+		case i < 0:
+			o.stats, o.err = store.Merge(dst, srcs, store.Options{}, progress(show))
+		case len(srcs) > 1:
+			o.err = fmt.Errorf("%s is a backup of a whole cluster and is not merged with others: name it alone", srcs[i])
+		default:
+			o.stats, o.err = backup.ToStore(ctx, dst, srcs[0], store.Options{}, progress(show))
+		}
+		done <- o
 	}()
 	select {
 	case o := <-done:
