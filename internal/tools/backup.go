@@ -45,12 +45,6 @@ func backupFlags(f *cli.Flags) *backupOptions {
 	quiet := f.Bool("q", "quiet", "backup --to, restore, verify: show no progress")
 	f.Check(func() error {
 		*o = backupOptions{to: *to, since: *since, plain: *plain, overwrite: *overwrite, keep: *keep, quiet: *quiet}
-		switch {
-		case o.overwrite && o.keep:
-			return errors.New("--overwrite and --keep exclude each other")
-		case o.since != "" && o.to == "":
-			return errors.New("--since belongs to backup --to")
-		}
 		return nil
 	})
 	return o
@@ -528,11 +522,11 @@ func (b *backupRun) report(o *backupOptions, began time.Time) error {
 	}
 	if b.base == nil {
 		fmt.Fprintf(b.c.out, "backed up %s (%s, %s on disk) of %d partitions into %s in %v\n",
-			plural(m.Pairs, "pair"), humanSize(m.Bytes), humanSize(size), m.Partitions, o.to, took.Round(10*time.Millisecond))
+			plural(m.Pairs, "pair"), showBytes(uint64(m.Bytes)), showBytes(uint64(size)), m.Partitions, o.to, took.Round(10*time.Millisecond))
 		return nil
 	}
 	fmt.Fprintf(b.c.out, "backed up what is new since %s: %s (%s, %s on disk) and %s, of %s in %d partitions, into %s in %v\n",
-		o.since, plural(m.Stored, "pair"), humanSize(m.Bytes), humanSize(size), plural(m.Deleted, "deletion"), plural(m.Pairs, "pair"), m.Partitions, o.to, took.Round(10*time.Millisecond))
+		o.since, plural(m.Stored, "pair"), showBytes(uint64(m.Bytes)), showBytes(uint64(size)), plural(m.Deleted, "deletion"), plural(m.Pairs, "pair"), m.Partitions, o.to, took.Round(10*time.Millisecond))
 	if b.behind > 0 {
 		fmt.Fprintf(b.c.out, "%d partitions have not gone on from where %s left them and were taken whole\n", b.behind, o.since)
 	}

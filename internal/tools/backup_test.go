@@ -156,7 +156,7 @@ func TestProgressLine(t *testing.T) {
 		p.partition()
 	}
 	got := p.line(p.began.Add(2 * time.Second))
-	if want := "backup: 1096 of 4096 partitions, 10.0 MiB at 5.0 MiB/s, about 312.5 MiB left, 1m2s to go"; got != want {
+	if want := "backup: 1096 of 4096 partitions, 10 MiB at 5.0 MiB/s, about 312 MiB left, 1m2s to go"; got != want {
 		t.Errorf("%q, wanted %q", got, want)
 	}
 	p.terminal, p.done = true, 4096

@@ -96,10 +96,10 @@ func (p *progress) line(now time.Time) string {
 	}
 	took := now.Sub(p.began)
 	rate := float64(p.bytes) / max(took.Seconds(), 0.001)
-	fmt.Fprintf(&b, "%s: %d of %d partitions, %s at %s/s", p.what, p.done, p.of, humanSize(p.bytes), humanSize(int64(rate)))
+	fmt.Fprintf(&b, "%s: %d of %d partitions, %s at %s/s", p.what, p.done, p.of, showBytes(uint64(p.bytes)), showBytes(uint64(rate)))
 	if n := p.done - p.first; n > 0 && p.done < p.of {
 		left := p.of - p.done
-		fmt.Fprintf(&b, ", about %s left, %v to go", humanSize(p.bytes/int64(n)*int64(left)), (took / time.Duration(n) * time.Duration(left)).Round(time.Second))
+		fmt.Fprintf(&b, ", about %s left, %v to go", showBytes(uint64(p.bytes/int64(n)*int64(left))), (took / time.Duration(n) * time.Duration(left)).Round(time.Second))
 	}
 	if p.note != "" {
 		fmt.Fprintf(&b, "; %s", p.note)
@@ -115,20 +115,6 @@ func (p *progress) end() {
 		p.show()
 		fmt.Fprintln(p.out)
 	}
-}
-
-// humanSize is a number of bytes as people read it.
-func humanSize(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	v, i := float64(n), 0
-	for v >= 1024 && i < len(units)-1 {
-		v /= 1024
-		i++
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
 }
 
 // plural is "1 pair" or "5 pairs".

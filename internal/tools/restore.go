@@ -90,7 +90,7 @@ func (c *ctl) restore(ctx context.Context, dir string, o *backupOptions) error {
 	if c.json {
 		return WriteJSON(c.out, map[string]any{"backup": dir, "id": m.ID, "restored": s.Restored, "bytes": s.Bytes, "kept": s.Kept, "expired": s.Expired, "seconds": took.Seconds()})
 	}
-	fmt.Fprintf(c.out, "restored %s (%s) of the backup of %s in %v\n", plural(s.Restored, "pair"), humanSize(s.Bytes), m.Began.Local().Format(time.DateTime), took.Round(10*time.Millisecond))
+	fmt.Fprintf(c.out, "restored %s (%s) of the backup of %s in %v\n", plural(s.Restored, "pair"), showBytes(uint64(s.Bytes)), m.Began.Local().Format(time.DateTime), took.Round(10*time.Millisecond))
 	if s.Kept > 0 {
 		fmt.Fprintf(c.out, "%s were there already and are as they were\n", plural(s.Kept, "key"))
 	}
@@ -246,7 +246,7 @@ func (w *restorer) pairOfParts(p *backup.Pairs, e *backup.Entry, one restored) e
 	})
 	if failed != nil {
 		// What was read cannot be read again from here: the whole restore can.
-		return fmt.Errorf("the value of key %q (%s) could not be stored: %s", one.req.Key, humanSize(int64(left)), failed.Message)
+		return fmt.Errorf("the value of key %q (%s) could not be stored: %s", one.req.Key, showBytes(uint64(left)), failed.Message)
 	}
 	if err != nil {
 		return err

@@ -17,8 +17,12 @@ import (
 // misplaced names a flag that does not belong to the command, or is "".
 func (o *backupOptions) misplaced(command string) string {
 	switch {
+	case o.overwrite && o.keep:
+		return "--overwrite and --keep exclude each other"
 	case o.to != "" && command != "backup":
 		return "--to belongs to backup"
+	case o.since != "" && o.to == "":
+		return "--since belongs to backup --to"
 	case o.plain && (command != "backup" || o.to == ""):
 		return "--no-compress belongs to backup --to"
 	case (o.keep || o.overwrite) && command != "restore":
@@ -83,7 +87,7 @@ func (c *ctl) verifyBackup(ctx context.Context, dir string, o *backupOptions) er
 	show := func(done, of int64) {
 		if now := time.Now(); c.terminal() && !o.quiet && now.Sub(shown) > barEvery {
 			shown = now
-			fmt.Fprintf(os.Stderr, "\r\x1b[Kverify: %s of %s", humanSize(done), humanSize(of))
+			fmt.Fprintf(os.Stderr, "\r\x1b[Kverify: %s of %s", showBytes(uint64(done)), showBytes(uint64(of)))
 		}
 	}
 	v, err := backup.Verify(ctx, dir, func(d *backup.Damage) {
@@ -105,7 +109,7 @@ func (c *ctl) verifyBackup(ctx context.Context, dir string, o *backupOptions) er
 		for i, m := range v.Backups {
 			fmt.Fprintf(c.out, "%s: %s, cluster %s, %s, %s of its own\n", v.Dirs[i], m.Began.Local().Format(time.DateTime), m.Cluster, plural(m.Pairs, "pair"), plural(m.Stored, "pair"))
 		}
-		fmt.Fprintf(c.out, "all is well: %s in %s read in %v\n", plural(v.Pairs, "pair"), humanSize(v.Bytes), c.now().Sub(began).Round(10*time.Millisecond))
+		fmt.Fprintf(c.out, "all is well: %s in %s read in %v\n", plural(v.Pairs, "pair"), showBytes(uint64(v.Bytes)), c.now().Sub(began).Round(10*time.Millisecond))
 	}
 	if err == nil && v.Damages > 0 {
 		err = &cli.Exit{Code: 1, Msg: fmt.Sprintf("verify: %s: %s found", dir, plural(int64(v.Damages), "damage"))}
@@ -128,7 +132,7 @@ func (c *ctl) verifyStore(ctx context.Context, path string) error {
 	if c.json {
 		err = WriteJSON(c.out, map[string]any{"path": path, "ok": len(damages) == 0, "damages": damages, "partitions": v.Partitions, "pairs": v.Items, "chunks": v.Chunks, "bytes": v.Bytes})
 	} else if len(damages) == 0 {
-		fmt.Fprintf(c.out, "all is well: %s of %d partitions in %d files, %s read in %v\n", plural(v.Items, "pair"), v.Partitions, v.Files, humanSize(v.Bytes), c.now().Sub(began).Round(10*time.Millisecond))
+		fmt.Fprintf(c.out, "all is well: %s of %d partitions in %d files, %s read in %v\n", plural(v.Items, "pair"), v.Partitions, v.Files, showBytes(uint64(v.Bytes)), c.now().Sub(began).Round(10*time.Millisecond))
 	}
 	if err == nil && len(damages) > 0 {
 		err = &cli.Exit{Code: 1, Msg: fmt.Sprintf("verify: %s: %s found", path, plural(int64(len(damages)), "damage"))}

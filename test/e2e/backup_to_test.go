@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,9 +71,20 @@ func TestBackupTo(t *testing.T) {
 	mc.each([]string{"set again 9 0 5\r\nagain\r\n", "set later 0 0 5\r\nlater\r\n"}, "STORED")
 
 	// An interrupted one goes on.
-	argv := []string{"timeout", "-s", "INT", "1.5", tool(t, "kumoctl"), c.Manager.Addr, "backup", "--to", path("b3"), "--rate", "100K", "--cluster-secret-file", opt.Secret}
-	if code, out, stderr := run(t, time.Minute, "", argv...); !strings.Contains(stderr, "interrupted") || !strings.Contains(stderr, "the same command goes on") {
-		t.Errorf("an interrupted backup: status %d\n%s%s", code, out, stderr)
+	d := start(t, dir, tool(t, "kumoctl"), c.Manager.Addr, "backup", "--to", path("b3"), "--rate", "100K", "--cluster-secret-file", opt.Secret)
+	under := func(name string, size int64) {
+		t.Helper()
+		harness.Until(t, 30*time.Second, "a backup is under way", func() error {
+			st, err := os.Stat(path(name + "/pairs-0001.kfb"))
+			if err == nil && st.Size() < size {
+				err = fmt.Errorf("%d bytes of it", st.Size())
+			}
+			return err
+		})
+	}
+	under("b3", 20_000)
+	if code := d.stop(syscall.SIGINT, 10*time.Second); code != 1 || !strings.Contains(d.said.String(), "backup: interrupted; ") || !strings.Contains(d.said.String(), "the same command goes on") {
+		t.Errorf("an interrupted backup: status %d\n%s", code, d.said.String())
 	}
 	if code, _, stderr := run(t, time.Minute, "", tool(t, "kumoctl"), "verify", path("b3")); code != 1 || !strings.Contains(stderr, "is not complete") {
 		t.Errorf("verify of an unfinished backup: status %d\n%s", code, stderr)
@@ -93,13 +105,10 @@ func TestBackupTo(t *testing.T) {
 	}
 	made := make(chan result, 1)
 	go func() {
-		code, out, stderr := run(t, 2*time.Minute, "", tool(t, "kumoctl"), c.Manager.Addr, "backup", "--to", path("b2"), "--since", path("b1"), "--rate", "200K", "--json", "--cluster-secret-file", opt.Secret)
+		code, out, stderr := run(t, 2*time.Minute, "", tool(t, "kumoctl"), c.Manager.Addr, "backup", "--to", path("b2"), "--since", path("b1"), "--rate", "2M", "--json", "--cluster-secret-file", opt.Secret)
 		made <- result{code, out, stderr}
 	}()
-	harness.Until(t, 20*time.Second, "the backup has begun", func() error {
-		_, err := os.Stat(path("b2/pairs-0001.kfb"))
-		return err
-	})
+	under("b2", 5_000)
 	l.Mark("kill -9 %s", victim.Name)
 	victim.Kill9()
 	r := <-made
