@@ -64,19 +64,22 @@ func (b *backups) serve(w http.ResponseWriter, req *http.Request) {
 		httpError(w, http.StatusBadRequest, "%q is not an epoch", req.URL.Query().Get("epoch"))
 		return
 	}
+	defer b.running.Add(-1)
+	if b.running.Add(1) > maxBackups {
+		httpError(w, http.StatusServiceUnavailable, "%d partitions are being sent; ask again", maxBackups)
+		return
+	}
+	limit := http.NewResponseController(w)
+	_ = limit.SetReadDeadline(time.Now().Add(backupJudged)) // fails if it cannot be set
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, backup.MaxRequest))
 	if err != nil {
 		httpError(w, http.StatusBadRequest, "the request cannot be read: %v", err)
 		return
 	}
+	_ = limit.SetReadDeadline(time.Time{})
 	asked, err := backup.DecodeRequest(body)
 	if err != nil {
 		httpError(w, http.StatusBadRequest, "the request cannot be read: %v", err)
-		return
-	}
-	defer b.running.Add(-1)
-	if b.running.Add(1) > maxBackups {
-		httpError(w, http.StatusServiceUnavailable, "%d partitions are being sent; ask again", maxBackups)
 		return
 	}
 	sn, s, refused := b.take(req.Context(), part, uint32(epoch))

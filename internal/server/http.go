@@ -227,6 +227,7 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 		"replstat": rep.State, "primaries": rep.Primaries, "replicas": rep.Replicas, "joining": rep.Joining,
 		"partitions_short": rep.Short, "copies_left": rep.CopiesLeft, "copies_done": c.copiesDone.Load(),
 		"copy_bytes_sent": c.copyBytes.Load(), "copy_items_sent": c.copyItems.Load(), "copy_bytes_received": c.copyReceived.Load(),
+		"backup_bytes_sent": c.backupBytes.Load(),
 	} {
 		values[k] = v
 	}
@@ -294,7 +295,7 @@ func (n *node) serveMetrics(w http.ResponseWriter, req *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 	for _, g := range []string{"uptime", "cmd_get", "cmd_set", "cmd_delete", "cmd_scan", "items", "chunks_collected", "connections", "cache_items",
-		"primaries", "replicas", "joining", "partitions_short", "copies_left", "copies_done", "copy_bytes_sent", "copy_bytes_received",
+		"primaries", "replicas", "joining", "partitions_short", "copies_left", "copies_done", "copy_bytes_sent", "copy_bytes_received", "backup_bytes_sent",
 		"disk_usage", "disk_avail", "write_stalls", "compactions", "clock"} {
 		if v, ok := values[g]; ok {
 			fmt.Fprintf(w, "kumofs_server_%s %v\n", g, v)
