@@ -90,7 +90,7 @@ func FuzzRequest(f *testing.F) {
 }
 
 func FuzzManifest(f *testing.F) {
-	m := &Manifest{Format: Format, ID: newID(), Partitions: 2, Files: []File{{Name: "pairs-0001.kfb", Size: 500}},
+	m := &Manifest{Format: Format, ID: "00112233445566778899aabbccddeeff", Partitions: 2, Files: []File{{Name: "pairs-0001.kfb", Size: 500}},
 		Parts: []Located{{Partition: 1, Offset: fileHeader, Size: 100}}}
 	b, err := m.encode()
 	if err != nil {
