@@ -19,7 +19,8 @@ func main() {
 		defer closeGates()
 		return manager.Run(ctx, manager.Config{
 			Listen: o.Listen, Partners: o.Partners, Alone: o.Alone, StateDir: o.State, AutoReplace: o.AutoReplace, ReplaceDelay: o.ReplaceDelay,
-			ConnectTimeout: o.ConnectTimeout, ConnectRetry: o.ConnectRetryLimit, Keepalive: o.Keepalive, Secret: gates.Secret, OpenMetrics: o.Access.OpenMetrics, Logger: log, Up: up,
+			ConnectTimeout: o.ConnectTimeout, ConnectRetry: o.ConnectRetryLimit, Keepalive: o.Keepalive, Secret: gates.Secret, OpenMetrics: o.Access.OpenMetrics,
+			HTTP: o.HTTP, ConsoleCommands: o.ConsoleCommands, Logger: log, Up: up,
 		})
 	})
 }

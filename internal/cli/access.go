@@ -73,6 +73,46 @@ func accessFlags(f *Flags, a *Access, peers, memcached func() []string) {
 	})
 }
 
+// consoleFlags registers where a manager serves its console beside its own port, and
+// whether the page may give commands.
+func consoleFlags(f *Flags, o *ManagerOptions) {
+	stringVar(f, &o.HTTP, "", "http", "[ADDR:]PORT", "serve the console, /metrics and /healthz here too, to who has no cluster secret; on loopback unless ADDR is given")
+	boolVar(f, &o.ConsoleCommands, "", "console-commands", "let the console's page attach, detach, replace and pause")
+	f.Check(func() error {
+		if f.Given("http") {
+			addr, err := resolvePages(o.HTTP)
+			if err != nil {
+				return f.BadValue("http", o.HTTP, err)
+			}
+			o.HTTP = addr
+		}
+		open := beyondLoopback([]string{o.HTTP})
+		switch {
+		case len(open) == 0:
+			return nil
+		case o.ConsoleCommands:
+			return o.Access.open(f, "anybody who reaches %s can command the cluster in the console: leave out --console-commands, or keep the port within a trusted network", open)
+		}
+		return o.Access.open(f, "anybody who reaches %s can see in the console which servers there are and what they do: keep the port within a trusted network", open)
+	})
+}
+
+// resolvePages turns "[ADDR:]PORT" into what net.Listen takes, on loopback where there is
+// no address; "*" is all interfaces.
+func resolvePages(s string) (string, error) {
+	addr, err := ResolveListen(s, 0)
+	if err != nil {
+		return "", err
+	}
+	if port, bare := strings.CutPrefix(addr, ":"); bare && !strings.HasPrefix(s, "*") {
+		addr = "127.0.0.1:" + port
+	}
+	if strings.HasSuffix(addr, ":0") {
+		return "", errors.New("the port is missing")
+	}
+	return addr, nil
+}
+
 // check refuses half a set of TLS's files.
 func (m *MemcachedAccess) check(f *Flags) error {
 	for name, path := range map[string]string{"tls-cert": m.Cert, "tls-key": m.Key, "tls-ca": m.CA, "auth-file": m.AuthFile} {

@@ -57,6 +57,9 @@ type ManagerOptions struct {
 	ReplaceDelay time.Duration
 	State        string // state directory
 	Alone        bool   // bootstrap although a partner is silent
+	HTTP         string // the console and monitoring, without the secret; "" is off
+	// ConsoleCommands: the console's page may give commands.
+	ConsoleCommands bool
 }
 
 // ManagerFlags makes kumo-manager's command line; Parse fills the options.
@@ -85,6 +88,7 @@ func ManagerFlags() (*Flags, *ManagerOptions) {
 		return nil
 	})
 	accessFlags(f, &o.Access, func() []string { return []string{o.Listen} }, nil)
+	consoleFlags(f, o)
 	return f, o
 }
 

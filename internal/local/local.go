@@ -277,6 +277,9 @@ func (c *cluster) greet(text, mgr string, addrs []string) {
 	out := c.cfg.Out
 	fmt.Fprintf(out, "kumofs %s: %d servers, data in %s\n", cli.Version, len(addrs), c.cfg.Data)
 	fmt.Fprintf(out, "  memcached  %s\n  manager    %s\n", text, mgr)
+	if c.cfg.SecretFile == "" { // a browser knows no secret
+		fmt.Fprintf(out, "  console    http://%s/\n", mgr)
+	}
 	for i, a := range addrs {
 		fmt.Fprintf(out, "  server %d   %s\n", i+1, a)
 	}

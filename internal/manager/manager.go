@@ -25,6 +25,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/consensus"
+	"github.com/kumofs/kumofs/internal/console"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/council"
 	"github.com/kumofs/kumofs/internal/secret"
@@ -60,7 +61,13 @@ type Config struct {
 	Secret *secret.Secret
 	// OpenMetrics: /metrics and /healthz are answered to who has not got the secret.
 	OpenMetrics bool
-	Logger      *slog.Logger
+	// HTTP is where the console and monitoring are served too, without the secret: what
+	// net.Listen takes; "": nowhere. HTTPListener is used instead where it is set.
+	HTTP         string
+	HTTPListener net.Listener
+	// ConsoleCommands: the console's page may give commands.
+	ConsoleCommands bool
+	Logger          *slog.Logger
 	// Up is called once it listens.
 	Up func()
 }
@@ -104,6 +111,7 @@ type Manager struct {
 	changing     bool   // a change of the voters is under way
 	changed      uint64 // the index of the last one in this term
 	onward       *http.Transport
+	console      *console.Console
 
 	history  history
 	tickets  map[uint64]*ticket
@@ -161,9 +169,12 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.fill(); err != nil {
 		return err
 	}
+	// Outlives what run has: events are kept while the state cannot be written.
+	events := console.NewEvents(console.DefaultEvents)
+	cfg.Logger = slog.New(events.Handler(cfg.Logger.Handler()))
 	began := false
 	for {
-		err := run(ctx, cfg)
+		err := run(ctx, cfg, events)
 		if ctx.Err() != nil || err == nil || !began && !errors.Is(err, errState) {
 			return err
 		}
@@ -174,7 +185,7 @@ func Run(ctx context.Context, cfg Config) error {
 			return nil
 		case <-time.After(stateAgain):
 		}
-		cfg.Listener, cfg.Up = nil, nil // the port is opened anew
+		cfg.Listener, cfg.HTTPListener, cfg.Up = nil, nil, nil // the ports are opened anew
 	}
 }
 
@@ -182,7 +193,7 @@ func Run(ctx context.Context, cfg Config) error {
 var errState = errors.New("the manager's state cannot be written")
 
 // run is the daemon until its state cannot be written.
-func run(ctx context.Context, cfg Config) error {
+func run(ctx context.Context, cfg Config, events *console.Events) error {
 	l := cfg.Listener
 	if l == nil {
 		var err error
@@ -191,16 +202,26 @@ func run(ctx context.Context, cfg Config) error {
 		}
 	}
 	defer l.Close()
+	pl, err := listenPages(cfg)
+	if err != nil {
+		return err
+	}
 	m := newManager(cfg)
+	m.console = m.newConsole(events)
+	defer m.console.Close()
 	mux := control.NewMux(l, cfg.Secret, cfg.Logger)
 	// Routes are there before the first connection is looked at.
 	links, pages := mux.Magic(control.Magic), mux.HTTP()
 	if err := m.open(mux.Magic(consensus.StreamMagic)); err != nil {
 		m.end()
+		if pl != nil {
+			pl.Close()
+		}
 		return err
 	}
 	m.go_(func() { m.acceptLinks(links) })
 	web := m.webServer()
+	open := m.servePages(pl, web.Handler)
 	control.Guard(web, cfg.Secret, "manager", cfg.OpenMetrics)
 	m.go_(func() { web.Serve(pages) })
 	served := make(chan error, 1)
@@ -220,10 +241,11 @@ func run(ctx context.Context, cfg Config) error {
 	if cfg.Up != nil {
 		cfg.Up()
 	}
-	err := m.loop(ctx, served)
+	err = m.loop(ctx, served)
 	m.end()
 	mux.Close()
 	web.Close()
+	open.Close()
 	// Before the workers: what they wait for ends with it.
 	if cerr := m.node.Close(); cerr != nil {
 		m.log.Error("closing the state", "error", cerr)

@@ -15,6 +15,7 @@ import (
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/consensus"
+	"github.com/kumofs/kumofs/internal/console"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/council"
 )
@@ -36,12 +37,14 @@ var errBusy = errors.New("the manager is busy or ending; ask again")
 func (m *Manager) webServer() *http.Server {
 	h := http.NewServeMux()
 	h.HandleFunc("GET "+control.PathStatus, m.led(m.webStatus))
-	h.HandleFunc("POST "+control.PathCommand, m.led(m.webCommand))
-	h.HandleFunc("POST "+control.PathJoin, m.led(m.webJoin))
+	h.HandleFunc("POST "+control.PathCommand, notFromBrowser(m.led(m.webCommand)))
+	h.HandleFunc("POST "+control.PathJoin, notFromBrowser(m.led(m.webJoin)))
 	h.HandleFunc("GET "+control.PathMap, m.webMap)
 	h.HandleFunc("GET "+control.PathVoter, func(w http.ResponseWriter, _ *http.Request) { answer(w, m.voter()) })
 	h.HandleFunc("GET "+control.PathMetrics, m.webMetrics)
 	h.HandleFunc("GET "+control.PathHealth, m.webHealth)
+	h.Handle(console.Root, m.console)
+	h.Handle("GET /{$}", http.RedirectHandler(console.Root, http.StatusFound))
 	h.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("there is no %s %s here; this is a kumo-manager", r.Method, r.URL.Path))
 	})
@@ -204,6 +207,10 @@ func (m *Manager) webCommand(w http.ResponseWriter, r *http.Request) {
 	var req control.CommandRequest
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, commandBytes)).Decode(&req); err != nil {
 		fail(w, http.StatusBadRequest, fmt.Errorf("the command is not understood: %w", err))
+		return
+	}
+	if err := m.expected(r, req.Command); err != nil {
+		fail(w, http.StatusConflict, err)
 		return
 	}
 	run := m.runCommand
