@@ -32,8 +32,11 @@ const (
 	commandBytes = 64 << 10
 )
 
-// allowed are the commands that the page may give.
-var allowed = []string{"attach", "detach", "replace", "pause", "resume"}
+// allowed are the commands that the page may give, as the managers have them.
+var allowed = map[string]control.CommandRequest{
+	"attach": {Command: "attach"}, "detach": {Command: "detach"}, "replace": {Command: "replace"}, "cancel": {Command: "cancel"},
+	"pause": {Command: "copying", Args: []string{"pause"}}, "resume": {Command: "copying", Args: []string{"resume"}},
+}
 
 // Asked is the body of a command.
 type Asked struct {
@@ -80,11 +83,12 @@ func (c *Console) command(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, fmt.Errorf("the command is not understood: %w", err))
 		return
 	}
-	if !slices.Contains(allowed, a.Command) {
+	given, ok := allowed[a.Command]
+	if !ok {
 		fail(w, http.StatusBadRequest, fmt.Errorf("the console does not give the command %q; kumoctl may", a.Command))
 		return
 	}
-	body, err := json.Marshal(control.CommandRequest{Command: a.Command})
+	body, err := json.Marshal(given)
 	if err != nil {
 		fail(w, http.StatusInternalServerError, err)
 		return
@@ -183,7 +187,7 @@ type PlanShare struct {
 
 func (c *Console) plan(w http.ResponseWriter, r *http.Request) {
 	command := r.URL.Query().Get("command")
-	if !slices.Contains(allowed, command) {
+	if _, ok := allowed[command]; !ok {
 		fail(w, http.StatusBadRequest, fmt.Errorf("there is no plan for the command %q", command))
 		return
 	}
@@ -200,7 +204,7 @@ func (c *Console) plan(w http.ResponseWriter, r *http.Request) {
 // planOf reckons what a command would move, by the managers' own planning.
 func planOf(command string, s State) Plan {
 	p := Plan{Command: command, Nodes: Nodes(command, s.Status), Servers: []PlanShare{}}
-	if len(s.Map.Partitions) == 0 || command == "pause" || command == "resume" {
+	if len(s.Map.Partitions) == 0 || command == "pause" || command == "resume" || command == "cancel" {
 		return p
 	}
 	shares := map[clustermap.ServerID]*PlanShare{}

@@ -240,6 +240,11 @@ func (s *sampler) heard(w *watched, values map[string]any, err error) {
 		"get_p50_us": &l.GetP50, "get_p99_us": &l.GetP99, "set_p50_us": &l.SetP50, "set_p99_us": &l.SetP99} {
 		*to = number(values[name])
 	}
+	for _, to := range []**float64{&l.GetP50, &l.GetP99, &l.SetP50, &l.SetP99} {
+		if *to != nil && **to == 0 { // none was measured lately
+			*to = nil
+		}
+	}
 	for name, to := range map[string]*string{"version": &l.Version, "replstat": &l.Replstat, "store": &l.Store} {
 		*to, _ = values[name].(string)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/test/e2e/harness"
@@ -209,7 +210,7 @@ func TestConsole(t *testing.T) {
 	opt := options(4)
 	opt.Managers = 2
 	if *shots != "" {
-		opt.ServerArgs = []string{"--replace-rate", "1M"}
+		opt.ServerArgs = []string{"--replace-rate", "250K"}
 	}
 	c := harness.New(t, opt)
 	open := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
@@ -226,7 +227,7 @@ func TestConsole(t *testing.T) {
 	b.until("nothing is attached yet", `document.querySelector("h1")?.textContent === "No server is attached yet"`)
 	c.Ctl("attach", "--wait")
 	c.WaitReady(30 * time.Second)
-	l := load.New(t, load.Options{Addr: c.Gateway.Addr, Keys: pictured(2000, 40000), Seed: *seed, Pace: 20 * time.Millisecond, Size: pictured(100, 1000)})
+	l := load.New(t, load.Options{Addr: c.Gateway.Addr, Keys: pictured(2000, 8000), Seed: *seed, Pace: 25 * time.Millisecond, Size: pictured(100, 1000)})
 	l.Fill()
 	l.Start()
 	defer l.Stop()
@@ -247,7 +248,7 @@ func TestConsole(t *testing.T) {
 	b.view("moves")
 	b.until("nothing moves", `document.querySelector("h1").textContent === "Nothing is being moved"`)
 	b.view("events")
-	b.until("events are listed", `document.querySelector(".events").textContent.includes("attached")`)
+	b.until("events are listed", `document.querySelector(".events").textContent.includes("this manager leads")`)
 	b.text(`(() => { const s = document.querySelector("main select"); s.value = "ERROR"; s.dispatchEvent(new Event("change")); })()`)
 	b.until("errors alone", `![...document.querySelectorAll(".events .pill")].some((p) => p.textContent === "info")`)
 	b.text(`(() => { const s = document.querySelector("main select"); s.value = ""; s.dispatchEvent(new Event("change")); })()`)
@@ -312,7 +313,7 @@ func (b *browser) consolePartitions(c *harness.Cluster) {
 	m := c.Map()
 	b.until("the first partition", fmt.Sprintf(`document.querySelector(".members li")?.textContent.startsWith(%q)`, m.Server(m.Partitions[0].Primary()).Addr+"primary"))
 	b.text(`document.querySelector("canvas").focus()`)
-	do(b, chromedp.KeyEvent("\ue014")) // the right arrow
+	do(b, chromedp.KeyEvent(kb.ArrowRight))
 	b.until("the next partition", `document.querySelectorAll("h2")[0].textContent === "Partition 1"`)
 	b.text(`(() => { document.querySelector('form input').value = "the-key"; document.querySelector("form").requestSubmit(); })()`)
 	b.until("where a key lives", fmt.Sprintf(`document.querySelectorAll("h2")[0].textContent === "Partition %d"`, m.PartitionOf([]byte("the-key"))))

@@ -24,7 +24,7 @@ export function chart({ title, note, lines, format, base = 10, least = 0, missin
   const tip = h("div", { class: "tip", hidden: true });
   const box = h("div", { class: "chart" }, root, tip);
   const values = lines.map(() => h("b", null, "–"));
-  const legend = h("div", { class: "legend" }, lines.map((l, i) => h("span", null, h("span", { class: "swatch b" + l.color }), l.name, values[i])));
+  const legend = h("div", { class: "legend" }, lines.map((l, i) => h("span", null, h("span", { class: "swatch " + (l.dash ? "dashed d" : "b") + l.color }), l.name, values[i])));
   const sub = h("span", { class: "muted" }, note || "");
   const card = h("section", { class: "card", "aria-label": title }, h("div", { class: "head" }, h("h2", null, title), legend), box, note ? h("p", { class: "muted" }, sub) : null);
   let series = null, at = -1, every = 2000;
@@ -45,11 +45,13 @@ export function chart({ title, note, lines, format, base = 10, least = 0, missin
     const marks = steps(most, base), topmost = marks[marks.length - 1];
     const x = (ms) => left + ((ms - begin) / span) * (width - left - right);
     const y = (v) => top + (1 - v / topmost) * (height - top - bottom);
+    legend.hidden = !any;
+    if (note) sub.hidden = !any;
     const parts = [];
     for (const v of marks) {
       parts.push(svg("line", { class: "rule", x1: left, x2: width - right, y1: y(v), y2: y(v) }));
       const label = svg("text", { class: "axis", x: left - 8, y: y(v) + 4, "text-anchor": "end" });
-      label.textContent = format(v);
+      label.textContent = any ? format(v) : "";
       parts.push(label);
     }
     if (!any) {

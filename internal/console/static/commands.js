@@ -5,8 +5,9 @@ const known = {
   attach: { label: "Attach", words: (p) => (p.nodes.length ? "takes these servers in: " + p.nodes.join(", ") : "There is no server to attach.") },
   detach: { label: "Detach", words: (p) => (p.nodes.length ? "takes out for good: " + p.nodes.join(", ") : "There is no server at fault to detach.") },
   replace: { label: "Replace", words: () => "plans where each partition should be, and moves what is not there." },
-  pause: { label: "Pause moves", words: () => "holds up the moves under way. Copies that are missing are still made." },
+  pause: { label: "Pause moves", words: () => "begins no more copies until they are resumed; those that are being sent are finished." },
   resume: { label: "Resume moves", words: () => "lets paused moves go on." },
+  cancel: { label: "Cancel moves", words: () => "leaves every partition where it is now. Copies that are missing are still made." },
 };
 
 let card = null;
@@ -19,7 +20,7 @@ export function offerCommands(store, asked) {
   }
   if (at !== "overview" && at !== "moves") return;
   const d = store.data, p = d && d.status.progress;
-  const names = ["attach", "detach", "replace", ...(p ? [p.paused ? "resume" : "pause"] : [])];
+  const names = ["attach", "detach", "replace", ...(p && (p.paused || d.status.copies_to_make) ? [p.paused ? "resume" : "pause", "cancel"] : [])];
   put(card.lastChild, names.join(), () => names.map((n) => h("button", { type: "button", class: "button", "data-command": n, onclick: () => plan(n, store, asked) }, known[n].label)));
   if (card.parentNode !== main) main.append(card);
 }
@@ -36,7 +37,7 @@ async function plan(name, store, asked) {
     const p = await r.json();
     if (!r.ok) throw new Error(p.error);
     const moved = p.servers.filter((s) => s.replicas !== s.then || s.copies);
-    body.replaceChildren(h("p", null, known[name].words(p)), name === "pause" || name === "resume" ? "" : h("p", null, p.copies ? plural(p.copies, "copy of a partition", "copies of partitions") + " would be made:" : "No copy would be made."),
+    body.replaceChildren(h("p", null, known[name].words(p)), ["pause", "resume", "cancel"].includes(name) ? "" : h("p", null, p.copies ? plural(p.copies, "copy of a partition", "copies of partitions") + " would be made:" : "No copy would be made."),
       moved.length ? h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, h("th", { scope: "col" }, "Server"), ["Copies now", "Copies then", "To be made"].map((t) => h("th", { scope: "col", class: "right" }, t)))),
         h("tbody", null, moved.map((s) => h("tr", null, h("td", null, s.addr), [s.replicas, s.then, s.copies].map((n) => h("td", { class: "right" }, exact(n)))))))) : "");
     text(status, "");

@@ -65,7 +65,8 @@ export function partitions(store) {
     return { parts, list, should: Math.min(d.status.replication, list.length), alive: (i) => !!list[i] && list[i].state === "active" && list[i].reachable, name: (i) => (list[i] ? list[i].addr : parts.servers[i]) };
   };
   const dark = () => matchMedia("(prefers-color-scheme: dark)").matches ? document.documentElement.dataset.theme !== "light" : document.documentElement.dataset.theme === "dark";
-  const hue = (i) => `hsl(${(i * 137.508 + 212) % 360} ${i % 2 ? 62 : 70}% ${(dark() ? 52 : 50) + (i % 3) * 7}%)`;
+  // Even steps round the colour wheel, of one lightness, so that none stands out.
+  const hue = (i, n) => `oklch(${dark() ? 0.66 : 0.62} ${i % 2 ? 0.11 : 0.15} ${(i * (n > 12 ? 137.508 : 360 / n) + 255) % 360})`;
 
   function draw() {
     if (!store.parts || store.parts.rows.length === 0) return;
@@ -84,7 +85,7 @@ export function partitions(store) {
     const names = Object.keys(kinds), shades = Object.fromEntries(colours(names.map((k) => "--p-" + k)).map((c, i) => [names[i], c]));
     const [line, ink] = colours(["--grid-line", "--text"]);
     const f = parts.servers.indexOf(focus);
-    const tints = by === "primary" ? list.map((_, i) => hue(i)) : null;
+    const tints = by === "primary" ? list.map((_, i) => hue(i, list.length)) : null;
     for (let i = 0; i < n; i++) {
       const row = parts.rows[i], primary = (row[2] || [])[0];
       g.globalAlpha = f < 0 || primary === f ? 1 : (row[2] || []).includes(f) || (row[3] || []).includes(f) ? 0.45 : 0.1;
@@ -121,7 +122,7 @@ export function partitions(store) {
     const sign = [by, focus, JSON.stringify(counts), lead.join(), dark()].join();
     put(legend, sign, () => (by === "health"
       ? Object.entries(kinds).filter(([k]) => counts[k] || k === "ok").map(([k, words]) => h("span", null, h("span", { class: "swatch p-" + k }), words, h("b", null, exact(counts[k]))))
-      : list.map((_, i) => i).sort((a, b) => name(a).localeCompare(name(b), "en", { numeric: true })).slice(0, 64).map((i) => { const s = h("span", { class: "swatch" }); s.style.background = hue(i); return h("button", { type: "button", "aria-pressed": parts.servers[i] === focus, onclick: () => { focus = focus === parts.servers[i] ? "" : parts.servers[i]; render(true); } }, s, name(i), h("b", null, exact(lead[i]))); })));
+      : list.map((_, i) => i).sort((a, b) => name(a).localeCompare(name(b), "en", { numeric: true })).slice(0, 64).map((i) => { const s = h("span", { class: "swatch" }); s.style.background = hue(i, list.length); return h("button", { type: "button", "aria-pressed": parts.servers[i] === focus, onclick: () => { focus = focus === parts.servers[i] ? "" : parts.servers[i]; render(true); } }, s, name(i), h("b", null, exact(lead[i]))); })));
     const now = sign + parts.clock + picked + list.map((_, i) => alive(i));
     if (force || now !== was) { was = now; draw(); }
     tell();

@@ -5,7 +5,7 @@ import { table } from "./table.js";
 
 const opsChart = () => chart({
   title: "Operations per second", format: num, least: 1,
-  lines: [{ name: "get", key: "get", color: 1, fill: true }, { name: "set", key: "set", color: 2, fill: true }, { name: "delete", key: "delete", color: 3 }],
+  lines: [{ name: "get", key: "get", color: 1, fill: true }, { name: "set", key: "set", color: 2 }, { name: "delete", key: "delete", color: 3 }],
 });
 const latencyChart = (note) => chart({
   title: "Latency", format: micros, least: 100, note, missing: "The servers do not tell latencies",
@@ -74,7 +74,7 @@ export function overview() {
 
 // ---- servers
 
-export const stateOf = (n) => (n.state === "active" ? (n.reachable ? ["ok", "active"] : ["warning", "not heard"]) : n.state === "fault" ? ["error", "fault"] : n.state === "refused" ? ["error", "refused"] : ["note", n.state]);
+export const stateOf = (n) => (n.state === "active" ? (n.leaving ? ["note", n.leaving] : n.reachable ? ["ok", "active"] : ["warning", "not heard"]) : n.state === "fault" ? ["error", "fault"] : n.state === "refused" ? ["error", "refused"] : ["note", n.state]);
 
 function rowsOf(d) {
   const live = new Map(d.live.map((l) => [l.id, l]));
@@ -107,7 +107,7 @@ export function servers() {
       { name: "copies", label: "Copies left", right: true, value: (r) => r.n.copies_left, cell: (r) => exact(r.n.copies_left) },
       { name: "disk", label: "Disk", right: true, value: (r) => r.l.disk_usage, cell: (r) => diskCell(r.l) },
       { name: "uptime", label: "Up for", right: true, value: (r) => r.l.uptime, cell: (r) => duration(r.l.uptime) },
-      { name: "version", label: "Version", value: (r) => r.l.version || "", cell: (r) => r.l.version || "–" },
+      { name: "version", label: "Version", value: (r) => r.l.version || "", cell: (r) => r.l.version || r.n.version || "–" },
     ],
   });
   const waiting = table({
@@ -181,10 +181,10 @@ export function server(id) {
   const title = h("h1", { class: "num" }), state = h("span"), facts = h("dl", { class: "facts" }), error = h("p", { class: "muted", hidden: true });
   const ops = opsChart(), latency = latencyChart(), copying = copyChart();
   const root = [
-    h("div", null, h("a", { href: "#servers" }, "← All servers")),
+    h("div", { class: "head" }, h("a", { href: "#servers" }, "← All servers"), h("a", { href: "#partitions/" + id }, "Its partitions in the map →")),
     h("section", { class: "card", "aria-label": "Server" }, h("div", { class: "head" }, title, state), error, facts),
     h("div", { class: "cols" }, ops.card, latency.card),
-    h("div", { class: "cols" }, copying.card, h("section", { class: "card" }, h("div", { class: "head" }, h("h2", null, "Its partitions")), h("p", null, h("a", { href: "#partitions/" + id }, "Show them in the map of partitions")))),
+    copying.card,
   ];
   return {
     root,
@@ -206,7 +206,7 @@ export function server(id) {
         ["Disk used by the store", bytes(l.disk_usage)], ["Disk free", bytes(l.disk_avail)],
         ["Replication", l.replstat || "–"], ["Store", l.store || "–"], ["Connections", exact(l.connections)], ["Items in the cache", num(l.cache_items)],
         ["Compactions", exact(l.compactions)], ["Write stalls", exact(l.write_stalls)],
-        ["Up for", duration(l.uptime)], ["Version", l.version || "–"], ["Zone", n.zone || "none"], ["Address for copies", n.stream_addr], ["ID", n.id], ["Run", exact(n.incarnation)],
+        ["Up for", duration(l.uptime)], ["Version", l.version || n.version || "–"], ["Zone", n.zone || "none"], ["Address for copies", n.stream_addr], ["ID", n.id], ["Run", exact(n.incarnation)],
       ];
       put(facts, JSON.stringify(list), () => list.map(([k, v]) => h("div", null, h("dt", null, k), h("dd", null, v))));
       if (history) for (const c of [ops, latency, copying]) c.update(history, d.every * 1000);
@@ -245,9 +245,10 @@ export function moves() {
       text(detail, st.copies_to_make ? `${plural(st.partitions_short, "partition has", "partitions have")} fewer copies than planned until then. Clients are served meanwhile.` : "Every partition is where planning wants it.");
       const list2 = [];
       if (p) {
+        const known = (v) => v !== undefined && v >= 0;
         const done = p.partitions_done, all = done + p.partitions_left;
         put(bar, `${done} ${all}`, () => (all ? h("p", null, meter(done, all, "big", "Progress of the moves"), h("span", { class: "muted" }, `${percent(done, all)} % of ${plural(all, "partition", "partitions")}`)) : null));
-        if (all) list2.push(["Partitions", `${exact(done)} done, ${exact(p.partitions_left)} left`], ["Bytes", `${bytes(p.bytes_done)} done, ${bytes(p.bytes_left)} left`], ["Speed", bytes(p.bytes_per_second) + "/s"], ["Ends in about", p.paused || !(p.seconds_left > 0) ? "–" : duration(p.seconds_left)]);
+        if (all) list2.push(["Partitions", `${exact(done)} done, ${exact(p.partitions_left)} left`], ["Bytes", `${bytes(p.bytes_done)} done` + (known(p.bytes_left) ? `, about ${bytes(p.bytes_left)} left` : "")], ["Speed", bytes(p.bytes_per_second) + "/s"], ["Ends in about", p.paused ? "paused" : known(p.seconds_left) ? duration(p.seconds_left) : "–"], ...(known(p.seconds) ? [["Under way for", duration(p.seconds)]] : []), ...(st.copying ? [["As told", st.copying]] : []));
       }
       put(facts, JSON.stringify(list2), () => list2.map(([k, v]) => h("div", null, h("dt", null, k), h("dd", null, v))));
       copying.update(series, d.every * 1000);
