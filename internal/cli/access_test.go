@@ -31,6 +31,10 @@ func TestOpenPorts(t *testing.T) {
 		{"manager", "-l 10.0.0.1", daemon},
 		{"manager", "-l 10.0.0.1 --cluster-secret-file x", ""},
 		{"manager", "-l 127.0.0.1", ""},
+		{"manager", "-l 127.0.0.1 --http 8080", ""},
+		{"manager", "-l 127.0.0.1 --http :8080 --console-commands", ""},
+		{"manager", "-l 127.0.0.1 --http 10.0.0.1:8080", "anybody who reaches 10.0.0.1:8080 can see in the console"},
+		{"manager", "-l 127.0.0.1 --http *:8080 --console-commands", "anybody who reaches port 8080 can command the cluster"},
 		{"server", "-m localhost -s x -l 10.0.0.1", daemon},
 		{"server", "-m localhost -s x -l 127.0.0.2 -t 11211", memcached},
 		{"server", "-m localhost -s x -l 127.0.0.2 -t 127.0.0.1:11211", ""},
@@ -68,6 +72,18 @@ func TestOpenPorts(t *testing.T) {
 	} {
 		if err := programs["gateway"]().Parse(append([]string{"-m", "localhost"}, strings.Fields(args)...), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+// The console's port is on loopback unless an address is given.
+func TestConsolePort(t *testing.T) {
+	for given, want := range map[string]string{"8080": "127.0.0.1:8080", ":8080": "127.0.0.1:8080", "*:8080": ":8080", "10.0.0.1:8080": "10.0.0.1:8080", "[::1]:8080": "[::1]:8080",
+		"": "!", "localhost": "!", "10.0.0.1": "!", "70000": "!"} {
+		f, o := ManagerFlags()
+		err := f.Parse([]string{"-l", "127.0.0.1", "--http=" + given}, nil)
+		if got := o.HTTP; err != nil && want != "!" || err == nil && got != want {
+			t.Errorf("--http %q: %q, %v", given, got, err)
 		}
 	}
 }

@@ -97,7 +97,7 @@ async function localEvents(mine) {
 
 function take(d) {
   const anew = !store.data || store.data.boot !== d.boot || store.failed;
-  if (store.data && store.data.boot !== d.boot) { store.parts = null; store.series = null; store.events = []; }
+  if (store.data && store.data.boot !== d.boot) { store.parts = null; store.events = []; } // another manager leads; what was measured stays
   store.failed = null;
   store.data = d;
   store.at = Date.now();
@@ -107,7 +107,8 @@ function take(d) {
   if (!store.series) store.series = d.samples;
   else {
     const s = store.series;
-    for (const k of Object.keys(s)) s[k] = s[k].concat(d.samples[k]);
+    const last = s.t.length ? s.t[s.t.length - 1] : 0, from = d.samples.t.findIndex((t) => t > last);
+    if (from >= 0) for (const k of Object.keys(s)) s[k] = s[k].concat(d.samples[k].slice(from));
     const old = s.t.findIndex((t) => t >= s.t[s.t.length - 1] - keep);
     if (old > 0) for (const k of Object.keys(s)) s[k] = s[k].slice(old);
   }

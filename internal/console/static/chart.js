@@ -1,16 +1,15 @@
 // Lines over time, in SVG. A missing figure is a gap.
 import { h, svg, clock, text } from "./format.js";
 
-const left = 52, right = 8, top = 10, bottom = 24, height = 210;
+const right = 8, top = 10, bottom = 24, height = 210;
 export const keep = 600e3; // ms
 
 // steps are round numbers for an axis that reaches to most.
 function steps(most, round) {
   if (!(most > 0)) return [0, 1];
   const raw = most / 3;
-  let unit = Math.pow(10, Math.floor(Math.log10(raw)));
-  if (round === 1024 && raw >= 1024) unit = Math.pow(1024, Math.floor(Math.log(raw) / Math.log(1024)));
-  const step = [1, 2, 2.5, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000].map((f) => f * unit).find((s) => s >= raw);
+  const unit = Math.pow(round, Math.floor(Math.log(raw) / Math.log(round) + 1e-9));
+  const step = (round === 1024 ? [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024] : [1, 2, 2.5, 5, 10]).map((f) => f * unit).find((s) => s >= raw);
   const out = [];
   for (let v = 0; ; v += step) {
     out.push(v);
@@ -27,6 +26,7 @@ export function chart({ title, note, lines, format, base = 10, least = 0, missin
   const legend = h("div", { class: "legend" }, lines.map((l, i) => h("span", null, h("span", { class: "swatch " + (l.dash ? "dashed d" : "b") + l.color }), l.name, values[i])));
   const sub = h("span", { class: "muted" }, note || "");
   const card = h("section", { class: "card", "aria-label": title }, h("div", { class: "head" }, h("h2", null, title), legend), box, note ? h("p", { class: "muted" }, sub) : null);
+  const left = base === 1024 ? 78 : 52;
   let series = null, at = -1, every = 2000;
 
   const last = (key) => {

@@ -76,7 +76,7 @@ export function partitions(store) {
     const tall = width < 600 ? 420 : 360;
     cell = Math.max(2, Math.min(28, Math.floor(Math.sqrt((width * tall) / n))));
     cols = Math.max(1, Math.floor(width / cell));
-    const rows = Math.ceil(n / cols), scale = devicePixelRatio || 1, gap = cell >= 7 ? 1 : 0;
+    const rows = Math.ceil(n / cols), scale = devicePixelRatio || 1, gap = cell >= 4 ? 1 : 0;
     canvas.style.height = rows * cell + "px";
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(rows * cell * scale);

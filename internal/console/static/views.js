@@ -53,10 +53,10 @@ export function overview() {
     const items = sumOf(live, "items"), copies = st.partitions ? s.stored_replicas / st.partitions : 0;
     tiles.pairs.set(items === null || !copies ? "–" : num(Math.round(items / copies)), items === null ? "" : `${plural(items, "copy", "copies")} stored`);
     const avail = live.map((l) => l.disk_avail).filter((v) => v !== undefined);
-    tiles.disk.set(bytes(sumOf(live, "disk_usage")), avail.length ? `all copies; least free: ${bytes(Math.min(...avail))}` : "");
+    tiles.disk.set(bytes(sumOf(live, "disk_usage")), avail.length ? `least free: ${bytes(Math.min(...avail))}` : "");
     tiles.servers.set(`${s.servers_heard} of ${st.attached.length}`, s.fault_servers ? plural(s.fault_servers, "at fault", "at fault") : st.not_attached.length ? plural(st.not_attached.length, "not attached", "not attached") : "all active");
-    tiles.managers.set(`${st.managers.filter((m) => m.reachable).length} of ${st.managers.length}`, s.voters > 1 ? `${plural(s.voters_may_fail, "more voter", "more voters")} of ${s.voters} may fail` : "the only voter");
-    tiles.moves.set(exact(st.copies_to_make), st.copies_to_make ? plural(st.partitions_short, "partition has", "partitions have") + " fewer than it should" : "everything is where it should be");
+    tiles.managers.set(`${st.managers.filter((m) => m.reachable).length} of ${st.managers.length}`, s.voters > 1 ? `${exact(s.voters_may_fail)} of ${s.voters} voters may fail` : "the only voter");
+    tiles.moves.set(exact(st.copies_to_make), !st.copies_to_make ? "all is where it should be" : st.partitions_short ? plural(st.partitions_short, "partition lacks", "partitions lack") + " copies" : "no partition lacks copies");
     ops.update(series, d.every * 1000);
     latency.update(series, d.every * 1000);
     const worst = s.copies.map((n, i) => ({ n, i })).filter((c) => c.n > 0);
@@ -242,7 +242,7 @@ export function moves() {
     update({ data: d, parts, series }) {
       const st = d.status, p = st.progress;
       text(headline, p && p.paused ? "Moves are paused" : st.copies_to_make ? `${plural(st.copies_to_make, "copy or move is", "copies and moves are")} to be made` : "Nothing is being moved");
-      text(detail, st.copies_to_make ? `${plural(st.partitions_short, "partition has", "partitions have")} fewer copies than planned until then. Clients are served meanwhile.` : "Every partition is where planning wants it.");
+      text(detail, st.copies_to_make ? (st.partitions_short ? `Until then ${plural(st.partitions_short, "partition has", "partitions have")} fewer copies than it should. ` : "No partition lacks a copy meanwhile. ") + "Clients are served all the time." : "Every partition is where planning wants it.");
       const list2 = [];
       if (p) {
         const known = (v) => v !== undefined && v >= 0;
