@@ -16,8 +16,8 @@ import (
 	"github.com/kumofs/kumofs/internal/secret"
 )
 
-// ask sends a request with headers "Name: value", and tells status and body.
-func ask(t *testing.T, method, url, body string, headers ...string) (int, string) {
+// request sends a request with headers "Name: value", and tells status and body.
+func request(t *testing.T, method, url, body string, headers ...string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
@@ -54,45 +54,45 @@ func TestConsolePages(t *testing.T) {
 	l := listener(t)
 	x := newFixture(t, Config{HTTPListener: l, ConsoleCommands: true})
 	own, open := "http://"+x.addr, "http://"+l.Addr().String()
-	if code, _ := ask(t, "GET", own+"/", ""); code != 302 {
+	if code, _ := request(t, "GET", own+"/", ""); code != 302 {
 		t.Errorf("/ is answered %d", code)
 	}
-	if code, said := ask(t, "GET", open+"/console/", ""); code != 200 || !strings.Contains(said, "<title>kumofs</title>") {
+	if code, said := request(t, "GET", open+"/console/", ""); code != 200 || !strings.Contains(said, "<title>kumofs</title>") {
 		t.Errorf("/console/ is answered %d: %s", code, said)
 	}
 	for path, want := range map[string]int{control.PathStatus: 404, control.PathMap: 404, control.PathMetrics: 200, "/console/session": 200} {
-		if code, said := ask(t, "GET", open+path, ""); code != want {
+		if code, said := request(t, "GET", open+path, ""); code != want {
 			t.Errorf("%s on the open port is answered %d: %s", path, code, said)
 		}
 	}
-	if code, _ := ask(t, "POST", open+control.PathCommand, `{"command":"attach"}`); code != 404 {
+	if code, _ := request(t, "POST", open+control.PathCommand, `{"command":"attach"}`); code != 404 {
 		t.Errorf("a command on the open port is answered %d", code)
 	}
 
 	newFake(t, 1, x.addr)
 	x.eventually("a server waits", func() bool { return len(x.status().NotAttached) == 1 })
 	for _, browser := range []string{"Origin: " + own, "Sec-Fetch-Site: cross-site"} {
-		if code, said := ask(t, "POST", own+control.PathCommand, `{"command":"attach"}`, browser); code != 403 {
+		if code, said := request(t, "POST", own+control.PathCommand, `{"command":"attach"}`, browser); code != 403 {
 			t.Errorf("a browser's command is answered %d: %s", code, said)
 		}
 	}
 	var s struct{ Token string }
-	_, said := ask(t, "GET", open+"/console/session", "")
+	_, said := request(t, "GET", open+"/console/session", "")
 	if err := json.Unmarshal([]byte(said), &s); err != nil || s.Token == "" {
 		t.Fatalf("%v: %s", err, said)
 	}
 	page := []string{"Origin: " + open, "Content-Type: application/json", "Kumofs-Console-Token: " + s.Token}
-	if code, said := ask(t, "POST", open+"/console/command", `{"command":"attach","nodes":["10.0.0.1:19800"]}`, page...); code != 409 || len(x.status().Attached) != 0 {
+	if code, said := request(t, "POST", open+"/console/command", `{"command":"attach","nodes":["10.0.0.1:19800"]}`, page...); code != 409 || len(x.status().Attached) != 0 {
 		t.Errorf("a command about other servers is answered %d: %s", code, said)
 	}
-	if code, said := ask(t, "POST", open+"/console/command", `{"command":"attach","nodes":["`+x.status().NotAttached[0].Addr+`"]}`, page...); code != 200 || !strings.Contains(said, "attached ") {
+	if code, said := request(t, "POST", open+"/console/command", `{"command":"attach","nodes":["`+x.status().NotAttached[0].Addr+`"]}`, page...); code != 200 || !strings.Contains(said, "attached ") {
 		t.Errorf("attach is answered %d: %s", code, said)
 	}
 	var d struct {
 		Status control.Status
 		Events []struct{ Text string }
 	}
-	_, said = ask(t, "GET", open+"/console/data", "")
+	_, said = request(t, "GET", open+"/console/data", "")
 	if err := json.Unmarshal([]byte(said), &d); err != nil || len(d.Status.Attached) != 1 || len(d.Events) == 0 {
 		t.Errorf("data: %v: %s", err, said)
 	}
@@ -111,14 +111,14 @@ func TestConsoleWithSecret(t *testing.T) {
 	l := listener(t)
 	x := newFixture(t, Config{HTTPListener: l, Secret: sec})
 	for _, p := range []string{"/", "/console/", "/console/data"} {
-		if code, said := ask(t, "GET", "http://"+x.addr+p, ""); code != 403 {
+		if code, said := request(t, "GET", "http://"+x.addr+p, ""); code != 403 {
 			t.Errorf("%s on the manager's port is answered %d: %s", p, code, said)
 		}
-		if code, said := ask(t, "GET", "http://"+l.Addr().String()+p, ""); code != 200 && code != 302 {
+		if code, said := request(t, "GET", "http://"+l.Addr().String()+p, ""); code != 200 && code != 302 {
 			t.Errorf("%s on the open port is answered %d: %s", p, code, said)
 		}
 	}
-	if code, said := ask(t, "POST", "http://"+l.Addr().String()+"/console/command", `{}`); code != 403 || !strings.Contains(said, "read-only") {
+	if code, said := request(t, "POST", "http://"+l.Addr().String()+"/console/command", `{}`); code != 403 || !strings.Contains(said, "read-only") {
 		t.Errorf("a command is answered %d: %s", code, said)
 	}
 }
