@@ -333,6 +333,10 @@ func TestHealth(t *testing.T) {
 		{"well", func(*State, *[]Live) {}, "ok", 2, ""},
 		{"silent", func(s *State, _ *[]Live) { s.Status.Attached[1].Reachable = false }, "warning", 1, "10.0.0.2:19800 is not heard"},
 		{"fault", func(s *State, _ *[]Live) { s.Status.Attached[1].State = "fault" }, "error", 1, "10.0.0.2:19800 is at fault"},
+		{"fault, just now", func(s *State, l *[]Live) {
+			s.Status.Attached[1].State, s.Status.Short = "fault", 6
+			*l = []Live{{ID: "0000000000000002", Error: "connection refused"}}
+		}, "error", 1, "6 partitions lack copies.\n"},
 		{"two", func(s *State, _ *[]Live) {
 			s.Status.Attached[1].State, s.Status.Attached[2].State = "fault", "fault"
 		}, "error", 0, "2 active servers cannot hold 3 copies"},
@@ -352,9 +356,9 @@ func TestHealth(t *testing.T) {
 		{"moving", func(s *State, _ *[]Live) { s.Status.Moving = 2 }, "ok", 2, "2 moves are under way"},
 		{"manager", func(s *State, _ *[]Live) { s.Status.Managers[1].Reachable = false }, "warning", 2, "bare majority, 2 of 3 voters"},
 		{"one manager", func(s *State, _ *[]Live) { s.Status.Managers = s.Status.Managers[:1] }, "ok", 2, "one manager"},
-		{"hung", func(_ *State, l *[]Live) { *l = []Live{{Addr: "10.0.0.1:19800", Error: "no answer in time"}} }, "warning", 2, "does not tell what it does"},
-		{"store", func(_ *State, l *[]Live) { *l = []Live{{Addr: "10.0.0.1:19800", Store: "damaged"}} }, "error", 2, "damaged"},
-		{"disk", func(_ *State, l *[]Live) { *l = []Live{{DiskUsage: &large, DiskAvail: &small}} }, "warning", 2, "nearly full: 953.7 MiB left"},
+		{"hung", func(_ *State, l *[]Live) { *l = []Live{{ID: "0000000000000001", Addr: "10.0.0.1:19800", Error: "no answer in time"}} }, "warning", 2, "does not tell what it does"},
+		{"store", func(_ *State, l *[]Live) { *l = []Live{{ID: "0000000000000001", Addr: "10.0.0.1:19800", Store: "damaged"}} }, "error", 2, "damaged"},
+		{"disk", func(_ *State, l *[]Live) { *l = []Live{{ID: "0000000000000001", DiskUsage: &large, DiskAvail: &small}} }, "warning", 2, "nearly full: 953.7 MiB left"},
 		{"nothing", func(s *State, _ *[]Live) { s.Status.Attached = nil }, "warning", -1, ""},
 	} {
 		h, safe := judge(c.change)

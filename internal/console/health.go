@@ -128,8 +128,14 @@ func healthOf(s State, safe Safety, live []Live) Health {
 	}
 	judgeServers(st, say)
 	judgeManagers(st, safe, say)
+	active := map[string]bool{}
+	for _, n := range st.Attached {
+		active[n.ID] = n.State == "active"
+	}
 	for _, l := range live {
-		judgeLive(l, say)
+		if active[l.ID] { // what is known of others is of a moment ago
+			judgeLive(l, say)
+		}
 	}
 	for _, level := range []string{levelError, levelWarning, levelNote} {
 		h.Problems = append(h.Problems, by[level]...)
@@ -181,7 +187,7 @@ func judgeServers(st *control.Status, say func(level, do, format string, args ..
 		case "refused":
 			say(levelError, "Start it with the right store, or with an empty one.", "Server %s is refused: %s", n.Addr, n.Note)
 		case "new":
-			say(levelWarning, "attach", "Server %s waits to be attached.", n.Addr)
+			say(levelWarning, "Give attach to take it in.", "Server %s waits to be attached.", n.Addr)
 		}
 	}
 	switch {
@@ -192,8 +198,11 @@ func judgeServers(st *control.Status, say func(level, do, format string, args ..
 		say(levelNote, "Run servers on several machines.", "All servers are on one host: if it fails, all copies do.")
 	}
 	switch {
+	case st.Short > 0 && st.Moving == 0 && active >= st.Replication && active < len(st.Attached):
+		say(levelWarning, "They are made when the server at fault is attached again, or detached.",
+			"%s.", count(st.Short, "partition lacks copies", "partitions lack copies"))
 	case st.Short > 0 && st.Moving == 0 && active >= st.Replication:
-		say(levelWarning, "replace, or attach a server.", "%s, and none are being made.", count(st.Short, "partition lacks copies", "partitions lack copies"))
+		say(levelWarning, "Give replace, or attach a server.", "%s, and none are being made.", count(st.Short, "partition lacks copies", "partitions lack copies"))
 	case st.Short > 0 && st.Moving > 0:
 		say(levelWarning, "Nothing: it goes on by itself.", "%s being made; until then %s.",
 			count(st.Moving, "copy is", "copies are"), count(st.Short, "partition has fewer than it should", "partitions have fewer than they should"))

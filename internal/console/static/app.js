@@ -38,6 +38,7 @@ function route() {
   document.title = names[to] + " – kumofs";
   window.scrollTo(0, 0);
   if (store.data) view.update(store);
+  if (store.data && store.session?.commands) offerCommands(store, poll);
   if (store.watched) poll(); // its history at once
 }
 

@@ -56,7 +56,7 @@ export function overview() {
     tiles.disk.set(bytes(sumOf(live, "disk_usage")), avail.length ? `least free: ${bytes(Math.min(...avail))}` : "");
     tiles.servers.set(`${s.servers_heard} of ${st.attached.length}`, s.fault_servers ? plural(s.fault_servers, "at fault", "at fault") : st.not_attached.length ? plural(st.not_attached.length, "not attached", "not attached") : "all active");
     tiles.managers.set(`${st.managers.filter((m) => m.reachable).length} of ${st.managers.length}`, s.voters > 1 ? `${exact(s.voters_may_fail)} of ${s.voters} voters may fail` : "the only voter");
-    tiles.moves.set(exact(st.copies_to_make), !st.copies_to_make ? "all is where it should be" : st.partitions_short ? plural(st.partitions_short, "partition lacks", "partitions lack") + " copies" : "no partition lacks copies");
+    tiles.moves.set(exact(st.copies_to_make), st.partitions_short ? plural(st.partitions_short, "partition lacks", "partitions lack") + " copies" : st.copies_to_make ? "no partition lacks copies" : "all is where it should be");
     ops.update(series, d.every * 1000);
     latency.update(series, d.every * 1000);
     const worst = s.copies.map((n, i) => ({ n, i })).filter((c) => c.n > 0);
