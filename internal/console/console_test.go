@@ -356,8 +356,12 @@ func TestHealth(t *testing.T) {
 		{"moving", func(s *State, _ *[]Live) { s.Status.Moving = 2 }, "ok", 2, "2 moves are under way"},
 		{"manager", func(s *State, _ *[]Live) { s.Status.Managers[1].Reachable = false }, "warning", 2, "bare majority, 2 of 3 voters"},
 		{"one manager", func(s *State, _ *[]Live) { s.Status.Managers = s.Status.Managers[:1] }, "ok", 2, "one manager"},
-		{"hung", func(_ *State, l *[]Live) { *l = []Live{{ID: "0000000000000001", Addr: "10.0.0.1:19800", Error: "no answer in time"}} }, "warning", 2, "does not tell what it does"},
-		{"store", func(_ *State, l *[]Live) { *l = []Live{{ID: "0000000000000001", Addr: "10.0.0.1:19800", Store: "damaged"}} }, "error", 2, "damaged"},
+		{"hung", func(_ *State, l *[]Live) {
+			*l = []Live{{ID: "0000000000000001", Addr: "10.0.0.1:19800", Error: "no answer in time"}}
+		}, "warning", 2, "does not tell what it does"},
+		{"store", func(_ *State, l *[]Live) {
+			*l = []Live{{ID: "0000000000000001", Addr: "10.0.0.1:19800", Store: "damaged"}}
+		}, "error", 2, "damaged"},
 		{"disk", func(_ *State, l *[]Live) { *l = []Live{{ID: "0000000000000001", DiskUsage: &large, DiskAvail: &small}} }, "warning", 2, "nearly full: 953.7 MiB left"},
 		{"nothing", func(s *State, _ *[]Live) { s.Status.Attached = nil }, "warning", -1, ""},
 	} {
