@@ -59,10 +59,10 @@ export function partitions(store) {
     detail,
   ];
   const state = () => {
-    const d = store.data, parts = store.parts;
+    const d = store.data, parts = store.parts; // alive is asked for each copy: it looks up an array
     const nodes = new Map(d.status.attached.map((n) => [n.id, n]));
-    const list = parts.servers.map((id) => nodes.get(id));
-    return { parts, list, should: Math.min(d.status.replication, list.length), alive: (i) => !!list[i] && list[i].state === "active" && list[i].reachable, name: (i) => (list[i] ? list[i].addr : parts.servers[i]) };
+    const list = parts.servers.map((id) => nodes.get(id)), lives = list.map((n) => !!n && n.state === "active" && n.reachable);
+    return { parts, list, should: Math.min(d.status.replication, list.length), alive: (i) => lives[i], name: (i) => (list[i] ? list[i].addr : parts.servers[i]) };
   };
   const dark = () => matchMedia("(prefers-color-scheme: dark)").matches ? document.documentElement.dataset.theme !== "light" : document.documentElement.dataset.theme === "dark";
   // Even steps round the colour wheel, of one lightness, so that none stands out.
@@ -73,7 +73,7 @@ export function partitions(store) {
     const { parts, list, alive, should } = state();
     const width = box.clientWidth, n = parts.rows.length;
     if (!width) return;
-    const tall = width < 600 ? 420 : 360;
+    const tall = n > 8192 ? 560 : width < 600 ? 420 : 360;
     cell = Math.max(2, Math.min(28, Math.floor(Math.sqrt((width * tall) / n))));
     cols = Math.max(1, Math.floor(width / cell));
     const rows = Math.ceil(n / cols), scale = devicePixelRatio || 1, gap = cell >= 4 ? 1 : 0;
@@ -86,11 +86,19 @@ export function partitions(store) {
     const [line, ink] = colours(["--grid-line", "--text"]);
     const f = parts.servers.indexOf(focus);
     const tints = by === "primary" ? list.map((_, i) => hue(i, list.length)) : null;
+    const groups = new Map(); // of cells that look the same
     for (let i = 0; i < n; i++) {
       const row = parts.rows[i], primary = (row[2] || [])[0];
-      g.globalAlpha = f < 0 || primary === f ? 1 : (row[2] || []).includes(f) || (row[3] || []).includes(f) ? 0.45 : 0.1;
-      g.fillStyle = by === "health" ? shades[kindOf(row, alive, should)] : primary === undefined ? line : alive(primary) ? tints[primary] : shades.none;
-      g.fillRect((i % cols) * cell, Math.floor(i / cols) * cell, cell - gap, cell - gap);
+      const alpha = f < 0 || primary === f ? 1 : (row[2] || []).includes(f) || (row[3] || []).includes(f) ? 0.45 : 0.1;
+      const style = by === "health" ? shades[kindOf(row, alive, should)] : primary === undefined ? line : alive(primary) ? tints[primary] : shades.none;
+      const k = alpha + " " + style, group = groups.get(k);
+      if (group) group.cells.push(i);
+      else groups.set(k, { alpha, style, cells: [i] });
+    }
+    for (const { alpha, style, cells } of groups.values()) {
+      g.globalAlpha = alpha;
+      g.fillStyle = style;
+      for (const i of cells) g.fillRect((i % cols) * cell, Math.floor(i / cols) * cell, cell - gap, cell - gap);
     }
     g.globalAlpha = 1;
     if (picked >= 0 && picked < n) {

@@ -1,7 +1,8 @@
 // A table that can be sorted, whose rows stay where they are while they change.
 import { h } from "./format.js";
 
-// columns: [{name, label, right, lead, value(row) to sort by, cell(row) an element or text, show(rows)}].
+// columns: [{name, label, right, lead, value(row) to sort by, cell(row) an element or text, show(rows),
+// sign(row) text that is another one where the cell is}].
 // key(row) names a row; sort is the first column's name.
 export function table({ caption, columns, key, sort, descending = false, onpick }) {
   const head = h("tr"), body = h("tbody");
@@ -46,11 +47,14 @@ export function table({ caption, columns, key, sort, descending = false, onpick 
       }
       columns.forEach((c, i) => {
         if (!r.tds[i]) return;
-        const cell = c.cell(row), sign = typeof cell === "string" ? cell : cell.outerHTML;
+        let sign = c.sign && c.sign(row);
+        if (sign !== undefined && r.was[i] === sign) return;
+        const cell = c.cell(row);
+        sign ??= typeof cell === "string" ? cell : cell.outerHTML;
         if (r.was[i] === sign) return;
         r.was[i] = sign;
         r.tds[i].replaceChildren(cell);
-        r.tds[i].classList.toggle("blank", sign === "–");
+        r.tds[i].classList.toggle("blank", cell === "–");
       });
       if (body.children[n] !== r.tr) body.insertBefore(r.tr, body.children[n] || null);
     });

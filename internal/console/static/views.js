@@ -67,7 +67,7 @@ export function overview() {
     put(legend, JSON.stringify(s.copies), () => worst.map(({ n, i }) => h("span", null, h("span", { class: "swatch " + colour(i) }), words(i), h("b", null, plural(n, "partition", "partitions")))));
     text(margin, s.survives > 0 ? `Any ${plural(s.survives, "more server", "more servers")} may crash, and no key is lost or out of reach.` : s.survives === 0 ? "A further crash makes some keys unreachable until that server is back." : "");
     const few = events.slice(-6).reverse();
-    put(recent, few.map((e) => e.seq).join(), () => (few.length ? few.map(eventLine) : h("li", null, h("span", { class: "muted" }, "Nothing was logged yet."))));
+    put(recent, few.map((e) => e.seq).join(), () => (few.length ? few.map(eventLine) : h("li", null, h("span", { class: "none" }, "Nothing was logged yet."))));
   }
   return { root, update };
 }
@@ -94,18 +94,18 @@ export function servers() {
   const list = table({
     caption: "Attached servers", key: (r) => r.n.id, sort: "addr",
     columns: [
-      { name: "addr", label: "Server", lead: true, value: (r) => r.n.addr, cell: (r) => h("a", { href: "#servers/" + r.n.id, class: "num" }, r.n.addr) },
-      { name: "state", label: "State", value: (r) => stateOf(r.n)[1], cell: (r) => h("span", null, pill(...stateOf(r.n)), r.l.error ? h("div", { class: "sub" }, r.l.error) : null) },
+      { name: "addr", label: "Server", lead: true, value: (r) => r.n.addr, sign: (r) => r.n.addr, cell: (r) => h("a", { href: "#servers/" + r.n.id, class: "num" }, r.n.addr) },
+      { name: "state", label: "State", value: (r) => stateOf(r.n)[1], sign: (r) => stateOf(r.n)[1] + (r.l.error || ""), cell: (r) => h("span", null, pill(...stateOf(r.n)), r.l.error ? h("div", { class: "sub" }, r.l.error) : null) },
       { name: "zone", label: "Zone", value: (r) => r.n.zone || "", cell: (r) => r.n.zone || "–", show: (rows) => rows.some((r) => r.n.zone) },
-      { name: "ops", label: "Operations", right: true, value: (r) => operations(r.l), cell: (r) => (operations(r.l) === null ? "–" : h("span", null, rate(operations(r.l)), meter(operations(r.l), most))) },
+      { name: "ops", label: "Operations", right: true, value: (r) => operations(r.l), sign: (r) => `${operations(r.l)} ${most}`, cell: (r) => (operations(r.l) === null ? "–" : h("span", null, rate(operations(r.l)), meter(operations(r.l), most))) },
       { name: "get", label: "get", right: true, value: (r) => r.l.get, cell: (r) => rate(r.l.get) },
       { name: "set", label: "set", right: true, value: (r) => r.l.set, cell: (r) => rate(r.l.set) },
       { name: "delete", label: "delete", right: true, value: (r) => r.l.delete, cell: (r) => rate(r.l.delete) },
       { name: "p99", label: "p99 get / set", right: true, value: (r) => r.l.get_p99_us, cell: (r) => (r.l.get_p99_us === undefined ? "–" : `${micros(r.l.get_p99_us)} / ${micros(r.l.set_p99_us)}`), show: (rows) => rows.some((r) => r.l.get_p99_us !== undefined) },
       { name: "items", label: "Pairs", right: true, value: (r) => r.l.items, cell: (r) => num(r.l.items) },
-      { name: "replicas", label: "Partitions", right: true, title: "copies of partitions, and of how many it is the primary", value: (r) => r.n.replicas, cell: (r) => h("span", null, exact(r.n.replicas), h("div", { class: "sub" }, exact(r.n.primaries) + " primary")) },
+      { name: "replicas", label: "Partitions", right: true, title: "copies of partitions, and of how many it is the primary", value: (r) => r.n.replicas, sign: (r) => `${r.n.replicas} ${r.n.primaries}`, cell: (r) => h("span", null, exact(r.n.replicas), h("div", { class: "sub" }, exact(r.n.primaries) + " primary")) },
       { name: "copies", label: "Copies left", right: true, value: (r) => r.n.copies_left, cell: (r) => exact(r.n.copies_left) },
-      { name: "disk", label: "Disk", right: true, value: (r) => r.l.disk_usage, cell: (r) => diskCell(r.l) },
+      { name: "disk", label: "Disk", right: true, value: (r) => r.l.disk_usage, sign: (r) => `${r.l.disk_usage} ${r.l.disk_avail}`, cell: (r) => diskCell(r.l) },
       { name: "uptime", label: "Up for", right: true, value: (r) => r.l.uptime, cell: (r) => duration(r.l.uptime) },
       { name: "version", label: "Version", value: (r) => r.l.version || "", cell: (r) => r.l.version || r.n.version || "–" },
     ],
@@ -247,8 +247,8 @@ export function moves() {
       if (p) {
         const known = (v) => v !== undefined && v >= 0;
         const done = p.partitions_done, all = done + p.partitions_left;
-        put(bar, `${done} ${all}`, () => (all ? h("p", null, meter(done, all, "big", "Progress of the moves"), h("span", { class: "muted" }, `${percent(done, all)} % of ${plural(all, "partition", "partitions")}`)) : null));
-        if (all) list2.push(["Partitions", `${exact(done)} done, ${exact(p.partitions_left)} left`], ["Bytes", `${bytes(p.bytes_done)} done` + (known(p.bytes_left) ? `, about ${bytes(p.bytes_left)} left` : "")], ["Speed", bytes(p.bytes_per_second) + "/s"], ["Ends in about", p.paused ? "paused" : known(p.seconds_left) ? duration(p.seconds_left) : "–"], ...(known(p.seconds) ? [["Under way for", duration(p.seconds)]] : []), ...(st.copying ? [["As told", st.copying]] : []));
+        put(bar, `${done} ${all}`, () => (all ? h("p", null, meter(done, all, "big", "Progress of the moves"), h("span", { class: "muted" }, `${percent(done, all)} % of ${plural(all, "copy", "copies")}`)) : null));
+        if (all) list2.push(["Copies", `${exact(done)} done, ${exact(p.partitions_left)} left`], ["Bytes", `${bytes(p.bytes_done)} done` + (known(p.bytes_left) ? `, about ${bytes(p.bytes_left)} left` : "")], ["Speed", bytes(p.bytes_per_second) + "/s"], ["Ends in about", p.paused ? "paused" : known(p.seconds_left) ? duration(p.seconds_left) : "–"], ...(known(p.seconds) ? [["Under way for", duration(p.seconds)]] : []), ...(st.copying ? [["As told", st.copying]] : []));
       }
       put(facts, JSON.stringify(list2), () => list2.map(([k, v]) => h("div", null, h("dt", null, k), h("dd", null, v))));
       copying.update(series, d.every * 1000);
@@ -283,7 +283,7 @@ export function events() {
     const least = { "": 0, WARN: 1, ERROR: 2 }[only.value], rank = { INFO: 0, WARN: 1, ERROR: 2 };
     const found = s.events.filter((e) => (rank[e.level] ?? 0) >= least && e.text.toLowerCase().includes(words.value.toLowerCase())).reverse();
     text(whose, `What manager ${s.data.manager} logged, the latest first; the last 200 lines are kept. `);
-    put(list, found.map((e) => e.seq).join() + words.value, () => (found.length ? found.map(eventLine) : h("li", null, h("span", { class: "muted" }, s.events.length ? "No event is like that." : "Nothing was logged yet."))));
+    put(list, found.map((e) => e.seq).join() + words.value, () => (found.length ? found.map(eventLine) : h("li", null, h("span", { class: "none" }, s.events.length ? "No event is like that." : "Nothing was logged yet."))));
   }
   words.addEventListener("input", () => last && update(last));
   only.addEventListener("change", () => last && update(last));
