@@ -122,3 +122,31 @@ func TestConsoleWithSecret(t *testing.T) {
 		t.Errorf("a command is answered %d: %s", code, said)
 	}
 }
+
+// A manager that does not lead shows what the one that does knows, and passes commands on to it,
+// which need not take any from browsers itself.
+func TestConsoleOfFollower(t *testing.T) {
+	x := newFixture(t, Config{})
+	newFake(t, 1, x.addr)
+	x.eventually("a server waits", func() bool { return len(x.status().NotAttached) == 1 })
+	x.command("attach")
+	y := newFixture(t, Config{Partners: []string{x.addr}, ConsoleCommands: true})
+	var d struct{ Manager string }
+	x.eventually("the follower knows the leader", func() bool {
+		code, said := request(t, "GET", "http://"+y.addr+"/console/data", "")
+		return code == 200 && json.Unmarshal([]byte(said), &d) == nil
+	})
+	if d.Manager != x.addr {
+		t.Errorf("the data are of %s, not of %s", d.Manager, x.addr)
+	}
+	var s struct{ Manager, Token string }
+	_, said := request(t, "GET", "http://"+y.addr+"/console/session", "")
+	if err := json.Unmarshal([]byte(said), &s); err != nil || s.Token == "" || s.Manager != y.addr {
+		t.Errorf("session: %v: %s", err, said)
+	}
+	code, said := request(t, "POST", "http://"+y.addr+"/console/command", `{"command":"replace","nodes":[]}`,
+		"Origin: http://"+y.addr, "Content-Type: application/json", "Kumofs-Console-Token: "+s.Token)
+	if code != 200 || !strings.Contains(said, "nothing to replace") {
+		t.Errorf("replace is answered %d: %s", code, said)
+	}
+}

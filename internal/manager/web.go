@@ -210,7 +210,11 @@ func (m *Manager) webCommand(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := m.expected(r, req.Command); err != nil {
-		fail(w, http.StatusConflict, err)
+		code := http.StatusConflict
+		if errors.Is(err, errBusy) {
+			code = http.StatusServiceUnavailable
+		}
+		fail(w, code, err)
 		return
 	}
 	run := m.runCommand
