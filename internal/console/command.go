@@ -191,7 +191,7 @@ func (c *Console) plan(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, fmt.Errorf("there is no plan for the command %q", command))
 		return
 	}
-	s, err := c.now(r.Context())
+	s, err := c.cfg.State(r.Context()) // as it is now: a command follows
 	if err != nil {
 		fail(w, http.StatusServiceUnavailable, err)
 		return

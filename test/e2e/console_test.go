@@ -167,7 +167,7 @@ func (b *browser) view(name string) {
 // fresh waits until the page has asked the manager again, twice.
 func (b *browser) fresh() {
 	b.t.Helper()
-	n := b.text("document.body.dataset.polls")
+	n := b.text("Number(document.body.dataset.polls || 0)") // none right after the page was loaded
 	b.until("the page asks again", fmt.Sprintf("Number(document.body.dataset.polls) >= %s + 2", n))
 }
 
