@@ -10,7 +10,7 @@ const (
 	PathStatus  = "/v1/status"  // manager, GET: Status
 	PathCommand = "/v1/command" // manager, POST CommandRequest: CommandResponse
 	PathMap     = "/v1/map"     // manager and server, GET: clustermap.AppendMap bytes
-	PathStat    = "/v1/stat"    // server, GET ?key=K: StatResponse
+	PathStat    = "/v1/stat"    // server and gateway, GET ?key=K: StatResponse
 	PathVoter   = "/v1/voter"   // manager and server, GET: Voter
 	PathJoin    = "/v1/join"    // manager, POST Join: Voter
 	PathBackup  = "/v1/backup"  // server, POST ?partition=N&epoch=N, a backup.Request: blocks of package backup

@@ -289,6 +289,9 @@ func (cl *client) popDone() {
 		if !first && !cl.closed {
 			cl.emit(s, nil)
 		}
+		if !cl.closed {
+			cl.f.measure(s)
+		}
 		cl.head = s.next
 		if cl.head == nil {
 			cl.tail = nil

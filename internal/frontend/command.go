@@ -90,7 +90,7 @@ func (cl *client) beginRequest(cmd *memproto.Command) {
 		s.kind, s.alone, s.last = value, true, true
 		s.cost = cl.valueCost(req.Op)
 	}
-	s.op, s.form = req.Op, cmd.Form
+	s.op, s.form, s.began = req.Op, cmd.Form, f.router.Clock()
 	s.remember(cmd.Shown, cmd.Flags)
 	cl.push(s)
 	cl.do(req, s)
@@ -139,7 +139,7 @@ func (cl *client) beginRetrieval(cmd *memproto.Command) bool {
 		}
 		key := cmd.Keys[i]
 		s := f.newSlot(cl, value)
-		s.op, s.form = cmd.Request.Op, cmd.Form
+		s.op, s.form, s.began = cmd.Request.Op, cmd.Form, f.router.Clock()
 		s.alone, s.last = alone, i == len(cmd.Keys)-1
 		s.remember(key, nil)
 		s.cost = cl.valueCost(s.op)
@@ -172,7 +172,7 @@ func (cl *client) beginFlush(cmd *memproto.Command) bool {
 	}
 	f.counters.CmdFlush++
 	s := f.newSlot(cl, request)
-	s.op, s.form = item.OpFlush, cmd.Form
+	s.op, s.form, s.began = item.OpFlush, cmd.Form, f.router.Clock()
 	cl.push(s)
 	f.router.FlushAll(cmd.Request.Exptime, s)
 	if cl.head != nil {

@@ -8,6 +8,7 @@
 //   - admit.go: who has to authenticate
 //   - slot.go: one place in a connection's queue of answers
 //   - stats.go: what stats shows
+//   - measure.go: how long commands take
 //
 // Like its Router a Frontend belongs to one loop and has no locks.
 package frontend

@@ -94,6 +94,7 @@ type Frontend struct {
 	stopped              bool
 	relief               bool // the router was asked to say when it is relieved
 	counters             Counters
+	meter                meter
 	tick                 uint32 // counts a quarter of IdleTimeout each
 
 	freeSlot  *slot
@@ -126,6 +127,7 @@ func New(l loop.Loop, opt Options) *Frontend {
 		f.counters.BytesWritten += uint64(len(dst) - n)
 		return dst
 	}
+	l.OnTurnEnd(f.TurnEnd)
 	if opt.IdleTimeout > 0 {
 		l.After(opt.IdleTimeout/4, f.sweep)
 	}
@@ -279,6 +281,7 @@ func (f *Frontend) sweep() {
 // Counters count what a frontend did. The names are those of stats.
 type Counters struct {
 	CmdGet, CmdSet, CmdFlush, CmdTouch, CmdMeta uint64
+	CmdDelete, CmdIncr                          uint64 // CmdIncr: incr and decr
 	GetHits, GetMisses                          uint64
 	DeleteHits, DeleteMisses                    uint64
 	IncrHits, IncrMisses                        uint64
@@ -345,5 +348,9 @@ func (n *Counters) begin(op item.Op) {
 		n.CmdTouch++
 	case item.OpSet, item.OpAdd, item.OpReplace, item.OpAppend, item.OpPrepend, item.OpCAS:
 		n.CmdSet++
+	case item.OpDelete:
+		n.CmdDelete++
+	case item.OpIncr, item.OpDecr:
+		n.CmdIncr++
 	}
 }

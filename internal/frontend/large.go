@@ -62,7 +62,9 @@ func (up *upload) watch() {
 // part takes the next piece of the value.
 func (up *upload) part(cmd *memproto.Command) {
 	up.silent = false
-	up.whole = cmd.Last
+	if up.whole = cmd.Last; up.whole {
+		up.slot.began = up.cl.f.router.Clock()
+	}
 	up.Write(cmd.Part)
 	up.changed() // what was written may have ended at once
 }

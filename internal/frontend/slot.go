@@ -43,8 +43,9 @@ type slot struct {
 	// routed is the key of a value as it was routed.
 	routed []byte
 
-	cost int    // in client.held
-	key  []byte // what the answer repeats: the key, and behind shown bytes the flags
+	began int64  // Router.Clock when it was asked for; 0: it is not measured
+	cost  int    // in client.held
+	key   []byte // what the answer repeats: the key, and behind shown bytes the flags
 	// shown is the length of the key in key.
 	shown int
 	buf   []byte // the answer, once done; empty when it went straight out

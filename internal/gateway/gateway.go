@@ -70,6 +70,7 @@ type gateway struct {
 	listeners []loop.Listener
 	member    *control.Member
 	linked    atomic.Bool // a manager is connected
+	started   time.Time
 }
 
 // Run serves until told ends and what its clients have asked for is answered (for
@@ -77,7 +78,7 @@ type gateway struct {
 func Run(told context.Context, cfg Config) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(told))
 	defer cancel()
-	g := &gateway{cfg: cfg, log: cfg.Log}
+	g := &gateway{cfg: cfg, log: cfg.Log, started: time.Now()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/frontend"
+	"github.com/kumofs/kumofs/internal/latency"
 )
 
 // serveHTTP opens the port for monitoring, if one was asked for.
@@ -23,6 +25,7 @@ func (g *gateway) serveHTTP() (stop func(), err error) {
 		return nil, fmt.Errorf("cannot listen on %s: %w", g.cfg.HTTP, err)
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+control.PathStat, g.stat)
 	mux.HandleFunc("GET "+control.PathMetrics, g.metrics)
 	mux.HandleFunc("GET "+control.PathHealth, g.health)
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
@@ -35,32 +38,74 @@ func (g *gateway) serveHTTP() (stop func(), err error) {
 	return func() { s.Close() }, nil
 }
 
-// ask is what all loops know; it waits for them. False: one does not answer.
-func (g *gateway) ask(ctx context.Context) (sum frontend.Part, ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	come := make(chan frontend.Part, len(g.loops))
-	for i, l := range g.loops {
-		if !l.Post(func() { come <- g.frontends[i].Part() }) {
-			return sum, false
-		}
-	}
-	var parts []frontend.Part
-	for range g.loops {
-		select {
-		case p := <-come:
-			parts = append(parts, p)
-		case <-ctx.Done():
-			return sum, false
-		}
-	}
-	return frontend.Sum(parts), true
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client is gone if it fails
 }
 
-// health is 200 when requests can be routed: there is a map and the loops turn.
-// The managers may be away; that does not stop a gateway that has a map.
+func httpError(w http.ResponseWriter, status int, text string) {
+	writeJSON(w, status, control.Error{Error: text})
+}
+
+const errNoAnswer = "an event loop does not answer"
+
+// askTimeout is how long a loop may take to say what it knows.
+const askTimeout = 5 * time.Second
+
+// ask has each loop tell something and waits for all of them. False: one does not answer.
+func ask[T any](ctx context.Context, g *gateway, tell func(loop int) T) (all []T, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	come := make(chan T, len(g.loops))
+	for i, l := range g.loops {
+		if !l.Post(func() { come <- tell(i) }) {
+			return nil, false
+		}
+	}
+	for range g.loops {
+		select {
+		case v := <-come:
+			all = append(all, v)
+		case <-ctx.Done():
+			return nil, false
+		}
+	}
+	return all, true
+}
+
+// figures are what a gateway tells of itself.
+type figures struct {
+	sum     frontend.Part
+	latency latency.Summary
+	uptime  time.Duration
+	version string
+	linked  bool
+	loops   int
+}
+
+// figures asks all loops; nil: one does not answer.
+func (g *gateway) figures(ctx context.Context) *figures {
+	type known struct {
+		part  frontend.Part
+		times *latency.Summary
+	}
+	all, ok := ask(ctx, g, func(i int) known { return known{g.frontends[i].Part(), g.frontends[i].Latency()} })
+	if !ok {
+		return nil
+	}
+	s := &figures{uptime: time.Since(g.started), version: g.cfg.Version, linked: g.linked.Load(), loops: len(g.loops)}
+	var parts []frontend.Part
+	for _, k := range all {
+		parts = append(parts, k.part)
+		s.latency.Merge(k.times)
+	}
+	s.sum = frontend.Sum(parts)
+	return s
+}
+
 func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
-	_, ok := g.ask(r.Context())
+	_, ok := ask(r.Context(), g, func(int) struct{} { return struct{}{} })
 	switch {
 	case !ok:
 		http.Error(w, "an event loop does not answer", http.StatusServiceUnavailable)
@@ -72,14 +117,14 @@ func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
-	sum, ok := g.ask(r.Context())
-	if !ok {
-		http.Error(w, "an event loop does not answer", http.StatusServiceUnavailable)
+	f := g.figures(r.Context())
+	if f == nil {
+		http.Error(w, errNoAnswer, http.StatusServiceUnavailable)
 		return
 	}
-	c, s := &sum.Counters, &sum.Router
+	c, s := &f.sum.Counters, &f.sum.Router
 	linked := uint64(0)
-	if g.linked.Load() {
+	if f.linked {
 		linked = 1
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")

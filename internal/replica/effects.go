@@ -12,6 +12,7 @@ import (
 type Token struct {
 	Owner any
 	ID    uint32
+	Tag   uint32 // means nothing here
 }
 
 // Write is one change to the store. Exactly one of the three is meant: Flush

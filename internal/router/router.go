@@ -38,7 +38,7 @@ type Options struct {
 	// Secret is the cluster's; nil: there is none.
 	Secret *secret.Secret
 	Log    *slog.Logger
-	// Now is the clock; nil is time.Now. It is read about once a turn.
+	// Now is the clock; nil is the monotonic one. It is read about once a turn.
 	Now func() time.Time
 }
 
@@ -102,9 +102,6 @@ func New(l loop.Loop, opt Options) *Router {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	if opt.Now == nil {
-		opt.Now = time.Now
-	}
 	r := &Router{
 		loop:    l,
 		opt:     opt,
@@ -112,13 +109,18 @@ func New(l loop.Loop, opt Options) *Router {
 		backend: opt.Backend,
 		servers: map[clustermap.ServerID]*server{},
 		seed:    maphash.MakeSeed(),
-		start:   opt.Now().Add(-time.Second), // so that no reading is 0
 	}
+	if opt.Now != nil {
+		r.start = opt.Now()
+	} else {
+		r.start = time.Now()
+	}
+	r.start = r.start.Add(-time.Second) // so that no reading is 0
 	r.outstanding.init()
 	r.runnable.init()
 	r.initParking()
 	r.appendRequest = func(dst []byte) []byte { return r.appendCall(dst, r.writing) }
-	l.OnTurnEnd(func() { r.now = 0 })
+	l.OnTurnEnd(r.TurnEnd)
 	return r
 }
 
@@ -132,10 +134,26 @@ func setDefault[T comparable](v *T, def T) {
 // clock is the time of this turn.
 func (r *Router) clock() int64 {
 	if r.now == 0 {
-		r.now = int64(r.opt.Now().Sub(r.start))
+		r.now = r.ReadClock()
 	}
 	return r.now
 }
+
+// Clock is the time of this turn: the clock is read the first time that anybody asks. It is
+// in ns since a second before the router was made, on the loop only.
+func (r *Router) Clock() int64 { return r.clock() }
+
+// ReadClock reads the clock that Clock has the turn's time of.
+func (r *Router) ReadClock() int64 {
+	if r.opt.Now != nil {
+		return int64(r.opt.Now().Sub(r.start))
+	}
+	return int64(time.Since(r.start)) // half of what time.Now costs
+}
+
+// TurnEnd ends the time of this turn. The router has its loop call it; who gives it answers in a
+// hook of its own, as a Backend may, calls it after that too.
+func (r *Router) TurnEnd() { r.now = 0 }
 
 // Stream is an order of commands: one client connection.
 type Stream uint64

@@ -209,7 +209,9 @@ func (c *committer) commitHere(job *store.Batch) bool {
 	c.inline.Store(began.UnixNano())
 	err := c.n.store.Commit(job)
 	c.inline.Store(0)
-	if took := time.Since(began); took > asideAfter {
+	took := time.Since(began)
+	c.n.meter.commits.Add(took, 1)
+	if took > asideAfter {
 		c.aside = began.Add(took + asideFor)
 		if c.hung.Swap(false) {
 			c.watch.Hung(c.n.rn.Awake())
@@ -261,6 +263,7 @@ func (c *committer) began() {
 // run commits what is not committed on the loop, until jobs is closed.
 func (c *committer) run() {
 	for b := range c.jobs {
+		start := time.Now()
 		err := c.n.store.Commit(b)
 		began := time.Now()
 		for errors.Is(err, store.ErrDiskFull) && c.n.store.Failed() == nil && c.n.ctx.Err() == nil {
@@ -277,7 +280,11 @@ func (c *committer) run() {
 				err = c.n.store.CommitReserve(b)
 			}
 		}
-		c.n.loop.Post(func() { c.done(err) })
+		took := time.Since(start)
+		c.n.loop.Post(func() {
+			c.n.meter.commits.Add(took, 1)
+			c.done(err)
+		})
 	}
 }
 

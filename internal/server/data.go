@@ -244,6 +244,9 @@ func (c *dataConn) frame(kind wire.Kind, body []byte) error {
 			}
 			return fmt.Errorf("%w: partition %d", wire.ErrCorrupt, c.msg.Partition)
 		}
+		if c.peer != nil {
+			c.peer.appends.heard(&c.msg, n.rn.Now)
+		}
 		n.replicas[c.msg.Partition].Step(c.from, &c.msg, &n.fx)
 		return nil
 	}
@@ -307,7 +310,7 @@ func (n *node) request(req *wire.Request, to sink) {
 			return
 		}
 	}
-	n.replicas[req.Partition].Request(req, replica.Token{Owner: to, ID: req.ID}, &n.fx)
+	n.replicas[req.Partition].Request(req, replica.Token{Owner: to, ID: req.ID, Tag: n.tag(req.Op)}, &n.fx)
 }
 
 // Reply and Nak make a gateway's connection a sink. A value for which there is no

@@ -218,6 +218,11 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 	if err != nil {
 		return err
 	}
+	times, err := n.requestTimes(ctx)
+	if err != nil {
+		return err
+	}
+	times.AddValues(values)
 	c := &n.counters
 	for k, v := range map[string]any{
 		"pid": os.Getpid(), "uptime": int64(time.Since(n.started).Seconds()), "time": time.Now().Unix(),

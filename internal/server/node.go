@@ -9,6 +9,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/frontend"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
@@ -75,10 +76,12 @@ type node struct {
 	leaving   leaver
 	witness   *witness
 
+	text     *frontend.Frontend    // nil: memcached is not served here
 	mapSink  func(*clustermap.Map) // the text port's router
 	asked    []router.Sink         // what the text port's clients asked for in this turn
 	ahead    uint64                // means nothing: what is read ahead is added to it
 	counters counters
+	meter    meter
 	started  time.Time
 	// shown is what other goroutines (HTTP) may read of the map.
 	shown atomic.Pointer[clustermap.Map]

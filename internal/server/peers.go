@@ -29,6 +29,7 @@ type peer struct {
 	opened      int64 // when conn was (Node.Now)
 	backoff     time.Duration
 	timer       loop.Timer
+	appends     appendMeter
 }
 
 // connectPeers makes the connections that the map asks for.
@@ -113,6 +114,7 @@ func (n *node) peerClosed(c *dataConn, err error) {
 		n.log.Log(n.ctx, level, "lost connection", "server", p.addr, "err", err)
 	}
 	p.conn, p.up = nil, false
+	p.appends.sent = 0
 	p.timer = n.loop.After(p.backoff, func() { n.dial(p) })
 	p.backoff = min(2*p.backoff, maxBackoff)
 }

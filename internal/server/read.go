@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/replica"
@@ -14,8 +15,8 @@ type readers struct {
 	n     *node
 	mu    sync.Mutex
 	cond  *sync.Cond
-	queue []replica.Read // bounded by the requests outstanding
-	head  int            // those before it in queue are taken
+	queue []wantedRead // bounded by the requests outstanding
+	head  int          // those before it in queue are taken
 	done  bool
 
 	// now is the running time at the last tick (replica.Node.Awake), and began when
@@ -28,15 +29,23 @@ type readers struct {
 // share of those that wait, so that disks have as many to do at once as there are goroutines.
 const readBatch = 32
 
+// wantedRead is a read, and when it was asked for (replica.Node.Now).
+type wantedRead struct {
+	replica.Read
+	at int64
+}
+
 func newReaders(n *node, threads int) *readers {
 	r := &readers{n: n, began: make([]atomic.Int64, threads)}
 	r.cond = sync.NewCond(&r.mu)
 	return r
 }
 
-func (r *readers) submit(reads []replica.Read) {
+func (r *readers) submit(reads []replica.Read, now int64) {
 	r.mu.Lock()
-	r.queue = append(r.queue, reads...)
+	for i := range reads {
+		r.queue = append(r.queue, wantedRead{reads[i], now})
+	}
 	r.mu.Unlock()
 	for range min(len(reads), len(r.began)) {
 		r.cond.Signal()
@@ -51,7 +60,7 @@ func (r *readers) stop() {
 }
 
 type readResult struct {
-	read  replica.Read
+	read  wantedRead
 	items []*item.Item
 	err   error
 }
@@ -102,7 +111,7 @@ func (r *readers) run(number int) {
 			return
 		}
 		for i := range list {
-			list[i].items, list[i].err = r.read(&list[i].read, &r.began[number])
+			list[i].items, list[i].err = r.read(&list[i].read.Read, &r.began[number])
 		}
 		r.n.loop.Post(func() {
 			r.n.touchClock()
@@ -111,7 +120,8 @@ func (r *readers) run(number int) {
 				if rd.err != nil {
 					r.n.unreadable(rd.read.Replica.Part(), rd.err)
 				}
-				rd.read.Replica.ReadDone(&rd.read, rd.items, rd.err, &r.n.fx)
+				r.n.meter.reads.Add(time.Duration(r.n.rn.Now-rd.read.at), 1)
+				rd.read.Replica.ReadDone(&rd.read.Read, rd.items, rd.err, &r.n.fx)
 			}
 		})
 	}

@@ -19,7 +19,7 @@ func TestLongQueueOfReads(t *testing.T) {
 			list[i].Epoch = next
 			next++
 		}
-		r.submit(list)
+		r.submit(list, 1)
 	}
 	submit(reads)
 	began := time.Now()
@@ -48,11 +48,11 @@ func TestLongQueueOfReads(t *testing.T) {
 func TestReadsAreShared(t *testing.T) {
 	const threads = 4
 	r := newReaders(nil, threads)
-	r.submit(make([]replica.Read, 2*threads))
+	r.submit(make([]replica.Read, 2*threads), 1)
 	if n := len(r.take()); n != 2 {
 		t.Errorf("one of %d goroutines takes %d of %d reads, want 2", threads, n, 2*threads)
 	}
-	r.submit(make([]replica.Read, 2*threads*readBatch))
+	r.submit(make([]replica.Read, 2*threads*readBatch), 1)
 	if n := len(r.take()); n != readBatch {
 		t.Errorf("takes %d reads at once, want %d at most", n, readBatch)
 	}

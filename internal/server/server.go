@@ -174,6 +174,9 @@ func Run(told context.Context, cfg Config) (err error) {
 	member, maps := n.newMember(listener.Addr(), streams.Addr().String())
 	n.report.send = func(r *control.Report) { member.Send(*r) }
 	n.loop.OnTurnEnd(n.endTurn)
+	if n.text != nil {
+		n.loop.OnTurnEnd(n.text.TurnEnd) // endTurn answers its commands
+	}
 	n.loop.Post(n.tick)
 
 	wg := &n.wg

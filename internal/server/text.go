@@ -62,12 +62,13 @@ func (n *node) readAhead(some []router.Sink) {
 // serveText serves memcached from this server.
 func (n *node) serveText(addr string) error {
 	r := router.New(n.loop, router.Options{Timeout: 10 * time.Second, Backend: backend{n}, Secret: n.cfg.Secret, Log: n.log})
-	_, l, err := frontend.Serve(n.loop, addr, frontend.Options{Router: r, Version: cli.Version, TLS: n.cfg.TextTLS, Auth: n.cfg.TextAuth, Log: n.log,
+	f, l, err := frontend.Serve(n.loop, addr, frontend.Options{Router: r, Version: cli.Version, TLS: n.cfg.TextTLS, Auth: n.cfg.TextAuth, Log: n.log,
 		MaxItemSize: int(n.cfg.Clients.MaxItemSize), AllowFlushAll: n.cfg.Clients.AllowFlushAll,
 		MaxConnections: n.cfg.Clients.MaxConnections, IdleTimeout: n.cfg.Clients.IdleTimeout})
 	if err != nil {
 		return err
 	}
+	n.text = f
 	n.mapSink = func(m *clustermap.Map) { r.SetMap(m) }
 	n.log.Info("listening for memcached clients", "addr", l.Addr())
 	return nil

@@ -52,7 +52,7 @@ func (n *node) carryOut() {
 	n.sendAll()
 	n.replyAll()
 	if len(fx.Reads) > 0 {
-		n.reads.submit(fx.Reads)
+		n.reads.submit(fx.Reads, n.rn.Now)
 		clear(fx.Reads)
 		fx.Reads = fx.Reads[:0]
 	}
@@ -132,6 +132,7 @@ func (n *node) sendAll() {
 		default:
 			if p := n.peers[s.To]; p != nil && p.up {
 				c = p.conn
+				p.appends.sending(&s.Msg, n.rn.Now)
 			}
 		}
 		if c != nil {
@@ -155,8 +156,10 @@ func (n *node) replyAll() {
 		} else {
 			to.Reply(&r.Reply)
 		}
+		n.answered(r.Token.Tag)
 		n.rn.Free(r)
 	}
+	n.settle()
 	clear(fx.Replies)
 	fx.Replies = fx.Replies[:0]
 }
