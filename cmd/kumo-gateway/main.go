@@ -37,6 +37,7 @@ func main() {
 			Zone:           o.Zone,
 			Version:        cli.Version,
 			Log:            log,
+			LogLevel:       o.LogLevel,
 			Listening:      func([]string) { up() },
 		})
 	})

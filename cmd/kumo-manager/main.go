@@ -20,7 +20,7 @@ func main() {
 		return manager.Run(ctx, manager.Config{
 			Listen: o.Listen, Partners: o.Partners, Alone: o.Alone, StateDir: o.State, AutoReplace: o.AutoReplace, ReplaceDelay: o.ReplaceDelay,
 			ConnectTimeout: o.ConnectTimeout, ConnectRetry: o.ConnectRetryLimit, Keepalive: o.Keepalive, Secret: gates.Secret, OpenMetrics: o.Access.OpenMetrics,
-			HTTP: o.HTTP, ConsoleCommands: o.ConsoleCommands, Logger: log, Up: up,
+			HTTP: o.HTTP, ConsoleCommands: o.ConsoleCommands, Logger: log, LogLevel: o.LogLevel, Up: up,
 		})
 	})
 }

@@ -24,7 +24,7 @@ func main() {
 			Secret:      gates.Secret,
 			OpenMetrics: o.Access.OpenMetrics,
 			Text:        o.Text, TextTLS: gates.TLS, TextAuth: gates.Auth, Clients: o.Clients,
-			Logger: log, Ready: func(string) { up() },
+			Logger: log, LogLevel: o.LogLevel, Ready: func(string) { up() },
 		})
 	})
 }

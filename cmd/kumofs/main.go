@@ -52,6 +52,8 @@ func runLocal(ctx context.Context, args []string, out io.Writer) error {
 	cache := cli.CacheFlag(f)
 	verbose := f.Bool("v", "verbose", "log events too")
 	logFile := f.String("o", "log", "PATH", "", "append the log to this file")
+	var form cli.LogOptions
+	cli.LogFlags(f, &form)
 	var serve cli.ServeOptions
 	cli.ServeFlags(f, &serve)
 	var access cli.Access
@@ -60,7 +62,8 @@ func runLocal(ctx context.Context, args []string, out io.Writer) error {
 	if err := f.Parse(args, out); err != nil {
 		return err
 	}
-	log, files, err := cli.SetupLogging(cli.LogOptions{Verbose: *verbose, File: *logFile})
+	form.Verbose, form.File = *verbose, *logFile
+	log, files, err := cli.SetupLogging(form)
 	if err != nil {
 		return err
 	}
@@ -76,6 +79,6 @@ func runLocal(ctx context.Context, args []string, out io.Writer) error {
 	defer closeGates()
 	return local.Run(ctx, local.Config{
 		Servers: *servers, Port: *port, Data: *data, Fsync: *fsync, CacheSize: cache(*servers),
-		Serve: serve, Gates: *gates, SecretFile: access.SecretFile, Out: out, Log: log,
+		Serve: serve, Gates: *gates, SecretFile: access.SecretFile, Out: out, Log: log, LogLevel: files.Level,
 	})
 }

@@ -43,7 +43,7 @@ func accessFlags(f *Flags, a *Access, peers, memcached func() []string) {
 	SecretFlag(f, &a.SecretFile)
 	boolVar(f, &a.RequireAuth, "", "require-auth", "end instead of warning where a port lets anybody in")
 	if peers != nil {
-		boolVar(f, &a.OpenMetrics, "", "open-metrics", "answer /metrics and /healthz to who has not got the cluster secret")
+		boolVar(f, &a.OpenMetrics, "", "open-metrics", "answer /metrics, /healthz and /readyz to who has not got the cluster secret")
 	}
 	if memcached != nil {
 		m := &a.Memcached

@@ -79,11 +79,14 @@ func runLogged(ctx context.Context, f *Flags, c *Common, detach func(*LogFiles),
 		// A daemon's standard error becomes the log file: said there once only.
 		stderr = io.Discard
 	}
-	log, files, err := SetupLogging(LogOptions{Verbose: c.Verbose, File: c.Log, JSON: c.BinaryLog, Stderr: stderr})
+	opt := c.LogForm
+	opt.Verbose, opt.File, opt.JSON, opt.Stderr = c.Verbose, c.Log, c.BinaryLog, stderr
+	log, files, err := SetupLogging(opt)
 	if err != nil {
 		return err
 	}
 	defer files.Close()
+	c.LogLevel = files.Level
 	LimitMemory(log)
 	for _, warning := range f.Warnings() {
 		log.Warn(warning)
@@ -98,6 +101,10 @@ func runLogged(ctx context.Context, f *Flags, c *Common, detach func(*LogFiles),
 	err = run(ctx, log, up)
 	if err == nil || (ctx.Err() != nil && errors.Is(err, context.Canceled)) {
 		return nil
+	}
+	if opt.JSONLines && !detached {
+		log.Error("ended", "error", err)
+		return &Exit{Code: 1}
 	}
 	files.only.Error("ended", "error", err)
 	if detached {
@@ -165,8 +172,7 @@ func runChild(ctx context.Context, f *Flags, c *Common, run Run) error {
 		return err
 	}
 	defer pid.release()
-	// Without a log file there is nothing to open anew; SetupLogging takes the
-	// signal back if there is.
+	// Until SetupLogging takes it.
 	signal.Ignore(syscall.SIGHUP)
 	saidUp := false
 	detach := func(files *LogFiles) {

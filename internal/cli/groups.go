@@ -10,10 +10,13 @@ import (
 
 // Common are the flags that every daemon takes.
 type Common struct {
-	Log       string // -o: a path, "-" or "" for standard output
-	BinaryLog string // -g: structured log, JSON lines
-	Verbose   bool   // -v
-	PIDFile   string // -d: run as a daemon
+	Log       string     // -o: a path, "-" or "" for standard output
+	BinaryLog string     // -g: structured log, JSON lines
+	Verbose   bool       // -v
+	LogForm   LogOptions // --log-level, --log-format
+	// LogLevel is that of the log, once it is open.
+	LogLevel *LogLevel
+	PIDFile  string // -d: run as a daemon
 	// ConnectTimeout times ConnectRetryLimit is the silence after which a peer
 	// is held dead.
 	ConnectTimeout    time.Duration // -Ys
@@ -29,6 +32,7 @@ func CommonFlags(f *Flags, c *Common, keepalive bool) {
 	f.NoArgs()
 	stringVar(f, &c.Log, "o", "log", "PATH", "append the log to this file; - is standard output")
 	boolVar(f, &c.Verbose, "v", "verbose", "log events too, not only warnings and errors")
+	LogFlags(f, &c.LogForm)
 	stringVar(f, &c.BinaryLog, "g", "binary-log", "PATH", "append a structured log (JSON lines) for kumolog")
 	stringVar(f, &c.PIDFile, "d", "daemon", "PIDFILE", "run in the background and write the process ID there")
 	timeout := f.Seconds("Ys", "connect-timeout", 500*time.Millisecond, "how long one try to reach a peer may take")
@@ -165,7 +169,7 @@ type ServeOptions struct {
 	Text, Binary, Cloudy string
 	KeyPrefix            string
 	Timeout              time.Duration // of one request, retries included
-	HTTP                 string        // /metrics and /healthz; "" is off
+	HTTP                 string        // /metrics, /healthz, /readyz, /v1/stat; "" is off
 	Clients              ClientLimits
 }
 
@@ -227,7 +231,7 @@ func ServeFlags(f *Flags, o *ServeOptions) {
 	cloudy := f.Listen("c", "cloudy", CloudyPort, "serve memcached's binary protocol here too")
 	stringVar(f, &o.KeyPrefix, "k", "key-prefix", "PREFIX", "put this before every key")
 	timeout := f.Seconds("", "timeout", 10*time.Second, "how long a request is retried through failures")
-	stringVar(f, &o.HTTP, "", "http", "[ADDR:]PORT", "serve /metrics and /healthz here")
+	stringVar(f, &o.HTTP, "", "http", "[ADDR:]PORT", "serve /metrics, /healthz, /readyz and /v1/stat here")
 	clientFlags(f, &o.Clients)
 	f.Ignored("F", "memproto-save-flag", false, "flags are always kept")
 	f.Ignored("E", "memproto-save-expire", false, "expiry times are always kept")

@@ -19,21 +19,22 @@ const LogTime = "2006-01-02T15:04:05.000"
 //
 //	2026-11-22T19:30:00.123 INFO server connected addr=127.0.0.1:19801
 type human struct {
-	mu       *sync.Mutex
-	out      io.Writer
-	min, max slog.Level
-	prefix   string // of attribute names, from WithGroup
-	attrs    string // from WithAttrs, ready to print
+	mu     *sync.Mutex
+	out    io.Writer
+	min    slog.Leveler
+	max    slog.Level
+	prefix string // of attribute names, from WithGroup
+	attrs  string // from WithAttrs, ready to print
 }
 
 // newHuman makes a handler for the levels min to max.
-func newHuman(out io.Writer, min, max slog.Level) *human {
+func newHuman(out io.Writer, min slog.Leveler, max slog.Level) *human {
 	return &human{mu: &sync.Mutex{}, out: out, min: min, max: max}
 }
 
 // Enabled reports whether this handler wants events of the level.
 func (h *human) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= h.min && level <= h.max
+	return level >= h.min.Level() && level <= h.max
 }
 
 // Handle writes one line with one write call, so that lines of several

@@ -9,13 +9,15 @@ import (
 	"syscall"
 )
 
-// LogOptions say where the log goes.
+// LogOptions say what is logged, and where the log goes.
 type LogOptions struct {
-	Verbose bool   // events too, not only warnings and errors
-	File    string // -o; "" and "-" are standard output
-	JSON    string // -g
-	Stdout  io.Writer
-	Stderr  io.Writer
+	Verbose   bool   // events too, not only warnings and errors
+	Level     string // --log-level; "": by Verbose
+	JSONLines bool   // --log-format json: on the standard streams and in File
+	File      string // -o; "" and "-" are standard output
+	JSON      string // -g
+	Stdout    io.Writer
+	Stderr    io.Writer
 }
 
 // LogFiles are the files that a logger appends to.
@@ -27,14 +29,17 @@ type LogFiles struct {
 	only *slog.Logger
 	// reopened is called after the files were opened anew.
 	reopened func()
+	// Level is that of the log.
+	Level *LogLevel
 }
 
 // SetupLogging makes a daemon's logger.
 //
-// Warnings and errors always go to standard error. With Verbose events go to
+// Warnings and errors go to standard error, events, if the level lets them, to
 // standard output. With a File what is said goes to it instead of standard
 // output, warnings too. The JSON file has everything whether Verbose or not.
-// SIGHUP opens the files anew, for programs that rotate logs.
+// SIGHUP opens the files anew, for programs that rotate logs, and returns to the level that
+// the options ask for; where there is no file, and standard input is a terminal, SIGHUP ends the process.
 func SetupLogging(o LogOptions) (*slog.Logger, *LogFiles, error) {
 	if o.Stdout == nil {
 		o.Stdout = os.Stdout
@@ -42,21 +47,31 @@ func SetupLogging(o LogOptions) (*slog.Logger, *LogFiles, error) {
 	if o.Stderr == nil {
 		o.Stderr = os.Stderr
 	}
-	level := slog.LevelWarn
+	least := slog.LevelWarn
 	if o.Verbose {
-		level = slog.LevelInfo
+		least = slog.LevelInfo
 	}
-	files := &LogFiles{}
-	toStreams := []slog.Handler{newHuman(o.Stderr, slog.LevelWarn, highest)}
+	if o.Level != "" {
+		least = logLevels[o.Level]
+	}
+	level := newLogLevel(least)
+	files := &LogFiles{Level: level}
+	lines := func(out io.Writer, min slog.Leveler, max slog.Level) slog.Handler {
+		if o.JSONLines {
+			return upTo{slog.NewJSONHandler(out, &slog.HandlerOptions{Level: min}), max}
+		}
+		return newHuman(out, min, max)
+	}
+	toStreams := []slog.Handler{lines(o.Stderr, orHigher{level, slog.LevelWarn}, highest)}
 	var toFiles []slog.Handler
 	if o.File != "" && o.File != "-" {
 		file, err := files.open(o.File)
 		if err != nil {
 			return nil, nil, err
 		}
-		toFiles = append(toFiles, newHuman(file, level, highest))
-	} else if o.Verbose {
-		toStreams = append(toStreams, newHuman(o.Stdout, slog.LevelInfo, slog.LevelWarn-1))
+		toFiles = append(toFiles, lines(file, level, highest))
+	} else {
+		toStreams = append(toStreams, lines(o.Stdout, level, slog.LevelWarn-1))
 	}
 	if o.JSON != "" {
 		file, err := files.open(o.JSON)
@@ -64,9 +79,9 @@ func SetupLogging(o LogOptions) (*slog.Logger, *LogFiles, error) {
 			files.Close()
 			return nil, nil, err
 		}
-		toFiles = append(toFiles, slog.NewJSONHandler(file, &slog.HandlerOptions{Level: slog.LevelInfo}))
+		toFiles = append(toFiles, slog.NewJSONHandler(file, &slog.HandlerOptions{Level: orLower{level, slog.LevelInfo}}))
 	}
-	if len(files.files) > 0 {
+	if len(files.files) > 0 || !isTerminal() {
 		files.watch()
 	}
 	files.only = slog.New(slog.NewMultiHandler(toFiles...))
@@ -86,13 +101,14 @@ func (l *LogFiles) open(path string) (*logFile, error) {
 	return file, nil
 }
 
-// watch opens the files anew at each SIGHUP.
+// watch opens the files anew at each SIGHUP, and resets the level.
 func (l *LogFiles) watch() {
 	signals := make(chan os.Signal, 1)
 	l.signals = signals
 	signal.Notify(signals, syscall.SIGHUP)
 	go func() {
 		for range signals {
+			l.Level.Reset()
 			l.Reopen()
 		}
 	}()

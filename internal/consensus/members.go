@@ -115,6 +115,9 @@ func (n *Node) LastIndex() uint64 { return n.raft.LastIndex() }
 // CommitIndex see LastIndex.
 func (n *Node) CommitIndex() uint64 { return n.raft.CommitIndex() }
 
+// AppliedIndex is the index up to which Map has what was agreed upon.
+func (n *Node) AppliedIndex() uint64 { return n.raft.AppliedIndex() }
+
 // Change makes one step on the configuration, as the leader, and waits until it
 // is committed. prev, if not 0, is the index of the change that it follows: the
 // step is refused if there was another since. It returns the step's index.

@@ -14,8 +14,12 @@ const (
 	PathVoter   = "/v1/voter"   // manager and server, GET: Voter
 	PathJoin    = "/v1/join"    // manager, POST Join: Voter
 	PathBackup  = "/v1/backup"  // server, POST ?partition=N&epoch=N, a backup.Request: blocks of package backup
-	PathMetrics = "/metrics"    // manager, server: Prometheus text
-	PathHealth  = "/healthz"    // manager, server: 200 when it does its work
+	PathMetrics = "/metrics"    // all three: Prometheus text
+	PathHealth  = "/healthz"    // all three: Health, 200 when it does its work
+	PathReady   = "/readyz"     // all three: Health, 200 when it would serve now
+	// All three, for who may look into a process (Private).
+	PathLogLevel = "/v1/log-level" // GET: LogLevelState; POST LogLevelState: the same
+	PathProfiles = "/debug/pprof/" // net/http/pprof
 )
 
 // Error is the body of an answer that is not 2xx.

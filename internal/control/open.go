@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -21,30 +20,40 @@ func Proven(nc net.Conn) net.Conn { return proven{nc} }
 
 type provenKey struct{}
 
-// Guard has s refuse who comes without the cluster secret, and tell what is lacking.
-// With openMetrics what is for monitoring, PathMetrics and PathHealth, is served to
-// everybody. Without a secret it changes nothing. The listener's connections are a Mux's, or marked by Proven.
-func Guard(s *http.Server, sec *secret.Secret, who string, openMetrics bool) {
-	if !sec.Known() {
-		return
-	}
-	inner := s.Handler
+func isProven(r *http.Request) bool { return r.Context().Value(provenKey{}) != nil }
+
+// MarkProven has Private know which of s's connections are proven; Guard calls it.
+func MarkProven(s *http.Server) {
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if p, ok := c.(interface{ isProven() bool }); ok && p.isProven() {
 			return context.WithValue(ctx, provenKey{}, true)
 		}
 		return ctx
 	}
+}
+
+// isMonitoring tells whether a request is one of monitoring.
+func isMonitoring(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		(r.URL.Path == PathMetrics || r.URL.Path == PathHealth || r.URL.Path == PathReady)
+}
+
+// Guard has s refuse who comes without the cluster secret, and tell what is lacking.
+// With openMetrics what is for monitoring, PathMetrics, PathHealth and PathReady, is served to
+// everybody; what is Private guards itself. Without a secret it changes nothing. The listener's connections are a Mux's, or marked by Proven.
+func Guard(s *http.Server, sec *secret.Secret, who string, openMetrics bool) {
+	if !sec.Known() {
+		return
+	}
+	inner := s.Handler
+	MarkProven(s)
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		monitoring := openMetrics && (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.URL.Path == PathMetrics || r.URL.Path == PathHealth)
-		if monitoring || r.Context().Value(provenKey{}) != nil {
+		if openMetrics && isMonitoring(r) || isPrivate(r.URL.Path) || isProven(r) {
 			inner.ServeHTTP(w, r)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Connection", "close")
-		w.WriteHeader(http.StatusForbidden)
-		_ = json.NewEncoder(w).Encode(Error{needsSecret(who)}) // fails if nobody is there to read it
+		writeError(w, http.StatusForbidden, needsSecret(who))
 	})
 }
 

@@ -66,7 +66,7 @@ func TestWebAsksForTheSecret(t *testing.T) {
 		code         int
 	}{
 		{right, "GET", PathStatus, 200}, {right, "POST", PathCommand, 200}, {right, "GET", PathMetrics, 200},
-		{nil, "GET", PathMetrics, 200}, {nil, "HEAD", PathHealth, 200}, {nil, "GET", PathHealth, 200},
+		{nil, "GET", PathMetrics, 200}, {nil, "HEAD", PathHealth, 200}, {nil, "GET", PathHealth, 200}, {nil, "GET", PathReady, 200},
 		{nil, "GET", PathStatus, 403}, {nil, "POST", PathCommand, 403}, {nil, "POST", PathMetrics, 403}, {nil, "GET", PathMap, 403},
 		{nil, "GET", PathMetrics + "/../v1/status", 403}, {nil, "GET", "//metrics", 403}, {nil, "DELETE", PathHealth, 403},
 	} {

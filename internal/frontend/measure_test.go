@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -125,13 +126,13 @@ func TestLatencyInOrder(t *testing.T) {
 func TestLatencyOfManyTurns(t *testing.T) {
 	w := newWatched(t)
 	const turns = 3*maxTallies + 5
-	for range turns {
-		w.send("get a\r\n")
+	for i := range turns {
+		w.send(fmt.Sprintf("touch %d 0\r\n", i))
 		w.turn(time.Millisecond)
 	}
 	w.answer(turns)
 	w.turn(0)
-	w.want(t, latency.Get, turns, turns*(turns+1)/2*time.Millisecond)
+	w.want(t, latency.Touch, turns, turns*(turns+1)/2*time.Millisecond)
 	if len(w.f.meter.other) != 0 || cap(w.f.meter.other) > 2*maxTallies {
 		t.Errorf("%d of %d tallies are kept", len(w.f.meter.other), cap(w.f.meter.other))
 	}

@@ -33,7 +33,8 @@ type Config struct {
 	KeyPrefix      string
 	Zone           string // where it runs: see router.Options
 	Timeout        time.Duration
-	HTTP           string // "" is off
+	HTTP           string           // "" is off
+	LogLevel       control.LogLevel // that of Log, for who may change it; nil: nobody
 	MaxItemSize    int
 	AllowFlushAll  bool
 	MaxConnections int

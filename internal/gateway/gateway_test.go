@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -125,7 +126,7 @@ func testGateway(t *testing.T, loops int) {
 	run(t, func(ctx context.Context) error {
 		return Run(ctx, Config{
 			Managers: []string{manager}, Text: []string{"127.0.0.1:0"}, Binary: []string{"127.0.0.1:0"}, HTTP: monitor,
-			Loops: loops, Version: "0.1.0", Log: slog.New(slog.NewTextHandler(log, nil)),
+			Loops: loops, Version: "0.1.0", LogLevel: aLevel{}, Log: slog.New(slog.NewTextHandler(log, nil)),
 			Listening: func(addrs []string) { up <- addrs },
 		})
 	})
@@ -134,8 +135,11 @@ func testGateway(t *testing.T, loops int) {
 		t.Errorf("%v, %s", addrs, log)
 	}
 	log.Says(t, "waiting for a manager")
-	if code, body := status(t, "http://"+monitor+"/healthz"); code != 503 || !strings.Contains(body, "no cluster map") {
+	if code, body := status(t, "http://"+monitor+"/healthz"); code != 200 || body != "{\"status\":\"ok\"}\n" {
 		t.Errorf("healthz %d %q", code, body)
+	}
+	if code, body := status(t, "http://"+monitor+"/readyz"); code != 503 || !strings.Contains(body, "no cluster map with a server in it, and no manager is connected") {
+		t.Errorf("readyz %d %q", code, body)
 	}
 
 	c := memcache.New(addrs[0])
@@ -169,16 +173,50 @@ func testGateway(t *testing.T, loops int) {
 	if _, err := io.ReadFull(other, answer[:]); err != nil || answer != [24]byte{0x81, 0x0a} {
 		t.Errorf("binary noop: %x %v", answer, err)
 	}
-	if code, body := status(t, "http://"+monitor+"/healthz"); code != 200 {
-		t.Errorf("healthz %d %q", code, body)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if code, body := status(t, "http://"+monitor+path); code != 200 {
+			t.Errorf("%s %d %q", path, code, body)
+		}
 	}
 	_, body := status(t, "http://"+monitor+"/metrics")
-	for _, line := range []string{"get_hits_total 1", "get_misses_total 1", "commands_set_total 1", "map_version 1", "manager_connected 1", "connections_total 2", fmt.Sprint("loops ", loops)} {
-		if !strings.Contains(body, "kumofs_gateway_"+line+"\n") {
+	for _, line := range []string{"get_hits_total 1", "get_misses_total 1", `commands_total{command="set"} 1`, "map_version 1", "manager_connected 1", "clients_total 2",
+		`command_duration_seconds_count{command="get"} 2`, `command_duration_seconds_count{command="set"} 1`, fmt.Sprint("loops ", loops)} {
+		if !strings.Contains(body, "kumo_gateway_"+line+"\n") {
 			t.Errorf("metrics lack %s:\n%s", line, body)
 		}
 	}
+	if code, body := status(t, "http://"+monitor+"/v1/log-level"); code != 200 || body != "{\"level\":\"info\",\"start\":\"warn\"}\n" {
+		t.Errorf("log-level %d %q", code, body)
+	}
+	code, body := status(t, "http://"+monitor+"/v1/stat?key=stats")
+	var stat control.StatResponse
+	if err := json.Unmarshal([]byte(body), &stat); err != nil || code != 200 {
+		t.Fatalf("stat %d %q: %v", code, body, err)
+	}
+	for key, want := range map[string]any{"cmd_get": 2.0, "cmd_set": 1.0, "cmd_delete": 0.0, "version": "0.1.0", "clock": 1.0, "total_connections": 2.0, "manager_connected": true} {
+		if stat.Values[key] != want {
+			t.Errorf("%s is %v, not %v", key, stat.Values[key], want)
+		}
+	}
+	p50, _ := stat.Values["get_p50_us"].(float64)
+	p99, _ := stat.Values["get_p99_us"].(float64)
+	if p50 < 1 || p99 < p50 || p99 > 5e6 || stat.Values["set_p99_us"] == 0.0 {
+		t.Errorf("get took %v and %v us, set %v", p50, p99, stat.Values["set_p99_us"])
+	}
+	if code, body := status(t, "http://"+monitor+"/v1/stat?key=cmd_set"); code != 200 || body != "{\"values\":{\"cmd_set\":1}}\n" {
+		t.Errorf("cmd_set %d %q", code, body)
+	}
+	if code, _ := status(t, "http://"+monitor+"/v1/stat?key=items"); code != 404 {
+		t.Errorf("items %d", code)
+	}
 }
+
+// aLevel is a control.LogLevel that nobody changes.
+type aLevel struct{}
+
+func (aLevel) String() string   { return "info" }
+func (aLevel) Start() string    { return "warn" }
+func (aLevel) Set(string) error { return nil }
 
 func TestPortTaken(t *testing.T) {
 	li, err := net.Listen("tcp", "127.0.0.1:0")

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/frontend"
 	"github.com/kumofs/kumofs/internal/latency"
+	"github.com/kumofs/kumofs/internal/metrics"
 )
 
 // serveHTTP opens the port for monitoring, if one was asked for.
@@ -26,16 +28,28 @@ func (g *gateway) serveHTTP() (stop func(), err error) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+control.PathStat, g.stat)
-	mux.HandleFunc("GET "+control.PathMetrics, g.metrics)
+	mux.Handle("GET "+control.PathMetrics, metrics.Handler(metricList, g.figures))
 	mux.HandleFunc("GET "+control.PathHealth, g.health)
+	mux.HandleFunc("GET "+control.PathReady, g.ready)
+	control.Private(mux, "gateway", g.cfg.LogLevel)
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go func() {
-		if err := s.Serve(li); !errors.Is(err, http.ErrServerClosed) {
+	control.MarkProven(s)
+	// Everybody is served; who proves that it has the cluster secret is known.
+	port := control.NewMux(li, g.cfg.Secret, g.log)
+	pages := port.HTTP()
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = port.Serve() }) // pages tells how it ended
+	wg.Go(func() {
+		if err := s.Serve(pages); !errors.Is(err, http.ErrServerClosed) {
 			g.log.Warn("monitoring port closed", "error", err)
 		}
-	}()
+	})
 	g.log.Info("listening for monitoring", "addr", li.Addr().String())
-	return func() { s.Close() }, nil
+	return func() {
+		_ = s.Close() // ends with its listeners
+		_ = port.Close()
+		wg.Wait()
+	}, nil
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -48,7 +62,7 @@ func httpError(w http.ResponseWriter, status int, text string) {
 	writeJSON(w, status, control.Error{Error: text})
 }
 
-const errNoAnswer = "an event loop does not answer"
+var errNoAnswer = errors.New("an event loop does not answer")
 
 // askTimeout is how long a loop may take to say what it knows.
 const askTimeout = 5 * time.Second
@@ -84,15 +98,15 @@ type figures struct {
 	loops   int
 }
 
-// figures asks all loops; nil: one does not answer.
-func (g *gateway) figures(ctx context.Context) *figures {
+// figures asks all loops; the error says that one does not answer.
+func (g *gateway) figures(ctx context.Context) (*figures, error) {
 	type known struct {
 		part  frontend.Part
 		times *latency.Summary
 	}
 	all, ok := ask(ctx, g, func(i int) known { return known{g.frontends[i].Part(), g.frontends[i].Latency()} })
 	if !ok {
-		return nil
+		return nil, errNoAnswer
 	}
 	s := &figures{uptime: time.Since(g.started), version: g.cfg.Version, linked: g.linked.Load(), loops: len(g.loops)}
 	var parts []frontend.Part
@@ -101,64 +115,35 @@ func (g *gateway) figures(ctx context.Context) *figures {
 		s.latency.Merge(k.times)
 	}
 	s.sum = frontend.Sum(parts)
-	return s
+	return s, nil
 }
 
+// health tells whether the loops turn. While one does not, the process does nothing for its clients.
 func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
-	_, ok := ask(r.Context(), g, func(int) struct{} { return struct{}{} })
-	switch {
-	case !ok:
-		http.Error(w, "an event loop does not answer", http.StatusServiceUnavailable)
-	case g.member.Map() == nil || len(g.member.Map().Servers) == 0:
-		http.Error(w, "no cluster map with a server in it", http.StatusServiceUnavailable)
-	default:
-		fmt.Fprintln(w, "ok")
-	}
-}
-
-func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) {
-	f := g.figures(r.Context())
-	if f == nil {
-		http.Error(w, errNoAnswer, http.StatusServiceUnavailable)
+	if _, ok := ask(r.Context(), g, func(int) struct{} { return struct{}{} }); !ok {
+		control.WriteHealth(w, errNoAnswer.Error())
 		return
 	}
-	c, s := &f.sum.Counters, &f.sum.Router
-	linked := uint64(0)
-	if f.linked {
-		linked = 1
-	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	for _, m := range []struct {
-		name, kind, help string
-		value            uint64
-	}{
-		{"commands_get_total", "counter", "Keys asked for.", c.CmdGet},
-		{"commands_set_total", "counter", "Storage commands.", c.CmdSet},
-		{"commands_touch_total", "counter", "Touches.", c.CmdTouch},
-		{"commands_flush_total", "counter", "flush_all commands.", c.CmdFlush},
-		{"get_hits_total", "counter", "Keys found.", c.GetHits},
-		{"get_misses_total", "counter", "Keys not found.", c.GetMisses},
-		{"errors_total", "counter", "Commands that got no answer but an error.", c.Errors},
-		{"read_bytes_total", "counter", "Bytes of commands.", c.BytesRead},
-		{"written_bytes_total", "counter", "Bytes of answers.", c.BytesWritten},
-		{"connections", "gauge", "Clients connected.", c.CurrConnections},
-		{"connections_total", "counter", "Clients that have connected.", c.TotalConnections},
-		{"connections_rejected_total", "counter", "Clients beyond --max-connections.", c.RejectedConnections},
-		{"tls_handshakes_failed_total", "counter", "TLS handshakes of clients that failed.", c.TLSFailed},
-		{"tries_sent_total", "counter", "Requests sent to servers.", s.Sent},
-		{"tries_refused_total", "counter", "Requests refused by servers and sent again.", s.Refused},
-		{"fate_unknown_total", "counter", "Writes whose outcome is unknown.", s.Unknown},
-		{"timeouts_total", "counter", "Commands not answered within --timeout.", s.Timeouts},
-		{"server_connects_total", "counter", "Connections opened to servers.", s.Connects},
-		{"outstanding", "gauge", "Commands not answered yet.", uint64(s.Outstanding)},
-		{"outstanding_bytes", "gauge", "Bytes of those.", uint64(s.Bytes)},
-		{"map_version", "gauge", "Version of the cluster map.", s.MapVersion},
-		{"manager_connected", "gauge", "1 with a link to a manager.", linked},
-		{"auth_failures_total", "counter", "Clients that told a wrong user or password.", c.AuthErrors},
-		{"loops", "gauge", "Event loops (--loops).", uint64(len(g.loops))},
-		{"goroutines", "gauge", "Goroutines of the process.", uint64(runtime.NumGoroutine())},
-	} {
-		fmt.Fprintf(w, "# HELP kumofs_gateway_%s %s\n# TYPE kumofs_gateway_%s %s\nkumofs_gateway_%s %d\n",
-			m.name, m.help, m.name, m.kind, m.name, m.value)
+	control.WriteHealth(w)
+}
+
+// ready tells whether requests can be routed: all loops have a map with a server in it.
+// The managers may be away; that does not stop a gateway that has a map.
+func (g *gateway) ready(w http.ResponseWriter, r *http.Request) {
+	maps, ok := ask(r.Context(), g, func(i int) bool {
+		m := g.routers[i].Map()
+		return m != nil && len(m.Servers) > 0
+	})
+	switch {
+	case !ok:
+		control.WriteHealth(w, errNoAnswer.Error())
+	case slices.Contains(maps, false):
+		why := "no cluster map with a server in it"
+		if !g.linked.Load() {
+			why += ", and no manager is connected"
+		}
+		control.WriteHealth(w, why)
+	default:
+		control.WriteHealth(w)
 	}
 }

@@ -10,9 +10,9 @@ import (
 
 // stat answers kumostat and what else reads a server's stats: the same names, where they mean something here.
 func (g *gateway) stat(w http.ResponseWriter, r *http.Request) {
-	s := g.figures(r.Context())
-	if s == nil {
-		httpError(w, http.StatusServiceUnavailable, errNoAnswer)
+	s, err := g.figures(r.Context())
+	if err != nil {
+		httpError(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
 	values := s.values()

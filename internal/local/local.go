@@ -40,6 +40,7 @@ type Config struct {
 	SecretFile string
 	Out        io.Writer // what a person reads
 	Log        *slog.Logger
+	LogLevel   control.LogLevel // of Log, for who may change it; nil: nobody
 }
 
 const (
@@ -179,7 +180,7 @@ func (c *cluster) start(text string, stores []string) error {
 	mgr := ml.Addr().String()
 	_, err = c.run("manager", func(up func(string)) error {
 		return manager.Run(c.ctx, manager.Config{
-			Listener: ml, StateDir: filepath.Join(cfg.Data, "manager"), Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", "manager"),
+			Listener: ml, StateDir: filepath.Join(cfg.Data, "manager"), Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", "manager"), LogLevel: cfg.LogLevel,
 			Up: func() { up(mgr) },
 		})
 	})
@@ -200,7 +201,7 @@ func (c *cluster) start(text string, stores []string) error {
 		got, err := c.run(name, func(up func(string)) error {
 			return server.Run(c.ctx, server.Config{
 				Listen: addr, StreamPort: 0, Store: path, Managers: []string{mgr}, Fsync: cfg.Fsync, CacheSize: cfg.CacheSize,
-				ReplaceRate: 64 << 20, Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", name), Ready: up,
+				ReplaceRate: 64 << 20, Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", name), LogLevel: cfg.LogLevel, Ready: up,
 				Loop: l,
 			})
 		})
@@ -224,6 +225,7 @@ func (c *cluster) start(text string, stores []string) error {
 			AllowFlushAll: s.Clients.AllowFlushAll, MaxConnections: s.Clients.MaxConnections, IdleTimeout: s.Clients.IdleTimeout, Version: cli.Version,
 			Secret: cfg.Gates.Secret, TLS: cfg.Gates.TLS, Auth: cfg.Gates.Auth,
 			Log:       cfg.Log.With("daemon", "gateway"),
+			LogLevel:  cfg.LogLevel,
 			Listening: func([]string) { up(text) },
 			Loop:      l,
 		})

@@ -59,7 +59,7 @@ type Config struct {
 	Replication int
 	// Secret is the cluster's; nil: there is none, and everybody is let in.
 	Secret *secret.Secret
-	// OpenMetrics: /metrics and /healthz are answered to who has not got the secret.
+	// OpenMetrics: /metrics, /healthz and /readyz are answered to who has not got the secret.
 	OpenMetrics bool
 	// HTTP is where the console and monitoring are served too, without the secret: what
 	// net.Listen takes; "": nowhere. HTTPListener is used instead where it is set.
@@ -68,6 +68,8 @@ type Config struct {
 	// ConsoleCommands: the console's page may give commands.
 	ConsoleCommands bool
 	Logger          *slog.Logger
+	// LogLevel, if not nil, is that of Logger, for who may change it.
+	LogLevel control.LogLevel
 	// Up is called once it listens.
 	Up func()
 }

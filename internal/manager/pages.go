@@ -98,7 +98,7 @@ func (m *Manager) servePages(l net.Listener, all http.Handler) *http.Server {
 	}
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
-		case p == "/", p == control.PathMetrics, p == control.PathHealth, p == pathReady, strings.HasPrefix(p, console.Root), p == strings.TrimSuffix(console.Root, "/"):
+		case p == "/", p == control.PathMetrics, p == control.PathHealth, p == control.PathReady, strings.HasPrefix(p, console.Root), p == strings.TrimSuffix(console.Root, "/"):
 			all.ServeHTTP(w, r)
 		default:
 			fail(w, http.StatusNotFound, fmt.Errorf("there is no %s here: this port has the console (%s), %s and %s", p, console.Root, control.PathMetrics, control.PathHealth))
@@ -112,6 +112,3 @@ func (m *Manager) servePages(l net.Listener, all http.Handler) *http.Server {
 	})
 	return s
 }
-
-// pathReady is served where the manager has it.
-const pathReady = "/readyz"

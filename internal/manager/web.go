@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"github.com/kumofs/kumofs/internal/console"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/council"
+	"github.com/kumofs/kumofs/internal/metrics"
 )
 
 const (
@@ -41,10 +41,12 @@ func (m *Manager) webServer() *http.Server {
 	h.HandleFunc("POST "+control.PathJoin, notFromBrowser(m.led(m.webJoin)))
 	h.HandleFunc("GET "+control.PathMap, m.webMap)
 	h.HandleFunc("GET "+control.PathVoter, func(w http.ResponseWriter, _ *http.Request) { answer(w, m.voter()) })
-	h.HandleFunc("GET "+control.PathMetrics, m.webMetrics)
+	h.Handle("GET "+control.PathMetrics, metrics.Handler(metricList, m.figures))
 	h.HandleFunc("GET "+control.PathHealth, m.webHealth)
 	h.Handle(console.Root, m.console)
 	h.Handle("GET /{$}", http.RedirectHandler(console.Root, http.StatusFound))
+	h.HandleFunc("GET "+control.PathReady, m.webReady)
+	control.Private(h, "manager", m.cfg.LogLevel)
 	h.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("there is no %s %s here; this is a kumo-manager", r.Method, r.URL.Path))
 	})
@@ -138,49 +140,6 @@ func (m *Manager) webMap(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Write(clustermap.AppendMap(nil, m.node.Map()))
-}
-
-func (m *Manager) webHealth(w http.ResponseWriter, r *http.Request) {
-	if !m.leading.Load() && m.leaderAddr() == "" {
-		fail(w, http.StatusServiceUnavailable, m.noLeader(r))
-		return
-	}
-	io.WriteString(w, "ok\n")
-}
-
-func (m *Manager) webMetrics(w http.ResponseWriter, r *http.Request) {
-	var st control.Status
-	var links, leads int
-	err := m.ask(r.Context(), func() {
-		st, links = m.status(), len(m.links)
-		if m.council.Leading() {
-			leads = 1
-		}
-	})
-	if err != nil {
-		fail(w, http.StatusServiceUnavailable, err)
-		return
-	}
-	states := map[string]int{"active": 0, "fault": 0}
-	for _, n := range st.Attached {
-		states[n.State]++
-	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	gauge := func(name, help string, v any) {
-		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s gauge\n%s %v\n", name, help, name, name, v)
-	}
-	gauge("kumo_manager_leader", "1 if this manager leads.", leads)
-	gauge("kumo_manager_map_version", "Version of the cluster map (clock).", st.Clock)
-	gauge("kumo_manager_links", "Connections of servers and gateways.", links)
-	fmt.Fprintf(w, "# HELP kumo_servers Attached servers by state.\n# TYPE kumo_servers gauge\n")
-	for _, s := range []string{"active", "fault"} {
-		fmt.Fprintf(w, "kumo_servers{state=%q} %d\n", s, states[s])
-	}
-	gauge("kumo_servers_not_attached", "Servers that are not attached.", len(st.NotAttached))
-	gauge("kumo_partitions", "Partitions of the cluster.", st.Partitions)
-	gauge("kumo_partitions_unavailable", "Partitions without a live replica.", st.Unavailable)
-	gauge("kumo_partitions_short", "Partitions with fewer copies than they should have.", st.Short)
-	gauge("kumo_copies_to_make", "Copies and moves that planning still wants.", st.Moving)
 }
 
 func (m *Manager) webJoin(w http.ResponseWriter, r *http.Request) {

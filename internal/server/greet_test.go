@@ -127,8 +127,8 @@ func TestServerAsksForTheSecret(t *testing.T) {
 		b, err := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(b), err
 	}
-	for _, path := range []string{control.PathMetrics, control.PathHealth} {
-		if code, body, err := get(nil, path); code != 200 || err != nil {
+	for path, want := range map[string]int{control.PathMetrics: 200, control.PathHealth: 200, control.PathReady: 503} { // it is alone
+		if code, body, err := get(nil, path); code != want || err != nil || strings.Contains(body, "secret") {
 			t.Errorf("%s: %d %q %v", path, code, body, err)
 		}
 	}
@@ -144,7 +144,7 @@ func TestServerAsksForTheSecret(t *testing.T) {
 // Without --open-metrics monitoring needs the secret too.
 func TestServerHidesMetrics(t *testing.T) {
 	addr, _, _ := alone(t, secretOf(t, "the secret of this cluster"), false)
-	for _, path := range []string{control.PathMetrics, control.PathHealth} {
+	for _, path := range []string{control.PathMetrics, control.PathHealth, control.PathReady} {
 		resp, err := http.Get("http://" + addr + path)
 		if err != nil {
 			t.Fatal(err)

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/metrics"
 )
 
 // handler is the tools' interface of a server.
@@ -21,9 +21,11 @@ func (n *node) handler() http.Handler {
 	mux.HandleFunc("GET "+control.PathMap, n.serveMap)
 	mux.HandleFunc("GET "+control.PathVoter, n.witness.serve)
 	mux.HandleFunc("POST "+control.PathBackup, n.backups.serve)
-	mux.HandleFunc("GET "+control.PathMetrics, n.serveMetrics)
+	mux.Handle("GET "+control.PathMetrics, metrics.Handler(metricList, n.figures))
 	mux.HandleFunc("GET "+control.PathHealth, n.serveHealth)
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	mux.HandleFunc("GET "+control.PathReady, n.serveReady)
+	all := http.NewServeMux()
+	all.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
 		if !n.web.TryRLock() {
 			httpError(w, http.StatusServiceUnavailable, "this server stops")
 			return
@@ -31,6 +33,8 @@ func (n *node) handler() http.Handler {
 		defer n.web.RUnlock()
 		mux.ServeHTTP(w, req)
 	})
+	control.Private(all, "server", n.cfg.LogLevel) // does not read the store
+	return all
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -164,6 +168,7 @@ type replication struct {
 	State                               string
 	Primaries, Replicas, Joining, Short int
 	CopiesLeft                          int
+	NotServing                          int // of Primaries
 }
 
 // replicationState is `ready` only when every partition of this server has its copies.
@@ -195,7 +200,7 @@ func (n *node) replicationState(ctx context.Context) (rep replication, err error
 			}
 			waiting = waiting || !c.Active
 		}
-		rep.CopiesLeft = n.copiesLeft()
+		rep.CopiesLeft, rep.NotServing = n.copiesLeft(), n.notServing()
 		switch {
 		case rep.Joining > 0 || rep.CopiesLeft > 0:
 			rep.State = "Copying"
@@ -291,8 +296,6 @@ func (n *node) serveHealth(w http.ResponseWriter, req *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// serveMetrics writes Prometheus' text format.
-func (n *node) serveMetrics(w http.ResponseWriter, req *http.Request) {
 	values := map[string]any{}
 	if err := n.allStats(req.Context(), values); err != nil {
 		httpError(w, http.StatusServiceUnavailable, "%v", err)

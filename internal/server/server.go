@@ -44,8 +44,10 @@ type Config struct {
 	Logger         *slog.Logger
 	// Secret is the cluster's; nil: there is none, and everybody is let in.
 	Secret *secret.Secret
-	// OpenMetrics: /metrics and /healthz are answered to who has not got the secret.
+	// OpenMetrics: /metrics, /healthz and /readyz are answered to who has not got the secret.
 	OpenMetrics bool
+	// LogLevel, if not nil, is that of Logger, for who may change it.
+	LogLevel control.LogLevel
 	// Text is where to serve memcached itself ("ip:port"); "" is nowhere.
 	Text string
 	// TextTLS, if not nil, has Text take TLS alone, with the present one of its configurations;

@@ -84,8 +84,8 @@ func (g *glue) step(m wire.Message) { g.replicas[0].Step(other, &m, &g.fx) }
 func (g *glue) turn() {
 	g.endTurn()
 	for _, rd := range g.reads.queue[g.reads.head:] {
-		items, err := g.reads.read(&rd, &g.reads.began[0])
-		rd.Replica.ReadDone(&rd, items, err, &g.fx)
+		items, err := g.reads.read(&rd.Read, &g.reads.began[0])
+		rd.Replica.ReadDone(&rd.Read, items, err, &g.fx)
 	}
 	g.reads.queue, g.reads.head = nil, 0
 	g.endTurn()

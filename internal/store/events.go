@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/kumofs/kumofs/internal/latency"
 )
 
 // eventState is what pebble told of itself.
@@ -134,6 +135,17 @@ type Metrics struct {
 	OpenIterators   int64
 	Snapshots       int
 	LogBytesWritten uint64
+}
+
+// SyncTimes tells how long syncs of the log took: of each commit with Options.Fsync,
+// else of those made aside.
+func (s *Store) SyncTimes() (h latency.Histogram) {
+	if w := s.wal; w != nil {
+		w.timesMu.Lock()
+		defer w.timesMu.Unlock()
+		h = w.times
+	}
+	return h
 }
 
 // Metrics takes a few microseconds, and pebble's main lock. ok is false once

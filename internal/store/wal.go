@@ -8,10 +8,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/kumofs/kumofs/internal/latency"
 )
 
 // wal is the store's write-ahead log. Pebble's own is not used: it is written by
@@ -64,6 +66,9 @@ type wal struct {
 	before  int64      // size of the newest file that replay read
 	ended   uint64     // number of that file
 	syncMu  sync.Mutex
+
+	timesMu sync.Mutex
+	times   latency.Histogram // of syncs
 
 	wg       sync.WaitGroup // run, and those who retire segments
 	stopping sync.WaitGroup // stop
@@ -272,7 +277,7 @@ func (w *wal) append(b *Batch) error {
 	seg.written.Store(size)
 	w.room.Store(w.segmentBytes + promptBytes - size)
 	if err == nil && w.s.opts.Fsync {
-		err = seg.f.SyncData()
+		err = w.timed(seg.f.SyncData)
 	}
 	return err
 }
@@ -363,6 +368,17 @@ func (w *wal) apply(b *pebble.Batch) error {
 	return err
 }
 
+// timed notes how long a sync takes.
+func (w *wal) timed(sync func() error) error {
+	began := time.Now()
+	err := sync()
+	took := time.Since(began)
+	w.timesMu.Lock()
+	w.times.Add(took, 1)
+	w.timesMu.Unlock()
+	return err
+}
+
 // sync makes everything that was written durable, and closes full segments.
 func (w *wal) sync() error {
 	w.syncMu.Lock()
@@ -382,7 +398,7 @@ func (w *wal) sync() error {
 		return nil
 	}
 	n := cur.written.Load()
-	if err := syncNow(cur.f); err != nil {
+	if err := w.timed(func() error { return syncNow(cur.f) }); err != nil {
 		return err
 	}
 	cur.synced = n

@@ -105,6 +105,24 @@ func (c *Client) Stat(ctx context.Context, key string, more url.Values) (map[str
 	return answer.Values, nil
 }
 
+// LogLevel asks a daemon for the least level that it logs, and changes it before if level is not "".
+func (c *Client) LogLevel(ctx context.Context, level string) (string, error) {
+	var now control.LogLevelState
+	if level == "" {
+		err := c.getJSON(ctx, control.PathLogLevel, &now)
+		return now.Level, err
+	}
+	body, err := json.Marshal(control.LogLevelState{Level: level})
+	if err != nil {
+		return "", err
+	}
+	if body, err = c.do(ctx, http.MethodPost, control.PathLogLevel, body); err != nil {
+		return "", err
+	}
+	err = c.decode(body, &now)
+	return now.Level, err
+}
+
 // Command has a manager carry out a command.
 func (c *Client) Command(ctx context.Context, req control.CommandRequest) (*control.CommandResponse, error) {
 	body, err := json.Marshal(req)

@@ -32,7 +32,8 @@ type fake struct {
 	stats    map[string]map[string]any // by key
 	respond  func(control.CommandRequest) (*control.CommandResponse, error)
 	healthy  bool
-	refuse   int // status code of every answer, 0 for none
+	level    string // of the log
+	refuse   int    // status code of every answer, 0 for none
 	commands []control.CommandRequest
 }
 
@@ -59,6 +60,16 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(w).Encode(f.status)
 	case r.URL.Path == control.PathMap && f.mapped != nil:
 		w.Write(clustermap.AppendMap(nil, f.mapped))
+	case r.URL.Path == control.PathLogLevel:
+		if r.Method == http.MethodPost {
+			var want control.LogLevelState
+			if err := json.NewDecoder(r.Body).Decode(&want); err != nil || want.Level == "loud" {
+				fail(http.StatusBadRequest, "level: must be quiet")
+				return
+			}
+			f.level = want.Level
+		}
+		json.NewEncoder(w).Encode(control.LogLevelState{Level: f.level})
 	case r.URL.Path == control.PathStat && stat != nil:
 		if p := r.FormValue("partition"); p != "" {
 			stat = map[string]any{"checksum": "of " + p}

@@ -35,10 +35,13 @@ const statKeys = `Commands:
   replstat              ready, WAIT, Copying, Deleting or inactive
   checksum [PARTITION]  checksum over the pairs stored there
   pairs PARTITION       keys and versions stored there, where copies differ
+  log_level [LEVEL]     the least level that is logged: debug, info, warn or error, and
+                        changes it until SIGHUP or the end; managers and gateways
+                        (their port of --http) take it too
   set_delay             favour throughput over latency
   unset_delay           favour latency over throughput`
 
-var statNames = strings.Fields("pid uptime time version cmd_get cmd_set cmd_delete items stats rhs whs hscheck replstat checksum pairs set_delay unset_delay")
+var statNames = strings.Fields("pid uptime time version cmd_get cmd_set cmd_delete items stats rhs whs hscheck replstat checksum pairs log_level set_delay unset_delay")
 
 // statAnswer is one server's answer, in both forms.
 type statAnswer struct {
@@ -85,6 +88,10 @@ func Kumostat(ctx context.Context, args []string, out, errOut io.Writer) error {
 			return usage("%s: %q is not the number of a partition", key, rest[0])
 		}
 		more.Set("partition", rest[0])
+		rest = rest[1:]
+	}
+	if key == "log_level" && len(rest) > 0 {
+		more.Set("level", rest[0])
 		rest = rest[1:]
 	}
 	if len(rest) > 0 {
@@ -147,6 +154,12 @@ func ask(ctx context.Context, sec *secret.Secret, addr, key string, more url.Val
 		var m *clustermap.Map
 		if m, a.err = c.Map(ctx); a.err == nil {
 			a.text, a.value = mapText(m), mapJSON(m)
+		}
+		return a
+	}
+	if key == "log_level" {
+		if a.text, a.err = c.LogLevel(ctx, more.Get("level")); a.err == nil {
+			a.value = a.text
 		}
 		return a
 	}

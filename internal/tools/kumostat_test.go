@@ -39,6 +39,11 @@ func TestKumostat(t *testing.T) {
 	} {
 		check(t, Kumostat(t.Context(), append([]string{s.addr()}, strings.Fields(key)...), &out, &errs), &out, "", want)
 	}
+	s.level = "warn"
+	check(t, Kumostat(t.Context(), []string{s.addr(), "log_level"}, &out, &errs), &out, "", "warn\n")
+	check(t, Kumostat(t.Context(), []string{s.addr(), "log_level", "debug"}, &out, &errs), &out, "", "debug\n")
+	check(t, Kumostat(t.Context(), []string{s.addr(), "log_level", "--json"}, &out, &errs), &out, "", "{\n  \"log_level\": \"debug\"\n}\n")
+	check(t, Kumostat(t.Context(), []string{s.addr(), "log_level", "loud"}, &out, &errs), &out, "level: must be quiet", "")
 	check(t, Kumostat(t.Context(), []string{s.addr(), "pid"}, &out, &errs), &out, "no such thing", "")
 	dead := deadAddr(t)
 	check(t, Kumostat(t.Context(), []string{dead, "pid"}, &out, &errs), &out, "server "+dead+": connection refused", "")
@@ -67,6 +72,7 @@ func TestBadKumostat(t *testing.T) {
 		"localhost items 3":        `items: unexpected argument "3"`,
 		"localhost checksum 99999": `checksum: "99999" is not`,
 		"localhost pairs":          "pairs: needs the number",
+		"localhost log_level a b":  `log_level: unexpected argument "b"`,
 		"localhost pairs x":        `pairs: "x" is not`,
 		"-m localhost:0 items":     "address",
 	} {

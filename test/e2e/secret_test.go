@@ -149,7 +149,7 @@ func TestClusterSecret(t *testing.T) {
 	t.Run("monitoring", func(t *testing.T) {
 		// The servers have --open-metrics, the managers have not.
 		for addr, open := range map[string]int{c.Manager.Addr: 403, c.Servers[1].Addr: 200} {
-			for path, want := range map[string]int{control.PathMetrics: open, control.PathHealth: open, control.PathMap: 403, control.PathVoter: 403} {
+			for path, want := range map[string]int{control.PathMetrics: open, control.PathHealth: open, control.PathReady: open, control.PathMap: 403, control.PathVoter: 403} {
 				resp, err := http.Get("http://" + addr + path)
 				if err != nil {
 					t.Error(err)

@@ -79,7 +79,7 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: without TLS: %q %v", addr, got, err)
 		}
 	}
-	if metrics := httpGet(t, monitor, "/metrics"); !strings.Contains(metrics, "kumofs_gateway_tls_handshakes_failed_total 4\n") {
+	if metrics := httpGet(t, monitor, "/metrics"); !strings.Contains(metrics, "kumo_gateway_tls_handshakes_failed_total 4\n") {
 		t.Error(metrics)
 	}
 
