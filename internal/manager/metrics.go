@@ -93,7 +93,7 @@ var metricList = []metrics.Metric[figures]{
 	cluster1("kumo_manager_partitions_short", "Partitions with fewer live copies than they should have.", func(s *control.Status) int { return s.Short }),
 	cluster1("kumo_manager_copies_to_make", "Copies and moves that are planned and not done.", func(s *control.Status) int { return s.Moving }),
 	cluster1("kumo_manager_managers", "Managers of the cluster.", func(s *control.Status) int { return len(s.Managers) }),
-	cluster1("kumo_manager_managers_unreachable", "Those of them that are not heard.", func(s *control.Status) (n int) {
+	cluster1("kumo_manager_managers_unreachable", "Managers of the cluster that are not heard.", func(s *control.Status) (n int) {
 		for _, x := range s.Managers {
 			if !x.Reachable {
 				n++

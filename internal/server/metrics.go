@@ -109,7 +109,7 @@ var metricList = []metrics.Metric[figures]{
 		}),
 	metrics.HistogramByKind("kumo_server_request_duration_seconds", "From when a request came to when its answer left, waiting for the disk, for other servers and for leases included.",
 		func(s *figures) *[latency.Kinds]latency.Histogram { return &s.requests.All }),
-	metrics.HistogramByKind("kumo_server_command_duration_seconds", "The same for commands of memcached on the port of -t, from when one was read to when its answer was written; only with -t.",
+	metrics.HistogramByKind("kumo_server_command_duration_seconds", "From when a command of memcached was read on the port of -t to when its answer was written; only with -t.",
 		func(s *figures) *[latency.Kinds]latency.Histogram {
 			if s.commands == nil {
 				return nil
@@ -155,7 +155,7 @@ var metricList = []metrics.Metric[figures]{
 	metrics.Flag("kumo_server_disk_hangs", "1 while commits or reads hang, and 3 s longer.", func(s *figures) bool { return s.hangs }),
 	stored(metrics.GaugeBy[figures], "kumo_server_disk_used_bytes", "Size of the store's files.", func(m *store.Metrics) float64 { return float64(m.DiskUsage) }),
 	stored(metrics.GaugeBy[figures], "kumo_server_disk_available_bytes", "Space left on the store's file system.", func(m *store.Metrics) float64 { return float64(m.DiskAvail) }),
-	stored(metrics.GaugeBy[figures], "kumo_server_disk_size_bytes", "Size of that file system.", func(m *store.Metrics) float64 { return float64(m.DiskTotal) }),
+	stored(metrics.GaugeBy[figures], "kumo_server_disk_size_bytes", "Size of the store's file system.", func(m *store.Metrics) float64 { return float64(m.DiskTotal) }),
 	stored(metrics.GaugeBy[figures], "kumo_server_log_bytes", "Size of the store's log.", func(m *store.Metrics) float64 { return float64(m.LogSize) }),
 	stored(metrics.CounterBy[figures], "kumo_server_log_written_bytes_total", "Bytes written to the store's log.", func(m *store.Metrics) float64 { return float64(m.LogBytesWritten) }),
 	stored(metrics.GaugeBy[figures], "kumo_server_memtables_bytes", "Memory of changes that are not in tables yet.", func(m *store.Metrics) float64 { return float64(m.MemTables) }),
@@ -163,9 +163,9 @@ var metricList = []metrics.Metric[figures]{
 	stored(metrics.CounterBy[figures], "kumo_server_compactions_total", "Compactions done.", func(m *store.Metrics) float64 { return float64(m.Compactions) }),
 	stored(metrics.CounterBy[figures], "kumo_server_flushes_total", "Flushes of memory into tables.", func(m *store.Metrics) float64 { return float64(m.Flushes) }),
 	stored(metrics.CounterBy[figures], "kumo_server_write_stalls_total", "How often writes waited for flushes or compactions.", func(m *store.Metrics) float64 { return float64(m.WriteStalls) }),
-	stored(metrics.CounterBy[figures], "kumo_server_write_stall_seconds_total", "For how long they did.", func(m *store.Metrics) float64 { return m.WriteStallTime.Seconds() }),
+	stored(metrics.CounterBy[figures], "kumo_server_write_stall_seconds_total", "For how long writes waited for flushes or compactions.", func(m *store.Metrics) float64 { return m.WriteStallTime.Seconds() }),
 	stored(metrics.GaugeBy[figures], "kumo_server_read_tables", "Tables that a read may have to look into.", func(m *store.Metrics) float64 { return float64(m.ReadAmp) }),
-	stored(metrics.GaugeBy[figures], "kumo_server_block_cache_bytes", "Memory of blocks read from tables.", func(m *store.Metrics) float64 { return float64(m.CacheSize) }),
-	stored(metrics.CounterBy[figures], "kumo_server_block_cache_hits_total", "Blocks that were found there.", func(m *store.Metrics) float64 { return float64(m.CacheHits) }),
-	stored(metrics.CounterBy[figures], "kumo_server_block_cache_misses_total", "Blocks that had to be read.", func(m *store.Metrics) float64 { return float64(m.CacheMisses) }),
+	stored(metrics.GaugeBy[figures], "kumo_server_block_cache_bytes", "Memory of blocks of tables (block cache).", func(m *store.Metrics) float64 { return float64(m.CacheSize) }),
+	stored(metrics.CounterBy[figures], "kumo_server_block_cache_hits_total", "Blocks of tables that were found in memory.", func(m *store.Metrics) float64 { return float64(m.CacheHits) }),
+	stored(metrics.CounterBy[figures], "kumo_server_block_cache_misses_total", "Blocks of tables that had to be read.", func(m *store.Metrics) float64 { return float64(m.CacheMisses) }),
 }

@@ -23,10 +23,8 @@ var update = flag.Bool("update", false, "write the tables of "+metricsDoc+" anew
 // exported are the metrics of each daemon.
 var exported = map[string][]metrics.Desc{"manager": manager.Metrics(), "server": server.Metrics(), "gateway": gateway.Metrics()}
 
-// metricTable is a daemon's table in the document.
+// metricTable is a daemon's table in the document, in the order of the code.
 func metricTable(list []metrics.Desc) string {
-	list = slices.Clone(list)
-	slices.SortFunc(list, func(a, b metrics.Desc) int { return strings.Compare(a.Name, b.Name) })
 	var b strings.Builder
 	b.WriteString("| name | type | unit | meaning |\n|---|---|---|---|\n")
 	for _, d := range list {

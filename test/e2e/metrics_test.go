@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -52,19 +53,28 @@ func valueOf(families map[string]*dto.MetricFamily, name, label string) float64 
 	return -1
 }
 
-// ready asks for /readyz.
-func ready(t *testing.T, addr string) (ok bool, why string) {
+// health asks for /healthz or /readyz; why is "" if it is well.
+func health(t *testing.T, addr, path string) (why string, err error) {
 	t.Helper()
-	resp, err := http.Get("http://" + addr + control.PathReady)
+	resp, err := http.Get("http://" + addr + path)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer resp.Body.Close()
 	var h control.Health
 	if err := json.NewDecoder(resp.Body).Decode(&h); err != nil || (resp.StatusCode == 200) != (h.Status == "ok") || (h.Status == "ok") != (len(h.Reasons) == 0) {
 		t.Fatalf("%s: %s %+v %v", addr, resp.Status, h, err)
 	}
-	return resp.StatusCode == 200, h.Error
+	return h.Error, nil
+}
+
+// isReady is nil if /readyz says so.
+func isReady(t *testing.T, addr string) error {
+	why, err := health(t, addr, control.PathReady)
+	if err == nil && why != "" {
+		err = errors.New(why)
+	}
+	return err
 }
 
 // TestMetrics: what monitoring and an administrator see of each daemon, before there is a
@@ -77,13 +87,13 @@ func TestMetrics(t *testing.T) {
 	opt.GatewayArgs = []string{"--http", monitor}
 	c := harness.New(t, opt)
 	c.StartAll()
-	for addr, want := range map[string]string{c.Servers[0].Addr: "", monitor: "no cluster map"} {
+	for addr, want := range map[string]string{c.Servers[0].Addr: "attached", monitor: "no cluster map"} {
 		harness.Until(t, 20*time.Second, addr+" is well, and not ready", func() error {
-			if health := httpGet(t, addr, control.PathHealth); health != "{\"status\":\"ok\"}\n" {
-				return fmt.Errorf("health %q", health)
+			if why, err := health(t, addr, control.PathHealth); why != "" || err != nil {
+				return fmt.Errorf("health %q: %v", why, err)
 			}
-			if ok, why := ready(t, addr); ok || !strings.Contains(why, want) {
-				return fmt.Errorf("ready %v %q", ok, why)
+			if why, err := health(t, addr, control.PathReady); !strings.Contains(why, want) || err != nil {
+				return fmt.Errorf("ready %q: %v", why, err)
 			}
 			return nil
 		})
@@ -92,12 +102,7 @@ func TestMetrics(t *testing.T) {
 	c.WaitReady(60 * time.Second)
 	all := map[string]string{"manager": c.Manager.Addr, "server": c.Servers[0].Addr, "gateway": monitor}
 	for name, addr := range all {
-		harness.Until(t, 20*time.Second, name+" is ready", func() error {
-			if ok, why := ready(t, addr); !ok {
-				return fmt.Errorf("%s", why)
-			}
-			return nil
-		})
+		harness.Until(t, 20*time.Second, name+" is ready", func() error { return isReady(t, addr) })
 	}
 
 	known := map[string][]metrics.Desc{"manager": manager.Metrics(), "server": server.Metrics(), "gateway": gateway.Metrics()}
@@ -213,21 +218,16 @@ func TestMetrics(t *testing.T) {
 		}
 		return nil
 	})
-	harness.Until(t, 30*time.Second, "the last server serves alone", func() error {
-		if ok, why := ready(t, c.Servers[0].Addr); !ok {
-			return fmt.Errorf("%s", why)
-		}
-		return nil
-	})
+	harness.Until(t, 30*time.Second, "the last server serves alone", func() error { return isReady(t, c.Servers[0].Addr) })
 	c.Manager.Kill9()
 	harness.Until(t, 20*time.Second, "the gateway tells that no manager is there", func() error {
 		if valueOf(scrape(t, monitor), "kumo_gateway_manager_connected", "") != 0 {
-			return fmt.Errorf("it is connected")
+			return errors.New("it is connected")
 		}
 		return nil
 	})
-	if ok, why := ready(t, monitor); !ok {
-		t.Errorf("a gateway with a map is not ready: %s", why)
+	if err := isReady(t, monitor); err != nil {
+		t.Errorf("a gateway with a map is not ready: %v", err)
 	}
 }
 
