@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -41,6 +44,8 @@ func Private(mux *http.ServeMux, who string, level LogLevel) {
 		})
 	}
 	add("GET "+PathProfiles, pprof.Index)
+	add("GET "+PathProfiles+"heap", sampled(pprof.Handler("heap")))
+	add("GET "+PathProfiles+"allocs", sampled(pprof.Handler("allocs")))
 	add("GET "+PathProfiles+"cmdline", pprof.Cmdline)
 	add("GET "+PathProfiles+"profile", pprof.Profile)
 	add("GET "+PathProfiles+"symbol", pprof.Symbol)
@@ -62,6 +67,48 @@ func Private(mux *http.ServeMux, who string, level LogLevel) {
 		}
 		writeLevel(w, level)
 	})
+}
+
+// heapRate is every how many bytes an allocation is sampled, while they are.
+const heapRate = 512 << 10
+
+// Go samples allocations of every program that can show them, for some memory and time. These
+// do so only while somebody asks, or all the time with GODEBUG=memprofilerate=524288.
+var heapSampling = struct {
+	sync.Mutex
+	always bool
+	now    int // requests
+}{always: strings.Contains(os.Getenv("GODEBUG"), "memprofilerate=")}
+
+func init() {
+	if !heapSampling.always {
+		runtime.MemProfileRate = 0
+	}
+}
+
+// sampled has allocations sampled while a profile of some seconds is made.
+func sampled(h http.Handler) http.HandlerFunc {
+	sample := func(n int) {
+		s := &heapSampling
+		s.Lock()
+		defer s.Unlock()
+		if s.now += n; s.always {
+			return
+		}
+		runtime.MemProfileRate = 0
+		if s.now > 0 {
+			runtime.MemProfileRate = heapRate
+		}
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("seconds") == "" && !heapSampling.always {
+			writeError(w, http.StatusBadRequest, "allocations are sampled only while a profile is made: add ?seconds=30, or start the process with GODEBUG=memprofilerate=524288")
+			return
+		}
+		sample(1)
+		defer sample(-1)
+		h.ServeHTTP(w, r)
+	}
 }
 
 func writeLevel(w http.ResponseWriter, level LogLevel) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,13 @@ func TestPrivate(t *testing.T) {
 				t.Errorf("%s passed on from elsewhere: %d", path, code)
 			}
 		}
+	}
+	// Allocations are sampled on demand alone.
+	if code, body := ask("GET", PathProfiles+"heap", here, ""); code != 400 || !strings.Contains(body, "seconds=30") || runtime.MemProfileRate != 0 {
+		t.Errorf("%d %q, sampled at %d", code, body, runtime.MemProfileRate)
+	}
+	if code, body := ask("GET", PathProfiles+"allocs?seconds=1&debug=0", here, ""); code != 200 || len(body) == 0 || runtime.MemProfileRate != 0 {
+		t.Errorf("%d %.100q, sampled at %d", code, body, runtime.MemProfileRate)
 	}
 	if code, _ := ask("POST", PathLogLevel, away, `{"level":"debug"}`); code != 403 || l.now != "info" {
 		t.Errorf("%d %s", code, l.now)

@@ -73,8 +73,10 @@ func wait(ctx context.Context, d time.Duration) error {
 // notReady says why this server would not serve clients now. On the loop.
 func (n *node) notReady() (reasons []string) {
 	switch {
+	case n.cmap == nil && n.linked.Load():
+		return []string{"it is not attached: its manager has sent it no cluster map"}
 	case n.cmap == nil:
-		return []string{"no manager has sent it a cluster map since it started"}
+		return []string{"no manager is connected, and none has sent it a cluster map since it started"}
 	case n.cmap.Server(n.self) == nil:
 		return []string{"it is not attached"}
 	case !n.member:
