@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/latency"
 	"github.com/kumofs/kumofs/internal/wire"
@@ -98,6 +99,9 @@ func TestNotReady(t *testing.T) {
 		}
 	}
 	want("")
+	g.leaving.set(control.Stops)
+	want("to stop")
+	g.leaving.level.Store(0)
 	g.commit.full = time.Now()
 	want("the disk is full")
 	g.commit.full, g.commit.hangs = time.Time{}, true
@@ -124,6 +128,6 @@ func TestNotReady(t *testing.T) {
 	want("it is not attached")
 	g.cmap = nil
 	want("no manager is connected")
-	g.linked.Store(true)
+	g.leaving.linked.Store(true)
 	want("it is not attached: its manager")
 }

@@ -73,7 +73,7 @@ func wait(ctx context.Context, d time.Duration) error {
 // notReady says why this server would not serve clients now. On the loop.
 func (n *node) notReady() (reasons []string) {
 	switch {
-	case n.cmap == nil && n.linked.Load():
+	case n.cmap == nil && n.leaving.linked.Load():
 		return []string{"it is not attached: its manager has sent it no cluster map"}
 	case n.cmap == nil:
 		return []string{"no manager is connected, and none has sent it a cluster map since it started"}
@@ -81,6 +81,9 @@ func (n *node) notReady() (reasons []string) {
 		return []string{"it is not attached"}
 	case !n.member:
 		return []string{"it is no active member of the cluster: it was away for too long (fault), or is about to be told that it is one"}
+	}
+	if n.leaving.wants() == control.Stops {
+		reasons = append(reasons, "it hands its partitions over, to stop")
 	}
 	if n.commit.isFull() {
 		reasons = append(reasons, "the disk is full")
