@@ -278,36 +278,3 @@ func (n *node) serveMap(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	_, _ = w.Write(clustermap.AppendMap(nil, m)) // the client is gone if it fails
 }
-
-func (n *node) serveHealth(w http.ResponseWriter, req *http.Request) {
-	if err := n.store.Health(); err != nil {
-		httpError(w, http.StatusServiceUnavailable, "%v", err)
-		return
-	}
-	hangs := false
-	if err := n.onLoop(req.Context(), func() { hangs = n.commit.hangs }); err != nil {
-		httpError(w, http.StatusServiceUnavailable, "%v", err)
-		return
-	}
-	if hangs {
-		httpError(w, http.StatusServiceUnavailable, "the disk does not answer: a commit or a read hangs, or did a moment ago")
-		return
-	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
-}
-
-	values := map[string]any{}
-	if err := n.allStats(req.Context(), values); err != nil {
-		httpError(w, http.StatusServiceUnavailable, "%v", err)
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-	for _, g := range []string{"uptime", "cmd_get", "cmd_set", "cmd_delete", "cmd_scan", "items", "chunks_collected", "connections", "cache_items",
-		"primaries", "replicas", "joining", "partitions_short", "copies_left", "copies_done", "copy_bytes_sent", "copy_bytes_received", "backup_bytes_sent",
-		"disk_usage", "disk_avail", "write_stalls", "compactions", "clock"} {
-		if v, ok := values[g]; ok {
-			fmt.Fprintf(w, "kumofs_server_%s %v\n", g, v)
-		}
-	}
-	fmt.Fprintf(w, "kumofs_server_goroutines %d\n", runtime.NumGoroutine())
-}

@@ -150,6 +150,7 @@ var metricList = []metrics.Metric[figures]{
 	metrics.Counter("kumo_server_copy_sent_bytes_total", "Bytes of copies sent.", func(s *figures) uint64 { return s.copyBytes.Load() }),
 	metrics.Counter("kumo_server_copy_sent_items_total", "Pairs of copies sent.", func(s *figures) uint64 { return s.copyItems.Load() }),
 	metrics.Counter("kumo_server_copy_received_bytes_total", "Bytes of copies received.", func(s *figures) uint64 { return s.copyReceived.Load() }),
+	metrics.Counter("kumo_server_backup_sent_bytes_total", "Bytes of backups sent.", func(s *figures) uint64 { return s.backupBytes.Load() }),
 	metrics.Flag("kumo_server_store_healthy", "0 if the store is short of space, damaged, or failing.", func(s *figures) bool { return s.healthy }),
 	metrics.Flag("kumo_server_disk_full", "1 while it takes no writes for want of space.", func(s *figures) bool { return s.full }),
 	metrics.Flag("kumo_server_disk_hangs", "1 while commits or reads hang, and 3 s longer.", func(s *figures) bool { return s.hangs }),
