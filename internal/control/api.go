@@ -11,6 +11,7 @@ const (
 	PathCommand = "/v1/command" // manager, POST CommandRequest: CommandResponse
 	PathMap     = "/v1/map"     // manager and server, GET: clustermap.AppendMap bytes
 	PathStat    = "/v1/stat"    // server and gateway, GET ?key=K: StatResponse
+	PathHotKeys = "/v1/hotkeys" // server, GET ?n=N: HotKeys
 	PathVoter   = "/v1/voter"   // manager and server, GET: Voter
 	PathJoin    = "/v1/join"    // manager, POST Join: Voter
 	PathBackup  = "/v1/backup"  // server, POST ?partition=N&epoch=N, a backup.Request: blocks of package backup
@@ -36,9 +37,11 @@ type Status struct {
 	NotAttached []NodeStatus   `json:"not_attached"`
 	Managers    []ManagerState `json:"managers"`
 	// Witnesses are servers that vote where the managers are an even number.
-	Witnesses   []WitnessState `json:"witnesses"`
-	AutoReplace bool           `json:"auto_replace"`
-	Replication int            `json:"replication"`
+	Witnesses []WitnessState `json:"witnesses"`
+	// Gateways are those connected to the manager that leads, and Go clients.
+	Gateways    []GatewayStatus `json:"gateways"`
+	AutoReplace bool            `json:"auto_replace"`
+	Replication int             `json:"replication"`
 	// Partitions by what they lack.
 	Partitions  int `json:"partitions"`
 	Unavailable int `json:"partitions_unavailable"`
@@ -109,6 +112,18 @@ type WitnessState struct {
 	Reachable bool   `json:"reachable"`
 }
 
+// GatewayStatus is one gateway, or an application with the Go client.
+type GatewayStatus struct {
+	// Addr is where its link to the manager comes from.
+	Addr string `json:"addr"`
+	// HTTP is its port for monitoring (--http), as others reach it; "": it has none, or
+	// does not tell.
+	HTTP      string    `json:"http,omitempty"`
+	Client    bool      `json:"client,omitempty"` // the Go client in an application
+	Version   string    `json:"version,omitempty"`
+	Connected time.Time `json:"connected_since"`
+}
+
 // Voter is what a manager, or a server's witness, says of itself to managers.
 type Voter struct {
 	ID   string `json:"id"` // "": no witness here
@@ -167,6 +182,26 @@ type CommandResponse struct {
 // StatResponse is the answer to kumostat. Values are numbers or strings.
 type StatResponse struct {
 	Values map[string]any `json:"values"`
+}
+
+// HotKeys are the keys that a server, as primary, was asked for most in about the last
+// minute, the hottest first. They are found by samples: of one request in Every.
+type HotKeys struct {
+	Every  int      `json:"sampled_one_in"`
+	Reads  []HotKey `json:"reads"`
+	Writes []HotKey `json:"writes"`
+}
+
+// HotKey is one of them.
+type HotKey struct {
+	// Key is the key, quoted as a Go string; Bytes is the key itself, in JSON as base64.
+	Key       string `json:"key"`
+	Bytes     []byte `json:"key_base64"`
+	Partition uint16 `json:"partition"`
+	// PerSecond is how often it is asked for at least, as far as samples tell.
+	PerSecond float64 `json:"per_s"`
+	// Share is that of all reads, or writes, of the server: 0 to 1.
+	Share float64 `json:"share"`
 }
 
 // StorePosition is one partition's position in a store (R7): Version 0 with

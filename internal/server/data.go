@@ -281,6 +281,9 @@ func (n *node) request(req *wire.Request, to sink) {
 		to.Nak(&wire.Nak{ID: req.ID, Index: req.Partition, Reason: wire.NakNotReady})
 		return
 	}
+	if n.hot.Sample() {
+		n.sample(req)
+	}
 	switch req.Op {
 	case item.OpGet, item.OpGetAndTouch, item.OpMetaGet:
 		n.counters.gets.Add(1)

@@ -18,6 +18,7 @@ import (
 func (n *node) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+control.PathStat, n.serveStat)
+	mux.HandleFunc("GET "+control.PathHotKeys, n.serveHotKeys)
 	mux.HandleFunc("GET "+control.PathMap, n.serveMap)
 	mux.HandleFunc("GET "+control.PathVoter, n.witness.serve)
 	mux.HandleFunc("POST "+control.PathBackup, n.backups.serve)

@@ -10,6 +10,7 @@ import (
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/frontend"
+	"github.com/kumofs/kumofs/internal/hotkeys"
 	"github.com/kumofs/kumofs/internal/item"
 	"github.com/kumofs/kumofs/internal/loop"
 	"github.com/kumofs/kumofs/internal/replica"
@@ -80,6 +81,8 @@ type node struct {
 	mapSink  func(*clustermap.Map) // the text port's router
 	asked    []router.Sink         // what the text port's clients asked for in this turn
 	ahead    uint64                // means nothing: what is read ahead is added to it
+	hot      hotkeys.Finder
+	hotAt    int64 // replica.Node.Now when hot was aged last
 	counters counters
 	meter    meter
 	started  time.Time

@@ -201,6 +201,7 @@ func (n *node) lookAtLeasing() {
 func (n *node) tick() {
 	n.touchClock()
 	n.commit.look()
+	n.ageHotKeys()
 	n.held = 0
 	for _, r := range n.leads {
 		r.Tick(&n.fx)

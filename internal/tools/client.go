@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -121,6 +122,15 @@ func (c *Client) LogLevel(ctx context.Context, level string) (string, error) {
 	}
 	err = c.decode(body, &now)
 	return now.Level, err
+}
+
+// HotKeys asks a server for the keys that it is asked for most, n reads and n writes.
+func (c *Client) HotKeys(ctx context.Context, n int) (*control.HotKeys, error) {
+	var hot control.HotKeys
+	if err := c.getJSON(ctx, control.PathHotKeys+"?n="+strconv.Itoa(n), &hot); err != nil {
+		return nil, err
+	}
+	return &hot, nil
 }
 
 // Command has a manager carry out a command.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -31,6 +32,7 @@ type fake struct {
 	mapped   *clustermap.Map
 	stats    map[string]map[string]any // by key
 	respond  func(control.CommandRequest) (*control.CommandResponse, error)
+	hot      *control.HotKeys
 	healthy  bool
 	level    string // of the log
 	refuse   int    // status code of every answer, 0 for none
@@ -70,6 +72,14 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			f.level = want.Level
 		}
 		json.NewEncoder(w).Encode(control.LogLevelState{Level: f.level})
+	case r.URL.Path == control.PathHotKeys && f.hot != nil:
+		hot, n := *f.hot, 0
+		if _, err := fmt.Sscan(r.FormValue("n"), &n); err != nil {
+			fail(http.StatusBadRequest, err.Error())
+			return
+		}
+		hot.Reads = hot.Reads[:min(n, len(hot.Reads))]
+		json.NewEncoder(w).Encode(hot)
 	case r.URL.Path == control.PathStat && stat != nil:
 		if p := r.FormValue("partition"); p != "" {
 			stat = map[string]any{"checksum": "of " + p}

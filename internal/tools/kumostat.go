@@ -16,6 +16,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/secret"
 )
 
@@ -38,10 +39,12 @@ const statKeys = `Commands:
   log_level [LEVEL]     the least level that is logged: debug, info, warn or error, and
                         changes it until SIGHUP or the end; managers and gateways
                         (their port of --http) take it too
+  hotkeys [N]           the N keys (20) read and written most in about the last minute,
+                        found by samples: how often a second, share of all there, key
   set_delay             favour throughput over latency
   unset_delay           favour latency over throughput`
 
-var statNames = strings.Fields("pid uptime time version cmd_get cmd_set cmd_delete items stats rhs whs hscheck replstat checksum pairs log_level set_delay unset_delay")
+var statNames = strings.Fields("pid uptime time version cmd_get cmd_set cmd_delete items stats rhs whs hscheck replstat checksum pairs hotkeys log_level set_delay unset_delay")
 
 // statAnswer is one server's answer, in both forms.
 type statAnswer struct {
@@ -92,6 +95,13 @@ func Kumostat(ctx context.Context, args []string, out, errOut io.Writer) error {
 	}
 	if key == "log_level" && len(rest) > 0 {
 		more.Set("level", rest[0])
+		rest = rest[1:]
+	}
+	if key == "hotkeys" && len(rest) > 0 {
+		if n, err := strconv.Atoi(rest[0]); err != nil || n < 1 {
+			return usage("hotkeys: %q is not a number of keys", rest[0])
+		}
+		more.Set("n", rest[0])
 		rest = rest[1:]
 	}
 	if len(rest) > 0 {
@@ -163,6 +173,17 @@ func ask(ctx context.Context, sec *secret.Secret, addr, key string, more url.Val
 		}
 		return a
 	}
+	if key == "hotkeys" {
+		n := hotKeysUsual
+		if asked := more.Get("n"); asked != "" {
+			n, _ = strconv.Atoi(asked) // a number: the command line was looked at
+		}
+		var hot *control.HotKeys
+		if hot, a.err = c.HotKeys(ctx, n); a.err == nil {
+			a.text, a.value = hotText(hot), hot
+		}
+		return a
+	}
 	var values map[string]any
 	if values, a.err = c.Stat(ctx, key, more); a.err != nil {
 		return a
@@ -181,6 +202,23 @@ func ask(ctx context.Context, sec *secret.Secret, addr, key string, more url.Val
 	}
 	a.text, a.value = strings.Join(lines, "\n"), values
 	return a
+}
+
+// hotKeysUsual is how many keys hotkeys shows.
+const hotKeysUsual = 20
+
+// hotText is a line for each key; the key is last, quoted: it may be any bytes.
+func hotText(hot *control.HotKeys) string {
+	var lines []string
+	for _, kind := range []struct {
+		name string
+		keys []control.HotKey
+	}{{"read", hot.Reads}, {"write", hot.Writes}} {
+		for _, k := range kind.keys {
+			lines = append(lines, fmt.Sprintf("%-5s %10.1f/s %5.1f%%  partition %5d  %s", kind.name, k.PerSecond, 100*k.Share, k.Partition, strconv.Quote(string(k.Bytes))))
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // statText is one value as a person or a script reads it.
@@ -245,9 +283,10 @@ func writeAnswers(answers []statAnswer, key string, many, asJSON bool, out, errO
 			fmt.Fprintf(errOut, "kumostat: %s\n", a.err)
 		case asJSON:
 			values[a.addr] = a.value
+		case a.text == "" && key == "hotkeys": // none
 		case !many:
 			fmt.Fprintln(out, a.text)
-		case key == "stats":
+		case key == "stats" || key == "hotkeys":
 			for line := range strings.SplitSeq(a.text, "\n") {
 				fmt.Fprintf(out, "%s:  %s\n", a.addr, line)
 			}

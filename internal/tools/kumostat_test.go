@@ -63,6 +63,29 @@ func TestKumostat(t *testing.T) {
 	check(t, nil, &out, "", s.addr()+":  0.1.0\n")
 }
 
+func TestHotKeys(t *testing.T) {
+	s, m := newFake(t), newFake(t)
+	s.hot = &control.HotKeys{Every: 64, Reads: []control.HotKey{
+		{Bytes: []byte("a\x1b[2J"), Key: "not to be trusted \x1b[2J", Partition: 4095, PerSecond: 1234.56, Share: 0.5},
+		{Bytes: []byte("b c"), Partition: 3, PerSecond: 7, Share: 0.004},
+	}, Writes: []control.HotKey{{Bytes: []byte("w"), Partition: 12, PerSecond: 9, Share: 1}}}
+	m.status = &control.Status{Attached: []control.NodeStatus{{Addr: s.addr(), State: "active"}}}
+	const first, second, third = `read      1234.6/s  50.0%  partition  4095  "a\x1b[2J"`, `read         7.0/s   0.4%  partition     3  "b c"`, `write        9.0/s 100.0%  partition    12  "w"`
+	var out, errs bytes.Buffer
+	check(t, Kumostat(t.Context(), []string{s.addr(), "hotkeys"}, &out, &errs), &out, "", first+"\n"+second+"\n"+third+"\n")
+	check(t, Kumostat(t.Context(), []string{s.addr(), "hotkeys", "1"}, &out, &errs), &out, "", first+"\n"+third+"\n")
+	at := s.addr() + ":  "
+	check(t, Kumostat(t.Context(), []string{"-m", m.addr(), "hotkeys"}, &out, &errs), &out, "", at+first+"\n"+at+second+"\n"+at+third+"\n")
+	if err := Kumostat(t.Context(), []string{s.addr(), "hotkeys", "--json"}, &out, &errs); err != nil || !strings.Contains(out.String(), `"key_base64": "YiBj"`) {
+		t.Error(err, out.String())
+	}
+	out.Reset()
+	s.hot = &control.HotKeys{}
+	check(t, Kumostat(t.Context(), []string{s.addr(), "hotkeys"}, &out, &errs), &out, "", "")
+	s.hot = nil // an older server's
+	check(t, Kumostat(t.Context(), []string{s.addr(), "hotkeys"}, &out, &errs), &out, "no such thing", "")
+}
+
 func TestBadKumostat(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                         "needs a server's address and a command",
@@ -75,6 +98,8 @@ func TestBadKumostat(t *testing.T) {
 		"localhost log_level a b":  `log_level: unexpected argument "b"`,
 		"localhost pairs x":        `pairs: "x" is not`,
 		"-m localhost:0 items":     "address",
+		"localhost hotkeys 0":      `hotkeys: "0" is not`,
+		"localhost hotkeys 3 4":    `hotkeys: unexpected argument "4"`,
 	} {
 		var out bytes.Buffer
 		if err := Kumostat(t.Context(), strings.Fields(args), &out, &out); !isUsage(err) || !strings.HasPrefix(err.Error(), want) {
