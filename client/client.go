@@ -103,10 +103,12 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 	c.router = router.New(c.loop, router.Options{Timeout: opt.Timeout, Secret: c.secret, Log: opt.Logger})
 	var said lastError
 	c.member = control.NewMember(control.MemberConfig{
-		Managers:       managers,
-		Secret:         c.secret,
-		Logger:         slog.New(said.handler(opt.Logger.Handler())),
-		Hello:          func() control.Hello { return control.Hello{Role: control.RoleGateway, Version: cli.Version} },
+		Managers: managers,
+		Secret:   c.secret,
+		Logger:   slog.New(said.handler(opt.Logger.Handler())),
+		Hello: func() control.Hello {
+			return control.Hello{Role: control.RoleGateway, Version: cli.Version, Client: true}
+		},
 		OnMap:          func(m *clustermap.Map) { c.loop.Post(func() { c.adopt(m) }) },
 		OnConnected:    func(m string) { opt.Logger.Info("connected to manager", "addr", m) },
 		OnDisconnected: func(m string, err error) { opt.Logger.Info("lost manager", "addr", m, "error", err) },

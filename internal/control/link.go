@@ -52,6 +52,11 @@ type Hello struct {
 	// KnownMap is a server's: the version of the newest map that it holds, also
 	// of those of earlier runs.
 	KnownMap uint64
+	// HTTP is a gateway's port for monitoring, numeric ip:port (the ip may be unspecified:
+	// then it is where the link comes from); "": it has none. Client: it is no daemon, but
+	// an application with the Go client.
+	HTTP   string `json:",omitempty"`
+	Client bool   `json:",omitempty"`
 
 	// The rest is a server's.
 	ID          clustermap.ServerID

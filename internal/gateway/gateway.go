@@ -72,6 +72,7 @@ type gateway struct {
 	member    *control.Member
 	linked    atomic.Bool // a manager is connected
 	started   time.Time
+	http      string // the address of the port for monitoring; "": there is none
 }
 
 // Run serves until told ends and what its clients have asked for is answered (for
@@ -236,7 +237,7 @@ func (g *gateway) listen() ([]string, error) {
 }
 
 func (g *gateway) hello() control.Hello {
-	h := control.Hello{Role: control.RoleGateway, Version: g.cfg.Version}
+	h := control.Hello{Role: control.RoleGateway, Version: g.cfg.Version, HTTP: g.http}
 	if m := g.member.Map(); m != nil {
 		h.ClusterID = m.ClusterID
 	}

@@ -41,8 +41,8 @@ func freeAddr(t *testing.T) string {
 	return li.Addr().String()
 }
 
-// manage is a manager that only hands out m.
-func manage(t *testing.T, addr string, m *clustermap.Map) {
+// manage is a manager that only hands out m, to gateways whose port for monitoring is http.
+func manage(t *testing.T, addr, http string, m *clustermap.Map) {
 	li, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -58,8 +58,8 @@ func manage(t *testing.T, addr string, m *clustermap.Map) {
 			if err != nil {
 				continue
 			}
-			if s.Hello.Role != control.RoleGateway {
-				t.Errorf("role %q", s.Hello.Role)
+			if s.Hello.Role != control.RoleGateway || s.Hello.HTTP != http || s.Hello.Version != "0.1.0" || s.Hello.Client {
+				t.Errorf("hello %+v, want HTTP %q", s.Hello, http)
 			}
 			s.Send(control.Frame(control.KindWelcome, control.Welcome{ClusterID: m.ClusterID, HeartbeatMillis: 100, Managers: []string{addr}}))
 			s.Send(control.AppendFrame(nil, control.KindMap, clustermap.AppendMap(nil, m)))
@@ -147,7 +147,7 @@ func testGateway(t *testing.T, loops int) {
 	early := make(chan error, 1)
 	go func() { early <- c.Set(&memcache.Item{Key: "a", Value: []byte("1")}) }()
 	time.Sleep(50 * time.Millisecond)
-	manage(t, manager, routertest.Map(1, 64, 1, []*routertest.Server{server}, func(int) *routertest.Server { return server }))
+	manage(t, manager, monitor, routertest.Map(1, 64, 1, []*routertest.Server{server}, func(int) *routertest.Server { return server }))
 	if err := <-early; err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ func (g *gateway) serveHTTP() (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", g.cfg.HTTP, err)
 	}
+	g.http = li.Addr().String()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+control.PathStat, g.stat)
 	mux.Handle("GET "+control.PathMetrics, metrics.Handler(metricList, g.figures))

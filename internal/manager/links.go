@@ -27,8 +27,9 @@ const (
 type link struct {
 	s         *control.Session
 	positions []control.StorePosition
-	taken     bool  // welcomed
-	since     int64 // when it began to wait for a leader
+	taken     bool      // welcomed
+	at        time.Time // when it was
+	since     int64     // when it began to wait for a leader
 	gone      bool
 }
 
@@ -157,7 +158,7 @@ func (m *Manager) hello(k *link) {
 		}
 		m.log.Info("gateway connected", "addr", k.s.Remote)
 	}
-	k.taken = true
+	k.taken, k.at = true, time.Now()
 	k.s.Send(control.Frame(control.KindWelcome, control.Welcome{
 		ClusterID: m.council.Map().ClusterID, HeartbeatMillis: int(m.beat.Milliseconds()), Managers: m.node.Managers(),
 	}))

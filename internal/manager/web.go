@@ -128,6 +128,7 @@ func (m *Manager) status() control.Status {
 			st.Managers = append(st.Managers, control.ManagerState{ID: x.ID, Addr: x.Addr, Voter: x.Voter, Reachable: up, Leader: x.ID == m.node.ID(), Version: version})
 		}
 	}
+	st.Gateways = m.gateways()
 	slices.SortFunc(st.Managers, func(a, b control.ManagerState) int { return council.CompareAddr(a.Addr, b.Addr) })
 	slices.SortFunc(st.Witnesses, func(a, b control.WitnessState) int { return council.CompareAddr(a.Addr, b.Addr) })
 	return st

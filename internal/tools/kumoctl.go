@@ -268,6 +268,9 @@ func (c *ctl) status(ctx context.Context) error {
 	sortNodes(s.Attached)
 	sortNodes(s.NotAttached)
 	slices.SortFunc(s.Managers, func(a, b control.ManagerState) int { return CompareAddrs(a.Addr, b.Addr) })
+	if s.Gateways == nil { // an older manager's
+		s.Gateways = []control.GatewayStatus{}
+	}
 	if c.json {
 		return WriteJSON(c.out, s)
 	}
@@ -340,6 +343,18 @@ func (c *ctl) writeCluster(s *control.Status) {
 	fmt.Fprintln(c.out, "witnesses:")
 	for _, w := range s.Witnesses {
 		fmt.Fprintf(c.out, "  %s  id=%s%s\n", w.Addr, w.ID, vote(w.Voter, w.Reachable))
+	}
+	fmt.Fprintln(c.out, "gateways:")
+	for _, g := range s.Gateways {
+		kind := ""
+		if g.Client {
+			kind = "  (client)"
+		}
+		fmt.Fprintf(c.out, "  %s%s", g.Addr, kind)
+		if g.HTTP != "" {
+			fmt.Fprintf(c.out, "  http=%s", cli.Quote(g.HTTP))
+		}
+		fmt.Fprintf(c.out, "  version=%s since=%s\n", cli.Quote(g.Version), g.Connected.Local().Format("2006-01-02T15:04:05"))
 	}
 }
 

@@ -25,6 +25,8 @@ func TestStatus(t *testing.T) {
 		NotAttached: []control.NodeStatus{{ID: "3", Addr: "192.168.0.102:19800", StreamAddr: "s", State: "refused", Reachable: true, Note: "data of another cluster"}},
 		Managers:    []control.ManagerState{{ID: "b", Addr: "127.0.0.1:19701"}, {ID: "a", Addr: "127.0.0.1:19700", Leader: true, Voter: true, Reachable: true}},
 		Witnesses:   []control.WitnessState{{ID: "w-1", Addr: "127.0.0.1:19801", Voter: true, Reachable: true}},
+		Gateways: []control.GatewayStatus{{Addr: "10.0.0.1:4711", HTTP: "10.0.0.1:8080", Version: "0.1.0", Connected: updated},
+			{Addr: "10.0.0.2:4711", Version: "\x1b[2J", Connected: updated, Client: true}},
 	}
 	const plain = `hash space timestamp:
   Wed Dec 03 22:16:00 +0900 2008 clock 72
@@ -57,12 +59,19 @@ managers:
   127.0.0.1:19701  id=b without-vote unreachable
 witnesses:
   127.0.0.1:19801  id=w-1
+gateways:
+  10.0.0.1:4711  http=10.0.0.1:8080  version=0.1.0 since=2008-12-03T22:16:00
+  10.0.0.2:4711  (client)  version="\x1b[2J" since=2008-12-03T22:16:00
 `)
-	if err := Kumoctl(t.Context(), []string{m.addr(), "--json", "status"}, &out); err != nil || !strings.Contains(out.String(), `"clock": 72`) {
+	if err := Kumoctl(t.Context(), []string{m.addr(), "--json", "status"}, &out); err != nil || !strings.Contains(out.String(), `"clock": 72`) || !strings.Contains(out.String(), `"http": "10.0.0.1:8080"`) {
 		t.Error(err, out.String())
 	}
 	out.Reset()
-	m.status = &control.Status{}
+	m.status = &control.Status{} // as an older manager's: it tells of no gateways
+	if err := Kumoctl(t.Context(), []string{m.addr(), "--json", "status"}, &out); err != nil || !strings.Contains(out.String(), `"gateways": []`) {
+		t.Error(err, out.String())
+	}
+	out.Reset()
 	check(t, Kumoctl(t.Context(), []string{m.addr(), "status"}, &out), &out, "", `hash space timestamp:
   Thu Jan 01 09:00:00 +0900 1970 clock 0
 attached node:
