@@ -1,101 +1,137 @@
 package top
 
 import (
-	"fmt"
-	"strconv"
 	"strings"
-	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/kumofs/kumofs/internal/cli"
 )
 
-var titles = []string{"address", "state", "get/s", "set/s", "delete/s", "items", "copies left", "uptime"}
+// gap is between two columns.
+const gap = 2
 
-// table draws the servers' lines, columns aligned: the first two to the left,
-// numbers to the right.
-func table(rows []Row) string {
-	cells := [][]string{titles}
-	for _, r := range rows {
-		state := r.State
-		if r.Error != "" && state != "no answer" {
-			state += ", no answer"
+// table is columns of T as text.
+type table[T any] struct {
+	columns []column[T]
+	levels  []rune // of sparklines
+	window  int    // how wide it may be; 0: as wide as it likes
+	// mark is put after the title of the column named marked.
+	marked, mark string
+}
+
+// cells gives the text of each column, its title first, and how wide it is. Of sparklines
+// there is the title alone.
+func (t *table[T]) cells(rows []T) (cells [][]string, widths []int) {
+	cells, widths = make([][]string, len(t.columns)), make([]int, len(t.columns))
+	for i, c := range t.columns {
+		title := c.title
+		if title == t.marked {
+			title += t.mark
 		}
-		cells = append(cells, []string{
-			r.Addr, state, rate(r.Get), rate(r.Set), rate(r.Delete), count(r.Items), count(r.CopiesLeft), uptime(r.Uptime),
-		})
-	}
-	widths := make([]int, len(titles))
-	for _, line := range cells {
-		for i, cell := range line {
-			widths[i] = max(widths[i], len(cell))
+		cells[i] = append(cells[i], title)
+		widths[i] = ansi.StringWidth(title)
+		if t.window > 0 || c.trend != nil {
+			widths[i] = max(widths[i], c.width) // for a script columns need not stay where they are
+		}
+		if c.trend != nil {
+			continue
+		}
+		for r := range rows {
+			cell := c.cell(&rows[r])
+			cells[i] = append(cells[i], cell)
+			widths[i] = max(widths[i], ansi.StringWidth(cell))
 		}
 	}
-	var b strings.Builder
-	for _, line := range cells {
-		var out strings.Builder
-		for i, cell := range line {
-			if i < 2 {
-				fmt.Fprintf(&out, "%-*s  ", widths[i], cell)
+	return cells, widths
+}
+
+// draw gives the header and a line for each row, columns aligned, no spaces at the end. Columns
+// for which there is no room are left out, those of the highest rank first.
+func (t *table[T]) draw(rows []T) (header string, lines []string) {
+	cells, widths := t.cells(rows)
+	shown := t.choose(widths)
+	t.sparks(shown, widths)
+	out := make([]string, len(rows)+1)
+	for line := range out {
+		var b strings.Builder
+		for n, i := range shown {
+			if n > 0 {
+				b.WriteString(strings.Repeat(" ", gap))
+			}
+			c := &t.columns[i]
+			text := ""
+			if c.trend != nil && line > 0 {
+				text = c.trend(&rows[line-1]).spark(widths[i], t.levels)
 			} else {
-				fmt.Fprintf(&out, "%*s  ", widths[i], cell)
+				text = cells[i][line]
+			}
+			pad := strings.Repeat(" ", max(0, widths[i]-ansi.StringWidth(text)))
+			if c.left {
+				b.WriteString(text + pad)
+			} else {
+				b.WriteString(pad + text)
 			}
 		}
-		b.WriteString(strings.TrimRight(out.String(), " ") + "\n")
+		out[line] = strings.TrimRight(b.String(), " ")
+		if t.window > 0 {
+			out[line] = ansi.Truncate(out[line], t.window, "")
+		}
 	}
-	return b.String()
+	return out[0], out[1:]
 }
 
-// unknown stands for what is not known.
-const unknown = "-"
-
-func rate(v *float64) string {
-	if v == nil {
-		return unknown
+// choose gives the columns that there is room for, in their order.
+func (t *table[T]) choose(widths []int) []int {
+	var shown []int
+	for i := range t.columns {
+		shown = append(shown, i)
 	}
-	return strconv.FormatFloat(*v, 'f', 0, 64)
-}
-
-func count[T int | int64](v *T) string {
-	if v == nil {
-		return unknown
-	}
-	return strconv.FormatInt(int64(*v), 10)
-}
-
-// uptime is "12s", "5m03s", "7h05m" or "12d03h".
-func uptime(v *int64) string {
-	if v == nil {
-		return unknown
-	}
-	d := time.Duration(*v) * time.Second
-	const day = 24 * time.Hour
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", *v)
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
-	case d < day:
-		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%dd%02dh", d/day, d%day/time.Hour)
-}
-
-// headline is the line above the table.
-func headline(s *Sample) string {
-	line := "kumofs  " + s.Time.Format(time.TimeOnly)
-	if s.Err != nil {
-		line += "  " + s.Err.Error()
-	}
-	if st := s.Status; st != nil {
-		active := 0
-		for _, n := range st.Attached {
-			if n.State == "active" {
-				active++
+	for t.window > 0 && len(shown) > 1 {
+		all := -gap
+		worst := 0
+		for n, i := range shown {
+			width := widths[i]
+			if i == len(t.columns)-1 && t.columns[i].rank == 0 { // a long key is cut, and drives nothing out
+				width = min(width, max(t.window/3, t.columns[i].width))
+			}
+			all += width + gap
+			if t.columns[i].rank > t.columns[shown[worst]].rank {
+				worst = n
 			}
 		}
-		line += fmt.Sprintf("  clock %d  servers %d of %d active  not attached %d  copies to make %d",
-			st.Clock, active, len(st.Attached), len(st.NotAttached), st.Moving)
-		if st.Unavailable > 0 {
-			line += fmt.Sprintf("  PARTITIONS UNAVAILABLE %d", st.Unavailable)
+		if all <= t.window {
+			break
+		}
+		shown = append(shown[:worst], shown[worst+1:]...)
+	}
+	return shown
+}
+
+// sparks gives the sparklines what room is left.
+func (t *table[T]) sparks(shown, widths []int) {
+	left := t.window + gap
+	for _, i := range shown {
+		left -= widths[i] + gap
+	}
+	for _, i := range shown {
+		if t.columns[i].trend != nil && t.window > 0 {
+			widths[i] = min(trendLength, widths[i]+max(0, left))
 		}
 	}
-	return line
+}
+
+// text is a whole table for scripts.
+func text[T any](columns []column[T], rows []T) string {
+	t := table[T]{columns: columns}
+	header, lines := t.draw(rows)
+	return strings.Join(append([]string{header}, lines...), "\n") + "\n"
+}
+
+// word is text of others as one word without control characters.
+func word(s string) string {
+	if s == "" {
+		return unknown
+	}
+	return cli.Quote(s)
 }
