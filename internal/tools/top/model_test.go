@@ -178,6 +178,10 @@ func TestSortKeys(t *testing.T) {
 		s.press("s")
 		seen[s.sortBy.title] = true
 	}
+	// That by which they are sorted is shown, however narrow the window is.
+	s.sortBy = sortColumn("time")
+	s.send(tea.WindowSizeMsg{Width: 45, Height: 10})
+	s.has(`^address .*time`)
 	if !seen["QPS"] || !seen["address"] || !seen["status"] || seen["QPS-trend"] || seen["#Get"] {
 		t.Error(seen)
 	}

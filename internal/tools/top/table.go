@@ -92,11 +92,11 @@ func (t *table[T]) choose(widths []int) []int {
 		worst := 0
 		for n, i := range shown {
 			width := widths[i]
-			if i == len(t.columns)-1 && t.columns[i].rank == 0 { // a long key is cut, and drives nothing out
+			if i == len(t.columns)-1 && t.rank(i) == 0 { // a long key is cut, and drives nothing out
 				width = min(width, max(t.window/3, t.columns[i].width))
 			}
 			all += width + gap
-			if t.columns[i].rank > t.columns[shown[worst]].rank {
+			if t.rank(i) > t.rank(shown[worst]) {
 				worst = n
 			}
 		}
@@ -106,6 +106,14 @@ func (t *table[T]) choose(widths []int) []int {
 		shown = append(shown[:worst], shown[worst+1:]...)
 	}
 	return shown
+}
+
+// rank is a column's; that by which rows are sorted stays as long as the first one does.
+func (t *table[T]) rank(i int) int {
+	if t.columns[i].title == t.marked {
+		return 0
+	}
+	return t.columns[i].rank
 }
 
 // sparks gives the sparklines what room is left.

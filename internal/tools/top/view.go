@@ -259,6 +259,9 @@ func (m *model) serverLines(width, height int) []string {
 	}
 	sum, room := m.board.sum(rows), max(1, height-frame)
 	first := max(0, min(m.top, len(rows)-room))
+	if m.filter != "" {
+		sum.trend = nil // that of all servers
+	}
 	if room < len(rows) {
 		sum.Addr = fmt.Sprintf("total (%d-%d of %d)", first+1, first+room, len(rows))
 	}
