@@ -20,6 +20,8 @@ func main() {
 		return server.Run(ctx, server.Config{
 			Listen: o.Listen, StreamPort: o.StreamPort, Store: o.Store, Managers: o.Managers, Zone: o.Zone,
 			Fsync: o.Fsync, CacheSize: o.CacheSize, ReplaceRate: o.ReplaceRate, ReadThreads: o.ReadThreads,
+			DiskLow: server.Share(o.DiskLow), DiskFull: server.Share(o.DiskFull),
+			ScrubRate: o.ScrubRate, ScrubInterval: o.ScrubInterval,
 			ConnectTimeout: o.ConnectTimeout, DrainTimeout: o.DrainTimeout,
 			Secret:      gates.Secret,
 			OpenMetrics: o.Access.OpenMetrics,

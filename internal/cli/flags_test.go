@@ -12,7 +12,7 @@ import (
 
 func TestServerCommandLines(t *testing.T) {
 	f, o := ServerFlags()
-	err := f.Parse(strings.Fields("-v -m localhost -p 127.0.0.2,localhost -l localhost:19801 -L 19901 -s ./kumodb1.tch -Ys 2 --connect-retry-limit=3 -gN 5 -gS 20480 --cache-size 1G --replace-rate 8M/s -t 11211 -TR 6 -TW 4 -Ci 16 --fsync"), nil)
+	err := f.Parse(strings.Fields("-v -m localhost -p 127.0.0.2,localhost -l localhost:19801 -L 19901 -s ./kumodb1.tch -Ys 2 --connect-retry-limit=3 -gN 5 -gS 20480 --cache-size 1G --replace-rate 8M/s --disk-full 10G -t 11211 -TR 6 -TW 4 -Ci 16 --fsync"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +20,8 @@ func TestServerCommandLines(t *testing.T) {
 		Common: Common{Verbose: true, ConnectTimeout: 2 * time.Second, ConnectRetryLimit: 3, ReadThreads: 6, Keepalive: 2 * time.Second},
 		Listen: "127.0.0.1:19801", StreamPort: 19901, Store: "./kumodb1.tch",
 		Managers: []string{"127.0.0.1:19700", "127.0.0.2:19700"},
-		Text:     ":11211", Fsync: true, CacheSize: 1 << 30, ReplaceRate: 8 << 20,
+		Text:     ":11211", Fsync: true, CacheSize: 1 << 30, ReplaceRate: 8 << 20, ScrubRate: 4 << 20, ScrubInterval: 7 * 24 * time.Hour,
+		DiskLow: Amount{Percent: 5}, DiskFull: Amount{Bytes: 10 << 30},
 		DrainTimeout: 10 * time.Second,
 		Clients:      ClientLimits{MaxItemSize: 1 << 20, MaxConnections: 65536},
 	}

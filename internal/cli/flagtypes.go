@@ -113,6 +113,39 @@ func (f *Flags) Rate(short, long string, def int64, help string) *int64 {
 	})
 }
 
+// Amount is a part of a disk: bytes, or percent of it.
+type Amount struct {
+	Bytes   int64
+	Percent float64
+}
+
+// Amount adds a part of a disk: "10G", "5%".
+func (f *Flags) Amount(short, long, def, help string) *Amount {
+	e := &entry{short: short, long: long, value: "SIZE|N%", def: def, help: help}
+	a, err := ParseAmount(def)
+	if err != nil {
+		panic("cli: a bad default of --" + long) // a mistake in this program
+	}
+	return register(f, e, a, ParseAmount)
+}
+
+// ParseAmount reads a size, or a number of percent less than 100.
+func ParseAmount(s string) (Amount, error) {
+	n, isPercent := strings.CutSuffix(s, "%")
+	if !isPercent {
+		b, err := ParseSize(s)
+		if err != nil {
+			err = errors.New("must be a size such as 10G, or a part such as 5%")
+		}
+		return Amount{Bytes: b}, err
+	}
+	p, err := strconv.ParseFloat(n, 64)
+	if err != nil || !(p >= 0 && p < 100) {
+		return Amount{}, errors.New("must be a size such as 10G, or a part such as 5%")
+	}
+	return Amount{Percent: p}, nil
+}
+
 // Addr adds an address, resolved to a numeric ip:port; def is resolved too
 // unless it is "".
 func (f *Flags) Addr(short, long, def string, defaultPort int, help string) *string {

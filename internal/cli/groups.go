@@ -108,11 +108,23 @@ type ServerOptions struct {
 	CacheSize  int64
 	// ReplaceRate limits copying, in bytes a second; 0 is no limit.
 	ReplaceRate int64
+	// ScrubRate limits scrubbing, in bytes a second; 0: there is none. ScrubInterval is between
+	// the beginnings of two rounds.
+	ScrubRate     int64
+	ScrubInterval time.Duration
+	// DiskLow is the free space of the disk below which the server warns, DiskFull below which it takes no writes.
+	DiskLow, DiskFull Amount
 	// DrainTimeout is how long SIGTERM hands partitions over before the end; 0: not at all.
 	DrainTimeout time.Duration
 	Zone         string
 	Clients      ClientLimits // of Text
 }
+
+// What servers that are not told scrub: all of the store once in a week, at a rate that reads 2 TiB in that time.
+const (
+	ScrubRate     = 4 << 20
+	ScrubInterval = 7 * 24 * time.Hour
+)
 
 // ServerFlags makes kumo-server's command line; Parse fills the options.
 func ServerFlags() (*Flags, *ServerOptions) {
@@ -130,6 +142,10 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	cache := CacheFlag(f)
 	rate := f.Rate("", "replace-rate", 64<<20, "limit of copying between servers; 0 is none")
 	drain := f.Seconds("", "drain-timeout", 10*time.Second, "how long SIGTERM hands partitions to others before the end (0: not at all)")
+	scrub := f.Rate("", "scrub-rate", ScrubRate, "limit of reading in search of damage; 0 is not at all")
+	interval := f.Seconds("", "scrub-interval", ScrubInterval, "how often all of the store is read for that")
+	low := f.Amount("", "disk-low", "5%", "warn when less of the disk is free")
+	full := f.Amount("", "disk-full", "0", "take no writes when less of the disk is free; never less than a reserve of 64M (5% of a small disk)")
 	stringVar(f, &o.Zone, "", "zone", "NAME", "rack or room: copies of a pair go to different zones")
 	f.Ignored("f", "offer-tmp", true, "copies are streamed, not written to files")
 	f.Ignored("S", "replicate-set-retry", true, "replication does not give up by count")
@@ -143,6 +159,8 @@ func ServerFlags() (*Flags, *ServerOptions) {
 	f.Check(func() error {
 		o.Listen, o.StreamPort, o.Managers, o.Text = *listen, *stream, managers(), *text
 		o.CacheSize, o.ReplaceRate, o.DrainTimeout = cache(1), *rate, *drain
+		o.ScrubRate, o.ScrubInterval = *scrub, *interval
+		o.DiskLow, o.DiskFull = *low, *full
 		if o.Store == "" {
 			return f.BadValue("store", "", errors.New("must be a path"))
 		}

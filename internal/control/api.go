@@ -15,6 +15,7 @@ const (
 	PathVoter   = "/v1/voter"   // manager and server, GET: Voter
 	PathJoin    = "/v1/join"    // manager, POST Join: Voter
 	PathBackup  = "/v1/backup"  // server, POST ?partition=N&epoch=N, a backup.Request: blocks of package backup
+	PathScrub   = "/v1/scrub"   // server, GET: ScrubStatus; POST: a round begins now, ScrubStatus
 	PathMetrics = "/metrics"    // all three: Prometheus text
 	PathHealth  = "/healthz"    // all three: Health, 200 when it does its work
 	PathReady   = "/readyz"     // all three: Health, 200 when it would serve now
@@ -91,7 +92,11 @@ type NodeStatus struct {
 	Primaries   int    `json:"primaries"`
 	CopiesLeft  int    `json:"copies_left"`
 	Leaving     string `json:"leaving,omitempty"` // draining: others take what it leads; drained: they have; stopping: it is about to end
-	Note        string `json:"note,omitempty"`
+	// Damaged is how many places of its store are damaged and not mended.
+	Damaged int `json:"damaged,omitempty"`
+	// Disk is "low" when little of its disk is free, "full" when it takes no writes for that.
+	Disk string `json:"disk,omitempty"`
+	Note string `json:"note,omitempty"`
 }
 
 // ManagerState is one manager.
@@ -202,6 +207,44 @@ type HotKey struct {
 	PerSecond float64 `json:"per_s"`
 	// Share is that of all reads, or writes, of the server: 0 to 1.
 	Share float64 `json:"share"`
+}
+
+// ScrubStatus is how the search of a server's store for damage goes.
+type ScrubStatus struct {
+	// Rate is what it reads at most, in bytes a second; 0: it does not scrub. Interval is between
+	// the beginnings of two rounds, in seconds.
+	Rate     int64 `json:"rate"`
+	Interval int64 `json:"interval"`
+	// Round is the number of the round that is Running, or ran last; 0: there was none.
+	Round   uint64    `json:"round"`
+	Running bool      `json:"running"`
+	Began   time.Time `json:"began"`
+	Ended   time.Time `json:"ended"`
+	// What the round has read: tables, and then partitions of which the copies were compared, if this
+	// server leads them. Skipped are those of them whose copies could not be compared.
+	TablesDone     int    `json:"tables_done"`
+	Tables         int    `json:"tables"`
+	PartitionsDone int    `json:"partitions_done"`
+	Partitions     int    `json:"partitions"`
+	Skipped        int    `json:"partitions_skipped"`
+	Bytes          uint64 `json:"bytes"`
+	// Found and Mended count places since the server was started; Damaged are those that are not mended.
+	Found   int64         `json:"found"`
+	Mended  int64         `json:"mended"`
+	Damaged []ScrubDamage `json:"damaged,omitempty"`
+}
+
+// ScrubNoCopy is the Why of what nobody can mend now.
+const ScrubNoCopy = "there is no other copy now"
+
+// ScrubDamage is a place in a store that is damaged, or differs from the other copies.
+type ScrubDamage struct {
+	Where string    `json:"where"` // partitions and keys, for a person
+	First uint16    `json:"first_partition"`
+	Last  uint16    `json:"last_partition"`
+	Since time.Time `json:"since"`
+	State string    `json:"state"`         // found, leaving, removing, joining
+	Why   string    `json:"why,omitempty"` // it does not go on
 }
 
 // StorePosition is one partition's position in a store (R7): Version 0 with

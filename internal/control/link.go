@@ -146,6 +146,10 @@ type Report struct {
 	Hangs bool
 	// Leaving: what this server wants to be rid of. It is repeated while it lasts.
 	Leaving Leaving `json:",omitempty"`
+	// Damaged is how many places of its store are damaged and not mended.
+	Damaged int `json:",omitempty"`
+	// Disk is how full its disk is: DiskOK, DiskLow, DiskFull.
+	Disk string `json:",omitempty"`
 	// Copying progress for status: partitions still to be filled from here, and bytes sent so far.
 	CopiesLeft int
 	CopyBytes  uint64
@@ -182,6 +186,13 @@ func (l Leaving) String() string {
 type Released struct {
 	Leaving Leaving // what it was asked for
 }
+
+// How full a server's disk is: DiskLow is a warning, DiskFull means that it takes no writes.
+const (
+	DiskOK   = ""
+	DiskLow  = "low"
+	DiskFull = "full"
+)
 
 // Dead tells a primary whom the manager holds dead; it accuses them at once (R3),
 // in the epochs that it has at that moment. It is repeated while it lasts, and

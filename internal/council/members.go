@@ -51,6 +51,8 @@ type member struct {
 	// taken over from it, 0: never.
 	leaving    control.Leaving
 	releasedAt int64
+	damaged    int    // control.Report.Damaged
+	disk       string // control.Report.Disk
 }
 
 type refusal struct {

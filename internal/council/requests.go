@@ -41,7 +41,7 @@ func (c *Council) Report(now int64, from ID, r control.Report) {
 		return
 	}
 	c.Heard(now, from)
-	s.copiesLeft = r.CopiesLeft
+	s.copiesLeft, s.damaged, s.disk = r.CopiesLeft, r.Damaged, r.Disk
 	c.sent(now, s, r.CopyBytes)
 	s.says(now, r.Hangs)
 	if s.leaving != r.Leaving {

@@ -86,7 +86,10 @@ func (c *Council) Status(now int64) control.Status {
 		}
 	}
 	st.Survives = max(least-1, 0)
-	for _, n := range nodes {
+	for id, n := range nodes {
+		if mem := c.members[id]; mem != nil {
+			n.Damaged, n.Disk = mem.damaged, mem.disk
+		}
 		st.Attached = append(st.Attached, *n)
 	}
 	for id, s := range c.members {

@@ -201,7 +201,7 @@ func (c *cluster) start(text string, stores []string) error {
 		got, err := c.run(name, func(up func(string)) error {
 			return server.Run(c.ctx, server.Config{
 				Listen: addr, StreamPort: 0, Store: path, Managers: []string{mgr}, Fsync: cfg.Fsync, CacheSize: cfg.CacheSize,
-				ReplaceRate: 64 << 20, Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", name), LogLevel: cfg.LogLevel, Ready: up,
+				ReplaceRate: 64 << 20, ScrubRate: cli.ScrubRate, Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", name), LogLevel: cfg.LogLevel, Ready: up,
 				Loop: l,
 			})
 		})

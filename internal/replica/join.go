@@ -111,7 +111,7 @@ func (r *Replica) askJoin(p *peer, fx *Effects) {
 
 // stepJoinHello tells the primary what this store has.
 func (r *Replica) stepJoinHello(from clustermap.ServerID, m *wire.Message, fx *Effects) {
-	if r.role != roleJoiner || !r.fromPrimary(from) {
+	if r.role != roleJoiner || !r.fromPrimary(from) || r.distrusted {
 		return
 	}
 	if r.join.id != m.JoinID {

@@ -116,6 +116,7 @@ type Replica struct {
 	role       role
 	unfinished bool
 	dirty      bool
+	distrusted bool                 // see Distrust
 	cfg        clustermap.Partition // its Epoch is in the first line
 
 	persisted uint64 // version of the last operation that is in the store

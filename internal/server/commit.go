@@ -251,6 +251,7 @@ func (c *committer) watchInline(ctx context.Context) {
 				"store", c.n.store.Path(), "for", replica.HangLimit)
 		}
 		c.n.report.send(&control.Report{Incarnation: c.n.incarnation, Hangs: true, Leaving: c.n.leaving.wants(),
+			Damaged: c.n.scrub.mends.waiting(), Disk: c.n.diskState(),
 			CopiesLeft: int(c.n.report.left.Load()), CopyBytes: c.n.counters.copyBytes.Load()})
 	}
 }

@@ -72,6 +72,12 @@ func (n *node) receive(ctx context.Context, s *stream) {
 		// is room for maxStreams. Who sends on one that has been closed takes another.
 		_ = s.c.SetReadDeadline(time.Now().Add(s.timeout))
 		kind, b, err := s.readFrame()
+		if err == nil && kind == streamCompare {
+			if n.receiveCompare(ctx, s, b) != nil {
+				return
+			}
+			continue
+		}
 		if err != nil || kind != streamHeader {
 			return
 		}

@@ -27,6 +27,8 @@ import (
 //	        end              ->               after the last ranges
 //	                         <-   done        all of it is stored
 //
+// Instead of a header a connection may carry a comparison: scrub_compare.go.
+//
 // A receiver for which the join is over answers with fail. Who lets the other side
 // wait, because it reads its disk or keeps to the rate, sends alive as it gets on.
 const streamMagic = "KMST\x02"
@@ -44,6 +46,11 @@ const (
 	streamDone
 	streamFail
 	streamAlive // nothing
+	// Comparing copies (scrub_compare.go).
+	streamCompare
+	streamReady
+	streamDiffer
+	streamMend
 )
 
 const (

@@ -22,6 +22,8 @@ func (n *node) handler() http.Handler {
 	mux.HandleFunc("GET "+control.PathMap, n.serveMap)
 	mux.HandleFunc("GET "+control.PathVoter, n.witness.serve)
 	mux.HandleFunc("POST "+control.PathBackup, n.backups.serve)
+	mux.HandleFunc("GET "+control.PathScrub, n.serveScrub)
+	mux.HandleFunc("POST "+control.PathScrub, n.serveScrub)
 	mux.Handle("GET "+control.PathMetrics, metrics.Handler(metricList, n.figures))
 	mux.HandleFunc("GET "+control.PathHealth, n.serveHealth)
 	mux.HandleFunc("GET "+control.PathReady, n.serveReady)
@@ -248,8 +250,11 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 	if m, ok := n.store.Metrics(); ok {
 		values["disk_usage"], values["disk_avail"] = m.DiskUsage, m.DiskAvail
 		values["write_stalls"], values["compactions"] = m.WriteStalls, m.Compactions
+		values["compaction_debt"], values["disk_garbage"] = m.CompactionDebt, m.Garbage
 	}
 	values["cluster_secret"], values["fsync"] = n.cfg.Secret != nil, n.cfg.Fsync
+	values["scrub_round"], values["scrub_bytes"] = n.scrub.status().Round, n.scrub.bytes.Load()
+	values["scrub_found"], values["scrub_mended"] = n.scrub.found.Load(), n.scrub.mends.done.Load()
 	if err := n.store.Health(); err != nil {
 		values["store"] = err.Error()
 	} else {

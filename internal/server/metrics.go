@@ -31,6 +31,8 @@ type figures struct {
 	commits       latency.Histogram
 	reads         latency.Histogram
 	syncs         latency.Histogram
+	scrub         control.ScrubStatus
+	scrubbed      uint64 // bytes, since the start
 	peers         map[string]*latency.Histogram // appends, by address
 	text          *frontend.Part                // nil: memcached is not served here
 	commands      *latency.Summary              // the text port's
@@ -71,6 +73,7 @@ func (n *node) figures(ctx context.Context) (*figures, error) {
 	s.store, s.stored = n.store.Metrics()
 	s.syncs = n.store.SyncTimes()
 	s.healthy = n.store.Health() == nil
+	s.scrub, s.scrubbed = n.scrub.status(), n.scrub.bytes.Load()
 	return s, nil
 }
 
@@ -169,4 +172,10 @@ var metricList = []metrics.Metric[figures]{
 	stored(metrics.GaugeBy[figures], "kumo_server_block_cache_bytes", "Memory of blocks of tables (block cache).", func(m *store.Metrics) float64 { return float64(m.CacheSize) }),
 	stored(metrics.CounterBy[figures], "kumo_server_block_cache_hits_total", "Blocks of tables that were found in memory.", func(m *store.Metrics) float64 { return float64(m.CacheHits) }),
 	stored(metrics.CounterBy[figures], "kumo_server_block_cache_misses_total", "Blocks of tables that had to be read.", func(m *store.Metrics) float64 { return float64(m.CacheMisses) }),
+	stored(metrics.GaugeBy[figures], "kumo_server_garbage_bytes", "What compactions could give back of the store's size.", func(m *store.Metrics) float64 { return float64(m.Garbage) }),
+	metrics.Gauge("kumo_server_scrub_round", "Number of the search of the store for damage that is under way, or was last.", func(s *figures) uint64 { return s.scrub.Round }),
+	metrics.Counter("kumo_server_scrub_read_bytes_total", "Bytes of the store that were searched for damage.", func(s *figures) uint64 { return s.scrubbed }),
+	metrics.Counter("kumo_server_scrub_found_total", "Places of the store that were found damaged, or different from the other copies.", func(s *figures) int64 { return s.scrub.Found }),
+	metrics.Counter("kumo_server_scrub_mended_total", "Those of them that were got from other servers.", func(s *figures) int64 { return s.scrub.Mended }),
+	metrics.Gauge("kumo_server_scrub_damaged", "Those that are not mended.", func(s *figures) int { return len(s.scrub.Damaged) }),
 }

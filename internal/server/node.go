@@ -65,6 +65,7 @@ type node struct {
 	scans   *scanner
 	copies  *copier
 	backups *backups
+	scrub   *scrubber
 	sweep   sweeper
 	joins   map[replica.JoinWanted]struct{} // running
 	waiting []replica.JoinWanted            // wanted, in order
@@ -91,6 +92,7 @@ type node struct {
 	// saved is the newest map that the store holds, of whichever run.
 	saved   atomic.Pointer[clustermap.Map]
 	arrived atomic.Pointer[clustermap.Map] // the newest that the loop has not adopted; nil: none
+	disk    atomic.Pointer[string]         // see diskState
 	fatal   func(error)
 	// wg holds every goroutine that Run must wait for before it closes the store.
 	wg sync.WaitGroup

@@ -135,11 +135,12 @@ func (n *node) unreadable(part uint16, err error) {
 		return
 	}
 	n.report.unreadable = append(n.report.unreadable, part)
+	n.scrub.suspect(part)
 	if n.rn.Now-n.report.unreadableAt < unreadableEvery {
 		return
 	}
 	n.report.unreadableAt = n.rn.Now
-	n.log.Error("cannot read the store: this server gives the partition to others, if there are any; look at the disk; "+
+	n.log.Error("cannot read the store: this server gives the partition to others, if there are any, and looks for what is damaged; look at the disk; "+
 		"if this goes on stop the server, move its store away and start it again: the others fill it",
 		"store", n.store.Path(), "partition", part, "err", err)
 }

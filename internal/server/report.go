@@ -25,6 +25,14 @@ type reporter struct {
 	// when the log said so last.
 	unreadable   []uint16
 	unreadableAt int64
+	// quitting are partitions that this server has to leave to mend its copy, as of the last look; quitAt is when
+	// it said so last.
+	quitting []uint16
+	quitAt   int64
+	// damaged are the spans that are not mended, disk how full the disk is, as reported last, at toldAt.
+	damaged int
+	disk    string
+	toldAt  int64
 	// unsaved are joins that are done, in configurations that are not on disk yet.
 	unsaved []control.InSync
 }
@@ -32,6 +40,8 @@ type reporter struct {
 const (
 	// stepDownEvery is how often a server without space, whose disk hangs, or that leaves says so, in ns.
 	stepDownEvery = int64(500e6)
+	// toldEvery is how often managers are told of damage and of a full disk: the one that leads may be another one.
+	toldEvery = int64(5e9)
 	// unreadableEvery is how often the log tells of reads that failed, in ns.
 	unreadableEvery = int64(1e9)
 )
@@ -41,13 +51,17 @@ func (rp *reporter) collect(n *node) {
 	inSync := rp.inSync(n)
 	ill := (n.commit.isFull() || n.commit.hangs) && n.rn.Now-rp.stepDownAt > stepDownEvery
 	leaving := n.leaving.wants()
+	damaged, disk := n.scrub.mends.waiting(), n.diskState()
+	bad := damaged > 0 || disk != control.DiskOK
+	quit := len(rp.quitting) > 0 && n.rn.Now-rp.quitAt > stepDownEvery
 	if len(fx.Activated) == 0 && len(inSync) == 0 && len(fx.Accuse) == 0 && !ill && len(rp.unreadable) == 0 &&
-		n.commit.hangs == rp.hung && leaving == rp.leaving && (leaving == control.Stays || n.rn.Now-rp.leavingAt < stepDownEvery) {
+		n.commit.hangs == rp.hung && leaving == rp.leaving && (leaving == control.Stays || n.rn.Now-rp.leavingAt < stepDownEvery) &&
+		!quit && damaged == rp.damaged && disk == rp.disk && (!bad || n.rn.Now-rp.toldAt < toldEvery) {
 		return
 	}
-	rp.hung = n.commit.hangs
+	rp.hung, rp.damaged, rp.disk, rp.toldAt = n.commit.hangs, damaged, disk, n.rn.Now
 	rp.leaving, rp.leavingAt = leaving, n.rn.Now
-	r := &control.Report{Incarnation: n.incarnation, Hangs: n.commit.hangs, Leaving: leaving}
+	r := &control.Report{Incarnation: n.incarnation, Hangs: n.commit.hangs, Leaving: leaving, Damaged: damaged, Disk: disk}
 	r.Activated = append(r.Activated, fx.Activated...)
 	r.InSync = inSync
 	r.Accuse = group(fx.Accuse)
@@ -70,6 +84,17 @@ func (rp *reporter) collect(n *node) {
 		}
 	}
 	rp.unreadable = rp.unreadable[:0]
+	if quit {
+		rp.quitAt = n.rn.Now
+		for _, p := range rp.quitting {
+			c := n.replicas[p].Config()
+			said := slices.ContainsFunc(r.StepDown, func(pe control.PartitionEpoch) bool { return pe.P == p })
+			if !said && (clustermap.Contains(c.Replicas, n.self) || clustermap.Contains(c.Joining, n.self)) {
+				r.StepDown = append(r.StepDown, control.PartitionEpoch{P: p, E: c.Epoch})
+			}
+		}
+		rp.quitting = nil
+	}
 	r.CopiesLeft, r.CopyBytes = n.copiesLeft(), n.counters.copyBytes.Load()
 	rp.left.Store(int64(r.CopiesLeft))
 	if rp.send != nil {

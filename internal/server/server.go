@@ -38,6 +38,13 @@ type Config struct {
 	CacheSize    int64 // bytes for items and blocks read from disk
 	// ReplaceRate limits copying from this server, in bytes a second; 0 is no limit.
 	ReplaceRate int64
+	// DiskFull is the free space below which this server takes no writes, beside the store's reserve; DiskLow
+	// is where it warns.
+	DiskFull, DiskLow store.Share
+	// ScrubRate limits what scrubbing reads, in bytes a second; 0: there is none. A round
+	// begins ScrubInterval after the one before; 0 is a week.
+	ScrubRate     int64
+	ScrubInterval time.Duration
 	// ConnectTimeout bounds one try to reach a peer; 0 is 0.5 s.
 	ConnectTimeout time.Duration
 	ReadThreads    int // goroutines that read what the cache does not have; 0: readThreads
@@ -115,6 +122,9 @@ func Run(told context.Context, cfg Config) (err error) {
 	if cfg.ConnectTimeout <= 0 {
 		cfg.ConnectTimeout = 500 * time.Millisecond
 	}
+	if cfg.ScrubInterval <= 0 {
+		cfg.ScrubInterval = cli.ScrubInterval
+	}
 	n := &node{
 		cfg: cfg, log: cfg.Logger, ctx: ctx, clock: boottime, started: time.Now(), runID: random64(),
 		peers: map[clustermap.ServerID]*peer{}, inbound: map[clustermap.ServerID]*dataConn{},
@@ -122,6 +132,7 @@ func Run(told context.Context, cfg Config) (err error) {
 		heldLimit: maxHeld,
 	}
 	n.leaving.released = make(chan struct{})
+	n.scrub = newScrubber(n, cfg.ScrubRate, cfg.ScrubInterval)
 	n.fatal = func(err error) {
 		n.log.Error("this server stops", "err", err)
 		cancel(err)
@@ -195,6 +206,9 @@ func Run(told context.Context, cfg Config) (err error) {
 	n.copies.staff(ctx)
 	wg.Go(func() { n.serveStreams(ctx, streams) })
 	wg.Go(func() { n.sweep.run(ctx) })
+	wg.Go(func() { n.scrub.run(ctx) })
+	wg.Go(func() { n.watchSpace(ctx) })
+	wg.Go(func() { n.scrub.mends.run(ctx) })
 	web := &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx }, // what reads the store for a tool ends with it
 		ErrorLog:    slog.NewLogLogger(n.log.Handler(), slog.LevelInfo)}
@@ -258,6 +272,8 @@ func (n *node) openStore() error {
 	cfg := &n.cfg
 	opt := cfg.options
 	opt.Fsync, opt.CacheSize, opt.Logger, opt.OnFatal = cfg.Fsync, max(cfg.CacheSize/2, 8<<20), storeLog{n.log}, n.storeFailed
+	opt.OnDamage = n.scrub.suspectFile
+	opt.Full, opt.Low = cfg.DiskFull, cfg.DiskLow
 	s, err := store.Open(cfg.Store, opt)
 	if err != nil {
 		return err
@@ -266,6 +282,13 @@ func (n *node) openStore() error {
 	n.store, n.self, n.cluster, n.uncertain = s, id.ID, id.ClusterID, id.UncertainTail
 	if n.incarnation, err = s.StartIncarnation(); err == nil {
 		n.stored, err = s.Partitions()
+		for part, b := range n.stored {
+			if b.Position == (store.Position{}) {
+				// Pairs of which nobody knows how old they are: they are compared, not taken for a blank copy.
+				b.Position.Unfinished = true
+				n.stored[part] = b
+			}
+		}
 	}
 	if err == nil {
 		err = n.loadMap()

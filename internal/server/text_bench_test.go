@@ -34,6 +34,7 @@ func newTextGlue(t testing.TB) (*glue, *looptest.Still) {
 	n.rn = &replica.Node{Self: n.self, Leases: replica.NewLeases(boottime()), Values: &values{c: store.NewCache(256 << 20)}}
 	n.commit.init(n)
 	n.reads, n.copies, n.scans = newReaders(n, 1), newCopier(n, 0), newScanner(n)
+	n.scrub = newScrubber(n, 0, 0)
 	n.sweep.n, n.sweep.chunks.n = n, n
 	if err := n.serveText("a:2"); err != nil {
 		t.Fatal(err)

@@ -55,6 +55,7 @@ func newGlueAt(t testing.TB, path string, opt store.Options) *glue {
 	n.commit.init(n)
 	n.commit.aside = time.Now().Add(24 * time.Hour) // commits are the test's to make
 	n.reads, n.copies, n.scans = newReaders(n, 1), newCopier(n, 0), newScanner(n)
+	n.scrub = newScrubber(n, 0, 0)
 	if n.stored, err = s.Partitions(); err != nil {
 		t.Fatal(err)
 	}

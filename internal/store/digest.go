@@ -40,6 +40,13 @@ func (d *digester) add(key []byte, version uint64) {
 	d.count++
 }
 
+func (d *digester) addContent(content []byte) {
+	d.buf = binary.BigEndian.AppendUint64(d.buf[:0], uint64(len(content)))
+	_, _ = d.h.Write(d.buf) // neither fails
+	_, _ = d.h.Write(content)
+	d.count++
+}
+
 func (d *digester) sum() (count int64, hash uint64) {
 	count, hash = d.count, d.h.Sum64()
 	d.h.Reset()
@@ -101,6 +108,88 @@ func (sn *Snapshot) Versions(part uint16, start, end []byte, fn func(key []byte,
 		}
 		if err != nil {
 			_ = it.Close()
+			return err
+		}
+	}
+	return it.Close()
+}
+
+// Content is Digest over all that Checksum covers, so that it tells apart items of one version
+// that differ, too. fn is also given the bytes that were read for a range.
+func (sn *Snapshot) Content(part uint16, perRange int, fn func(d RangeDigest, bytes int) error) error {
+	d := newDigester()
+	var start, end []byte
+	read := 0
+	err := sn.content(part, nil, nil, func(key, content []byte) error {
+		if d.count >= int64(max(perRange, 1)) {
+			end = append(end[:0], key...)
+			count, hash := d.sum()
+			if err := fn(RangeDigest{Start: start, End: end, Count: count, Hash: hash}, read); err != nil {
+				return err
+			}
+			start, end, read = end, start, 0
+		}
+		d.addContent(content)
+		read += len(content)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	count, hash := d.sum()
+	return fn(RangeDigest{Start: start, Count: count, Hash: hash}, read)
+}
+
+// ContentRange is Content's digest of the keys with start <= key < end; a nil end is the
+// end of the partition.
+func (sn *Snapshot) ContentRange(part uint16, start, end []byte) (count int64, hash uint64, err error) {
+	d := newDigester()
+	err = sn.content(part, start, end, func(_, content []byte) error {
+		d.addContent(content)
+		return nil
+	})
+	count, hash = d.sum()
+	return count, hash, err
+}
+
+// Contents gives fn every key with start <= key < end (a nil end is the end of the partition), its
+// version and a hash of all that Checksum covers of it. key is valid only during the call.
+func (sn *Snapshot) Contents(part uint16, start, end []byte, fn func(key []byte, version, hash uint64) error) error {
+	it := sn.iter(part, start, end)
+	var buf []byte
+	for it.Next() {
+		rec, err := it.Record()
+		var v uint64
+		if err == nil {
+			v, err = recordVersion(rec)
+		}
+		if err == nil {
+			buf, err = appendContent(buf[:0], it.Key(), rec)
+		}
+		if err == nil {
+			err = fn(it.Key(), v, xxhash.Sum64(buf))
+		}
+		if err != nil {
+			_ = it.Close() // the first error says more
+			return err
+		}
+	}
+	return it.Close()
+}
+
+func (sn *Snapshot) content(part uint16, start, end []byte, fn func(key, content []byte) error) error {
+	it := sn.iter(part, start, end)
+	var buf []byte
+	for it.Next() {
+		rec, err := it.Record()
+		if err == nil {
+			buf, err = appendContent(buf[:0], it.Key(), rec)
+		}
+		if err == nil {
+			err = fn(it.Key(), buf)
+		}
+		if err != nil {
+			_ = it.Close() // the first error says more
 			return err
 		}
 	}

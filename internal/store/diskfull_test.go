@@ -219,7 +219,7 @@ func TestOpenOnFullDisk(t *testing.T) {
 // The levels of space, with a disk that says what the test wants.
 func TestSpaceLevels(t *testing.T) {
 	mem := vfs.NewMem()
-	sp := newSpace(mem, "/", 0)
+	sp := newSpace(mem, "/", &Options{})
 	for _, c := range []struct {
 		avail, total uint64
 		size         int
@@ -235,6 +235,26 @@ func TestSpaceLevels(t *testing.T) {
 		sp.bytes.Store(spaceBytes) // it is time to ask
 		if got := sp.room(c.size); got != c.want {
 			t.Errorf("%d of %d bytes free, a batch of %d: level %d, want %d", c.avail, c.total, c.size, got, c.want)
+		}
+	}
+}
+
+// Puts are refused at Options.Full, if that is more than the reserve; deletes are not, down to a quarter of the reserve.
+func TestSpaceFull(t *testing.T) {
+	mem := vfs.NewMem()
+	for _, full := range []Share{{Percent: 10}, {Bytes: 1 << 30, Percent: 1}} {
+		sp := newSpace(mem, "/", &Options{Full: full})
+		for _, c := range []struct {
+			avail uint64
+			want  int32
+		}{
+			{2 << 30, roomy}, {1000 << 20, low}, {1100 << 20, low}, {1281 << 20, roomy}, {30 << 20, low}, {10 << 20, nearly}, {2 << 30, roomy},
+		} {
+			mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: c.avail, TotalBytes: 10 << 30})
+			sp.bytes.Store(spaceBytes) // it is time to ask
+			if got := sp.room(0); got != c.want {
+				t.Errorf("%+v: %d bytes free: level %d, want %d", full, c.avail, got, c.want)
+			}
 		}
 	}
 }

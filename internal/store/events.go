@@ -71,6 +71,7 @@ func (s *Store) listener() *pebble.EventListener {
 			if e.corrupt.CompareAndSwap(nil, &failure{err}) {
 				s.opts.Logger.Errorf("%v: %s", err, info.String())
 			}
+			s.damaged(info.Path)
 		},
 		WriteStallBegin: func(pebble.WriteStallBeginInfo) {
 			e.stalls.Add(1)
@@ -122,6 +123,7 @@ type Metrics struct {
 	L0Sublevels     int64 // writes stall at 20
 	ReadAmp         int   // tables that a get may have to look into
 	CompactionDebt  uint64
+	Garbage         uint64 // bytes, about, that compactions of what was deleted will give back
 	Compactions     int64
 	Flushes         int64
 	FailedTables    int64 // compactions that failed
@@ -160,6 +162,7 @@ func (s *Store) Metrics() (m Metrics, ok bool) {
 		DiskUsage: p.DiskSpaceUsage() + uint64(s.wal.live.Load()), DiskAvail: u.AvailBytes, DiskTotal: u.TotalBytes,
 		MemTables: p.MemTable.Size, LogSize: uint64(s.wal.live.Load()),
 		L0Files: p.Levels[0].TablesCount, L0Sublevels: int64(p.Levels[0].Sublevels), ReadAmp: p.ReadAmp(),
+		Garbage:        p.Table.Garbage.PointDeletionsBytesEstimate + p.Table.Garbage.RangeDeletionsBytesEstimate,
 		CompactionDebt: p.Compact.EstimatedDebt, Compactions: p.Compact.Count, FailedTables: p.Compact.FailedCount,
 		Flushes: p.Flush.Count, WriteStalls: s.events.stalls.Load(), WriteStallTime: time.Duration(s.events.stallTime.Load()),
 		CacheSize: p.BlockCache.Size, CacheHits: p.BlockCache.Hits, CacheMisses: p.BlockCache.Misses,

@@ -129,7 +129,7 @@ func (s *Store) openData(dataDir string, mustExist bool, e ending) error {
 		err = ferr // the first error says more
 	}
 	if err == nil {
-		s.space = newSpace(s.fs, s.path, s.opts.ReserveBytes)
+		s.space = newSpace(s.fs, s.path, &s.opts)
 		s.counts = newCounts()
 		s.guard.running.Store(true)
 		return nil
@@ -197,7 +197,7 @@ func inspect(fsys vfs.FS, path string) (finding, error) {
 		switch name {
 		case identityName, dataName, walName:
 			found = aStore
-		case lockName, mapName, backupName, identityName + ".tmp", mapName + ".tmp", "lost+found":
+		case lockName, mapName, backupName, scrubName, identityName + ".tmp", mapName + ".tmp", scrubName + ".tmp", "lost+found":
 			// Ours, or a fresh file system's.
 		default:
 			other = name

@@ -30,6 +30,9 @@ type Options struct {
 	// ReserveBytes of free space are left for flushing and compacting: below it
 	// Commit refuses puts. 0 is 64 MiB, or 5 % of the file system if that is less.
 	ReserveBytes uint64
+	// Full is the free space below which Commit refuses puts although the reserve is there, and Low what Disk
+	// tells of before. Zero, or less than the reserve: it is that.
+	Full, Low Share
 	// Logger gets what pebble says and what goes wrong; nil is the standard logger
 	// for errors and nothing for the rest.
 	Logger Logger
@@ -41,8 +44,22 @@ type Options struct {
 	// OnFatal is called once, on a goroutine of its own, when the store has
 	// failed for good (guard.go). Every operation fails from then on.
 	OnFatal func(error)
+	// OnDamage is called with the number of a table in which pebble met damage, perhaps
+	// many times. It must neither block nor call the store.
+	OnDamage func(file uint64)
 
 	tablePause time.Duration // guard.tablePause; tests shorten it
+}
+
+// Share is an amount of a disk: bytes, or a part of it in percent.
+type Share struct {
+	Bytes   uint64
+	Percent float64
+}
+
+// of is how much of a disk of total bytes it is.
+func (sh Share) of(total uint64) uint64 {
+	return max(sh.Bytes, uint64(float64(total)*sh.Percent/100))
 }
 
 // Logger takes lines for the log. Both methods may be called from any goroutine
@@ -125,5 +142,7 @@ func (o *Options) pebbleOptions(fs vfs.FS, cache *pebble.Cache) *pebble.Options 
 		}
 	}
 	po.Experimental.FileCacheShards = 4
+	// Excise would use pebble's log for that.
+	po.Experimental.DisableIngestAsFlushable = func() bool { return true }
 	return po
 }

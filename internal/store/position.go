@@ -118,7 +118,8 @@ func (b *Bookkeeping) set(name byte, v []byte) (err error) {
 }
 
 // Partitions is the bookkeeping of every partition of which the store holds
-// anything, items without bookkeeping included. It takes two seeks a partition
+// anything, items without bookkeeping included. A partition whose bookkeeping cannot be
+// read, for its table is damaged, is an unfinished copy: it may lack anything. It takes two seeks a partition
 // and does not scan items.
 func (s *Store) Partitions() (map[uint16]Bookkeeping, error) {
 	if err := s.usable(); err != nil {
@@ -153,25 +154,44 @@ func readPartitions(r pebble.Reader) (map[uint16]Bookkeeping, error) {
 		return nil, err
 	}
 	found := make(map[uint16]Bookkeeping)
-	for ok := it.First(); ok; {
+	next := uint16(0) // the partition that is looked for
+	bad := -1         // the last one whose bookkeeping makes no sense
+	for ok := it.First(); ; {
+		if err := it.Error(); !ok && err != nil && pebble.IsCorruptionError(err) {
+			// What follows may be readable.
+			found[next] = Bookkeeping{Position: Position{Unfinished: true}}
+			if next++; next == FirstOwnPartition {
+				break
+			}
+			ok = it.SeekGE(appendPrefix(nil, next, kindBook))
+			continue
+		}
+		if !ok {
+			break
+		}
 		key := it.Key()
 		part := binary.BigEndian.Uint16(key)
 		b := found[part]
+		next = part
 		if len(key) == prefixLen+1 && key[2] == kindBook {
-			if err := b.set(key[prefixLen], it.Value()); err != nil {
-				_ = it.Close()
-				return nil, err
+			if b.set(key[prefixLen], it.Value()) != nil {
+				bad = int(part)
+			}
+			if bad == int(part) {
+				b = Bookkeeping{Position: Position{Unfinished: true}} // it cannot be told how far it is
 			}
 			found[part] = b
 			ok = it.Next()
 			continue
 		}
 		found[part] = b
-		ok = it.SeekGE(appendPrefix(nil, part+1, kindBook))
+		next = part + 1
+		ok = it.SeekGE(appendPrefix(nil, next, kindBook))
 	}
-	if err := it.Error(); err != nil {
+	if err := it.Error(); err != nil && !pebble.IsCorruptionError(err) {
 		_ = it.Close()
 		return nil, err
 	}
-	return found, it.Close()
+	_ = it.Close() // its error has been looked at
+	return found, nil
 }

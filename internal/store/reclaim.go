@@ -46,7 +46,14 @@ func (s *Store) compact(first, last uint16) error {
 	if err := s.settle(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	start, _ := partitionRange(first)
+	_, end := partitionRange(last)
+	return s.compactRange(context.Background(), start, end)
+}
+
+// compactRange compacts what lies from start to end in the store's order.
+func (s *Store) compactRange(ctx context.Context, start, end []byte) error {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		select {
@@ -56,8 +63,6 @@ func (s *Store) compact(first, last uint16) error {
 		}
 		cancel()
 	}()
-	start, _ := partitionRange(first)
-	_, end := partitionRange(last)
 	err := s.db.Compact(ctx, start, end, false)
 	if ferr := s.guard.err(); ferr != nil {
 		err = ferr

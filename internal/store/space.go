@@ -16,6 +16,8 @@ type space struct {
 	fs      vfs.FS
 	path    string
 	reserve uint64 // bytes; 0 is 64 MiB or 5 % of the file system
+	// full is where puts are refused, low where Disk tells of it; the reserve at least.
+	full, low Share
 
 	start time.Time
 	// checked is when the disk was asked last, in ns after start; bytes is what
@@ -37,7 +39,7 @@ type space struct {
 // How much room there is.
 const (
 	roomy  int32 = iota
-	low          // puts are refused; deletes and bookkeeping are taken, for they give space back
+	low          // puts are refused (Options.Full); deletes and bookkeeping are taken, for they give space back
 	nearly       // a quarter of the reserve is left: nothing is taken
 )
 
@@ -51,10 +53,12 @@ const (
 	largeShare = 8
 	// spaceFlush is how often deletes are flushed while the disk is full.
 	spaceFlush = time.Second
+	// maxAgain bounds how much more than Options.Full has to be free before puts are taken again.
+	maxAgain = 1 << 30
 )
 
-func newSpace(fsys vfs.FS, path string, reserve uint64) *space {
-	sp := &space{fs: fsys, path: path, reserve: reserve, start: time.Now()}
+func newSpace(fsys vfs.FS, path string, o *Options) *space {
+	sp := &space{fs: fsys, path: path, reserve: o.ReserveBytes, full: o.Full, low: o.Low, start: time.Now()}
 	sp.ask(true)
 	return sp
 }
@@ -101,9 +105,9 @@ func (sp *space) ask(must bool) vfs.DiskUsage {
 // levelOf is the level when taken more bytes of u are used.
 func (sp *space) levelOf(u vfs.DiskUsage, taken uint64) int32 {
 	reserve := sp.reserved(u)
-	enough := reserve
+	enough := max(reserve, sp.full.of(u.TotalBytes))
 	if sp.level.Load() != roomy {
-		enough += reserve / 4
+		enough += max(reserve/4, min(enough/4, maxAgain))
 	}
 	switch {
 	case u.AvailBytes >= enough+taken:
@@ -120,6 +124,24 @@ func (sp *space) reserved(u vfs.DiskUsage) uint64 {
 		return sp.reserve
 	}
 	return min(defaultReserve, u.TotalBytes/20)
+}
+
+// Disk is how much of its disk a store has, in bytes.
+type Disk struct {
+	Avail, Total uint64
+	// Low: less is free than Options.Low. Full: puts are refused.
+	Low, Full bool
+}
+
+// Disk asks the disk; all is zero if it cannot tell.
+func (s *Store) Disk() (d Disk) {
+	u := s.space.ask(true)
+	if u.TotalBytes == 0 {
+		return d
+	}
+	d = Disk{Avail: u.AvailBytes, Total: u.TotalBytes, Full: s.space.level.Load() != roomy || s.guard.full()}
+	d.Low = d.Full || u.AvailBytes < s.space.low.of(u.TotalBytes)
+	return d
 }
 
 // fits tells whether a batch leaves half of the reserve, when it is in the log

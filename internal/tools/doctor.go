@@ -67,6 +67,17 @@ func examine(s *control.Status) (out []Finding) {
 	for _, t := range s.Troubles {
 		say("ERROR", t.Do, "%s", t.Text)
 	}
+	for _, n := range s.Attached {
+		if n.Damaged > 0 {
+			say("WARNING", "see its log, and kumoctl M scrub --wait", "%d places in the store of server %s are damaged, and not mended yet", n.Damaged, n.Addr)
+		}
+		switch n.Disk {
+		case control.DiskFull:
+			say("ERROR", "make room there, or add servers", "the disk of server %s is full: it takes no writes and gives its partitions to others", n.Addr)
+		case control.DiskLow:
+			say("WARNING", "make room there, or add servers", "the disk of server %s is low on space", n.Addr)
+		}
+	}
 	active, hosts := 0, map[string]bool{}
 	for _, n := range s.Attached {
 		if n.State == "active" {

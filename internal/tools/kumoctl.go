@@ -37,6 +37,8 @@ const ctlCommands = `Commands:
   recover               rebuild lost managers from what the servers know; else say which
                         partitions cannot resume, and why. With --accept-loss and
                         --partitions: resume those, and give up the stores that are away
+  scrub                 have every server search its store for damage now, and mend it; with
+                        --wait until that is done: exit status 1 if damage is left
   plan [COMMAND]        what attach (or detach, or replace) would move
   doctor                what is wrong; exit status 1 if there is an error`
 
@@ -49,8 +51,8 @@ var ctlNames = map[string]string{
 	"recover": "recover", "drain": "drain", "undrain": "undrain",
 }
 
-// ctlAsked are the commands that change nothing.
-var ctlAsked = []string{"status", "stat", "plan", "doctor"}
+// ctlAsked are the commands that change nothing at the manager.
+var ctlAsked = []string{"status", "stat", "plan", "doctor", "scrub"}
 
 // ctl is one run of kumoctl.
 type ctl struct {
@@ -162,6 +164,8 @@ func (c *ctl) run(ctx context.Context, args []string) error {
 		return c.watch(whole)
 	case "doctor":
 		return c.doctor(ctx)
+	case "scrub":
+		return c.scrub(ctx)
 	case "plan":
 		planned := "attach"
 		if len(rest) > 0 {
@@ -307,6 +311,12 @@ func (c *ctl) details(n control.NodeStatus, attached bool) string {
 	}
 	if n.Leaving != "" {
 		b.WriteString(" " + n.Leaving)
+	}
+	if n.Damaged > 0 {
+		fmt.Fprintf(&b, " damaged=%d", n.Damaged)
+	}
+	if n.Disk != "" {
+		fmt.Fprintf(&b, " disk=%s", n.Disk)
 	}
 	if !n.Reachable {
 		b.WriteString(" unreachable")
