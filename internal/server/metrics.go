@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/cli"
+	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/frontend"
 	"github.com/kumofs/kumofs/internal/latency"
 	"github.com/kumofs/kumofs/internal/metrics"
@@ -32,7 +33,7 @@ type figures struct {
 	reads         latency.Histogram
 	syncs         latency.Histogram
 	scrub         control.ScrubStatus
-	scrubbed      uint64 // bytes, since the start
+	scrubbed      uint64                        // bytes, since the start
 	peers         map[string]*latency.Histogram // appends, by address
 	text          *frontend.Part                // nil: memcached is not served here
 	commands      *latency.Summary              // the text port's
