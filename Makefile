@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build run test unit lint bench micro nemesis differential clean
+.PHONY: build run test unit lint docs bench micro nemesis differential clean
 
 # Static binaries. With a C compiler pebble takes memory from malloc, which the garbage collector
 # does not see; then libc has to be linked in, if the system has it as an archive.
@@ -30,6 +30,10 @@ lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt would change:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags planted ./internal/...
+
+# docs/flags.md, manual pages and completions, from the flags as they are. A test compares.
+docs:
+	$(GO) run ./internal/tools/docgen
 
 # kumofs beside memcached, redis-server and pebble; the figures go into BENCHMARKS.md.
 bench: build

@@ -11,7 +11,7 @@ import (
 
 func main() {
 	f, o := cli.GatewayFlags()
-	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, up func()) error {
+	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, sv *cli.Supervisor) error {
 		s := &o.Serve
 		gates, closeGates, err := o.Access.Gates(log)
 		if err != nil {
@@ -38,7 +38,8 @@ func main() {
 			Version:        cli.Version,
 			Log:            log,
 			LogLevel:       o.LogLevel,
-			Listening:      func([]string) { up() },
+			Watch:          sv.Watch,
+			Listening:      func([]string) { sv.Up() },
 		})
 	})
 }

@@ -11,7 +11,7 @@ import (
 
 func main() {
 	f, o := cli.ServerFlags()
-	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, up func()) error {
+	cli.RunDaemon(f, &o.Common, func(ctx context.Context, log *slog.Logger, sv *cli.Supervisor) error {
 		gates, closeGates, err := o.Access.Gates(log)
 		if err != nil {
 			return err
@@ -26,7 +26,7 @@ func main() {
 			Secret:      gates.Secret,
 			OpenMetrics: o.Access.OpenMetrics,
 			Text:        o.Text, TextTLS: gates.TLS, TextAuth: gates.Auth, Clients: o.Clients,
-			Logger: log, LogLevel: o.LogLevel, Ready: func(string) { up() },
+			Logger: log, LogLevel: o.LogLevel, Watch: sv.Watch, Ready: func(string) { sv.Up() },
 		})
 	})
 }

@@ -18,13 +18,7 @@ func TestOpenPorts(t *testing.T) {
 		"manager": func() *Flags { f, _ := ManagerFlags(); return f },
 		"server":  func() *Flags { f, _ := ServerFlags(); return f },
 		"gateway": func() *Flags { f, _ := GatewayFlags(); return f },
-		"local": func() *Flags {
-			f := NewFlags("kumofs local", "")
-			var o ServeOptions
-			ServeFlags(f, &o)
-			LocalAccessFlags(f, new(Access), &o)
-			return f
-		},
+		"local":   func() *Flags { f, _ := LocalFlags(); return f },
 	}
 	const daemon, memcached = "destroy all data", "through memcached"
 	for _, c := range []struct{ program, args, warns string }{

@@ -23,10 +23,10 @@ import (
 // says that it is up.
 const daemonEnv = "KUMOFS_DAEMON_CHILD"
 
-// Run is a daemon's body. It calls up once it listens (with -d the command that
+// Run is a daemon's body. It calls s.Up once it listens (with -d the command that
 // started it then ends with status 0) and returns when ctx is cancelled or it
 // cannot go on.
-type Run func(ctx context.Context, log *slog.Logger, up func()) error
+type Run func(ctx context.Context, log *slog.Logger, s *Supervisor) error
 
 // RunDaemon is a daemon's main: it parses the command line, opens the log, goes
 // to the background if -d says so, runs the body and ends the process.
@@ -91,14 +91,16 @@ func runLogged(ctx context.Context, f *Flags, c *Common, detach func(*LogFiles),
 	for _, warning := range f.Warnings() {
 		log.Warn(warning)
 	}
+	s := Supervise(ctx, log)
+	defer s.Close()
 	detached := false
-	up := func() {
-		if detach != nil {
+	if detach != nil {
+		s.detach = func() {
 			detach(files)
 			detached = true
 		}
 	}
-	err = run(ctx, log, up)
+	err = run(ctx, log, s)
 	if err == nil || (ctx.Err() != nil && errors.Is(err, context.Canceled)) {
 		return nil
 	}
@@ -174,12 +176,7 @@ func runChild(ctx context.Context, f *Flags, c *Common, run Run) error {
 	defer pid.release()
 	// Until SetupLogging takes it.
 	signal.Ignore(syscall.SIGHUP)
-	saidUp := false
-	detach := func(files *LogFiles) {
-		if saidUp {
-			return
-		}
-		saidUp = true
+	detach := func(files *LogFiles) { // once
 		redirect(files, c)
 		files.mu.Lock()
 		files.reopened = func() { redirect(files, c) }

@@ -35,7 +35,7 @@ func testDaemon() {
 	slow := f.Bool("", "slow", "take a second to end")
 	var c Common
 	CommonFlags(f, &c, true)
-	RunDaemon(f, &c, func(ctx context.Context, log *slog.Logger, up func()) error {
+	RunDaemon(f, &c, func(ctx context.Context, log *slog.Logger, s *Supervisor) error {
 		if *fail {
 			return errors.New("cannot listen: address in use")
 		}
@@ -43,7 +43,8 @@ func testDaemon() {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
 		log.Info("server connected", "addr", "127.0.0.1:19801")
-		up()
+		s.Watch(func(context.Context) (string, error) { return "serves nothing", nil })
+		s.Up()
 		log.Warn("up now")
 		<-ctx.Done()
 		if *slow {

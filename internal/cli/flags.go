@@ -35,18 +35,19 @@ func (e *UsageError) Error() string {
 // registered once under a short and a long name (either may be empty), and
 // -x, --x, "-x v" and "-x=v" all work.
 type Flags struct {
-	prog     string
-	synopsis string
-	about    string
-	set      *flag.FlagSet
-	entries  []*entry
-	byName   map[string]*entry
-	checks   []func() error
-	args     []string
-	dash     int
-	warnings []string
-	bad      error // why the last value was refused
-	version  bool  // --version was given
+	prog      string
+	synopsis  string
+	about     string
+	set       *flag.FlagSet
+	entries   []*entry
+	byName    map[string]*entry
+	checks    []func() error
+	args      []string
+	dash      int
+	warnings  []string
+	bad       error // why the last value was refused
+	version   bool  // --version was given
+	described bool  // describeFlag was
 }
 
 // entry is one flag as the help shows it.
@@ -77,6 +78,10 @@ func NewFlags(prog, synopsis string) *Flags {
 	f.set.BoolFunc("version", "", func(string) error {
 		f.version = true
 		return ErrVersion
+	})
+	f.set.BoolFunc(describeFlag, "", func(string) error {
+		f.described = true
+		return ErrHelp
 	})
 	return f
 }
@@ -205,8 +210,14 @@ func (f *Flags) parseError(err error, out io.Writer) error {
 		fmt.Fprint(out, f.Help())
 		return ErrHelp
 	}
+	if f.described {
+		if err := f.describe(out); err != nil {
+			return err
+		}
+		return ErrHelp
+	}
 	if f.version {
-		fmt.Fprintf(out, "%s %s\n", f.prog, Version)
+		fmt.Fprint(out, VersionText(f.prog))
 		return ErrVersion
 	}
 	if f.bad != nil {

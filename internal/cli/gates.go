@@ -3,10 +3,6 @@ package cli
 import (
 	"crypto/tls"
 	"log/slog"
-	"os"
-	"os/signal"
-	"sync"
-	"syscall"
 
 	"github.com/kumofs/kumofs/internal/auth"
 	"github.com/kumofs/kumofs/internal/certs"
@@ -58,21 +54,4 @@ func (a *Access) Gates(log *slog.Logger) (g *Gates, close func(), err error) {
 			}
 		}
 	}), nil
-}
-
-// onHangup runs fn at each SIGHUP until stop is called, which waits for fn to end.
-func onHangup(fn func()) (stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for range signals {
-			fn()
-		}
-	})
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-		wg.Wait()
-	}
 }

@@ -56,12 +56,14 @@ func CommonFlags(f *Flags, c *Common, keepalive bool) {
 type ManagerOptions struct {
 	Common
 	Listen       string   // numeric ip:port
+	Advertise    string   // numeric ip:port; Listen unless it is given
 	Partners     []string // the other managers
 	AutoReplace  bool
 	ReplaceDelay time.Duration
-	State        string // state directory
-	Alone        bool   // bootstrap although a partner is silent
-	HTTP         string // the console and monitoring, without the secret; "" is off
+	DetachDelay  time.Duration // ReplaceDelay unless it is given
+	State        string        // state directory
+	Alone        bool          // bootstrap although a partner is silent
+	HTTP         string        // the console and monitoring, without the secret; "" is off
 	// ConsoleCommands: the console's page may give commands.
 	ConsoleCommands bool
 }
@@ -73,15 +75,24 @@ func ManagerFlags() (*Flags, *ManagerOptions) {
 	o := &ManagerOptions{}
 	listen := f.Addr("l", "listen", "", ManagerPort, "address of this manager, as others reach it")
 	f.Require("listen")
+	advertise := f.Addr("", "advertise", "", ManagerPort, "address at which others reach this manager, where that is another (a container's service)")
 	partners := f.AddrList("p", "partner", ManagerPort, "the other managers")
 	boolVar(f, &o.AutoReplace, "a", "auto-replace", "attach and detach servers without being told")
 	delay := f.Seconds("Rs", "replace-delay", 4*time.Second, "how long -a waits before it acts")
+	detach := f.Seconds("", "detach-delay", 0, "how long -a waits before it gives up a server at fault (0: as -Rs)")
 	stringVar(f, &o.State, "s", "state", "DIR", "state directory (default ./kumo-manager-PORT)")
 	boolVar(f, &o.Alone, "", "alone", "start a cluster although a partner does not answer")
 	f.Ignored("c", "control", true, "tools talk to the listening port")
 	CommonFlags(f, &o.Common, true)
 	f.Check(func() error {
-		o.Listen, o.Partners, o.ReplaceDelay = *listen, without(*partners, *listen), *delay
+		o.Listen, o.Advertise, o.ReplaceDelay, o.DetachDelay = *listen, *advertise, *delay, *detach
+		if o.Advertise == "" {
+			o.Advertise = o.Listen
+		}
+		if o.DetachDelay == 0 {
+			o.DetachDelay = o.ReplaceDelay
+		}
+		o.Partners = without(without(*partners, o.Listen), o.Advertise)
 		if o.State == "" {
 			_, port, err := net.SplitHostPort(o.Listen)
 			if err != nil {
@@ -237,10 +248,6 @@ func GatewayFlags() (*Flags, *GatewayOptions) {
 	accessFlags(f, &o.Access, nil, o.Serve.ports)
 	return f, o
 }
-
-// LocalAccessFlags registers who may come in for `kumofs local`, whose daemons' ports are
-// on loopback; o is its ServeFlags'.
-func LocalAccessFlags(f *Flags, a *Access, o *ServeOptions) { accessFlags(f, a, nil, o.ports) }
 
 // ServeFlags registers the flags of serving memcached; Parse fills the options.
 func ServeFlags(f *Flags, o *ServeOptions) {

@@ -18,13 +18,17 @@ func (f *Flags) Help() string {
 	if f.about != "" {
 		fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(f.about))
 	}
-	entries := append([]*entry(nil), f.entries...)
-	entries = append(entries,
-		&entry{short: "h", long: "help", help: "print this help and exit"},
-		&entry{long: "version", help: "print the version and exit"})
+	entries := f.shown()
 	writeEntries(&b, "Flags:", entries, false)
 	writeEntries(&b, "Flags of the past (taken, without effect):", entries, true)
 	return b.String()
+}
+
+// shown are the flags that the help has.
+func (f *Flags) shown() []*entry {
+	return append(f.entries[:len(f.entries):len(f.entries)],
+		&entry{short: "h", long: "help", help: "print this help and exit"},
+		&entry{long: "version", help: "print the version and exit"})
 }
 
 // writeEntries writes the flags that are, or are not, of the past.

@@ -4,9 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 )
 
 // LogOptions say what is logged, and where the log goes.
@@ -24,7 +22,7 @@ type LogOptions struct {
 type LogFiles struct {
 	mu      sync.Mutex
 	files   []*logFile
-	signals chan os.Signal
+	unwatch func() // ends the watch of SIGHUP; nil: there is none
 	// only logs to the files alone: what standard error is told in plain words.
 	only *slog.Logger
 	// reopened is called after the files were opened anew.
@@ -103,15 +101,10 @@ func (l *LogFiles) open(path string) (*logFile, error) {
 
 // watch opens the files anew at each SIGHUP, and resets the level.
 func (l *LogFiles) watch() {
-	signals := make(chan os.Signal, 1)
-	l.signals = signals
-	signal.Notify(signals, syscall.SIGHUP)
-	go func() {
-		for range signals {
-			l.Level.Reset()
-			l.Reopen()
-		}
-	}()
+	l.unwatch = onHangup(func() {
+		l.Level.Reset()
+		l.Reopen()
+	})
 }
 
 // Reopen opens the files anew. A file that cannot be opened is gone on with
@@ -131,10 +124,8 @@ func (l *LogFiles) Reopen() {
 
 // Close closes the files and stops listening to SIGHUP.
 func (l *LogFiles) Close() {
-	if l.signals != nil {
-		signal.Stop(l.signals)
-		close(l.signals)
-		l.signals = nil
+	if l.unwatch != nil {
+		l.unwatch()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -158,8 +158,8 @@ func (c *Council) setAutoReplace(q *command, on bool) *clustermap.Delta {
 	return &clustermap.Delta{AutoReplace: &on}
 }
 
-// auto queues what auto-replace would do: attach what has waited, detach what
-// has been fault, for ReplaceDelay (-Rs).
+// auto queues what auto-replace would do: attach what has waited for ReplaceDelay
+// (-Rs), detach what has been fault for DetachDelay.
 func (c *Council) auto(now int64) {
 	for id := range c.faultSince {
 		if s := c.m.Server(id); s == nil || s.State != clustermap.Fault {
@@ -176,7 +176,7 @@ func (c *Council) auto(now int64) {
 		if !ok {
 			c.faultSince[s.ID], since = now, now
 		}
-		if now-since >= c.cfg.ReplaceDelay && !c.alive(now, s.ID) {
+		if now-since >= c.cfg.DetachDelay && !c.alive(now, s.ID) {
 			gone = append(gone, s.ID)
 		}
 	}

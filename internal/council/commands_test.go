@@ -287,6 +287,32 @@ func TestAutoReplace(t *testing.T) {
 	}
 }
 
+// --detach-delay: a server that is away for longer than -Rs is kept, and attached soon when it is back.
+func TestDetachDelay(t *testing.T) {
+	s := blank(t, 16, 4, nil)
+	s.c.cfg.DetachDelay = 60_000
+	s.command("attach")
+	s.now += 1500
+	s.serve()
+	s.command("enable-auto-replace")
+	s.turns()
+	s.c.Broken(s.now, 2)
+	s.keepAlive(30_000, 1, 3, 4)
+	if s.m.Server(2) == nil || s.m.Server(2).State != clustermap.Fault {
+		t.Fatalf("detached before --detach-delay, or not at fault: %v", s.m.Server(2))
+	}
+	s.join(2, nil)
+	s.keepAlive(6000, 1, 2, 3, 4)
+	if s.m.Server(2).State != clustermap.Active {
+		t.Fatal("not attached again after -Rs")
+	}
+	s.c.Broken(s.now, 2)
+	s.keepAlive(65_000, 1, 3, 4)
+	if s.m.Server(2) != nil {
+		t.Error("not detached after --detach-delay")
+	}
+}
+
 // -a is recorded also where the step that was to do it was not, and is not where it
 // was taken back before anything was attached.
 func TestAutoReplaceByFlag(t *testing.T) {

@@ -36,8 +36,10 @@ type Config struct {
 	ResumeWait int64
 	// AttachSettle and AttachMax bound the first attach's wait for servers.
 	AttachSettle, AttachMax int64
-	// ReplaceDelay is how long a fault lasts before auto-replace acts (-Rs).
+	// ReplaceDelay is how long auto-replace waits before it acts (-Rs). DetachDelay is how long a fault
+	// lasts before it gives the server up (--detach-delay); 0: as ReplaceDelay.
 	ReplaceDelay int64
+	DetachDelay  int64
 	// DeadRepeat is how often a notice about dead servers is repeated.
 	DeadRepeat int64
 	// MaxMoving bounds the partitions that a plan has in transition at once.
@@ -67,6 +69,7 @@ func (c Config) Defaults() Config {
 	def(&c.AttachSettle, control.AttachSettle.Milliseconds())
 	def(&c.AttachMax, 5000)
 	def(&c.ReplaceDelay, 4000)
+	def(&c.DetachDelay, c.ReplaceDelay)
 	def(&c.DeadRepeat, 300)
 	if c.MaxMoving == 0 {
 		c.MaxMoving = 128

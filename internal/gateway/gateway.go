@@ -52,8 +52,9 @@ type Config struct {
 
 	Version string
 	Log     *slog.Logger
-	// Listening, if any, is called with the real addresses, Text before Binary,
-	// when the ports are open.
+	// Watch, if any, is given what asks the event loops how this gateway is. Listening, if any, is called
+	// then with the real addresses, Text before Binary, when the ports are open.
+	Watch     func(probe func(context.Context) (status string, err error))
 	Listening func(addrs []string)
 	// Loops is how many event loops it runs; 0 is 1.
 	Loops int
@@ -118,6 +119,9 @@ func Run(told context.Context, cfg Config) error {
 		return fail(err)
 	}
 	defer stopHTTP()
+	if cfg.Watch != nil {
+		cfg.Watch(g.probe)
+	}
 	if cfg.Listening != nil {
 		cfg.Listening(addrs)
 	}

@@ -89,6 +89,21 @@ func ask[T any](ctx context.Context, g *gateway, tell func(loop int) T) (all []T
 	return all, true
 }
 
+// probe asks the loops how this gateway is; an error: one does not turn.
+func (g *gateway) probe(ctx context.Context) (status string, err error) {
+	s, err := g.figures(ctx)
+	m := g.member.Map()
+	switch {
+	case err != nil:
+		return "", err
+	case m == nil || len(m.Servers) == 0:
+		return fmt.Sprintf("%d clients; waits for a cluster map with a server in it", s.sum.Counters.CurrConnections), nil
+	case !g.linked.Load():
+		return fmt.Sprintf("%d clients; no link to a manager", s.sum.Counters.CurrConnections), nil
+	}
+	return fmt.Sprintf("%d clients; %d servers", s.sum.Counters.CurrConnections, len(m.Servers)), nil
+}
+
 // figures are what a gateway tells of itself.
 type figures struct {
 	sum     frontend.Part

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -41,10 +42,15 @@ type Config struct {
 	Out        io.Writer // what a person reads
 	Log        *slog.Logger
 	LogLevel   control.LogLevel // of Log, for who may change it; nil: nobody
+	// Watch, if not nil, is given what asks all event loops how the cluster is. Up, if not nil, is called
+	// then, once it serves.
+	Watch func(probe func(context.Context) (status string, err error))
+	Up    func()
 }
 
 const (
-	host = "127.0.0.1"
+	host        = "127.0.0.1"
+	managerName = "manager"
 	// settleLimit bounds the wait for the cluster to serve.
 	settleLimit = 30 * time.Second
 	settleStep  = 50 * time.Millisecond
@@ -71,7 +77,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := &cluster{cfg: &cfg, ctx: ctx, fail: cancel}
+	c := &cluster{cfg: &cfg, ctx: ctx, fail: cancel, probes: map[string]func(context.Context) (string, error){}}
 	err = c.makeLoops(len(stores) + 1)
 	if err == nil {
 		err = c.start(text, stores)
@@ -119,6 +125,35 @@ type cluster struct {
 	// groups are whose loops the daemons get, in turns.
 	groups []*loop.Group
 	loops  int
+	// probes ask the daemons' event loops, by the daemon's name.
+	mu     sync.Mutex
+	probes map[string]func(context.Context) (string, error)
+}
+
+// watch keeps a daemon's probe.
+func (c *cluster) watch(name string) func(func(context.Context) (string, error)) {
+	return func(probe func(context.Context) (string, error)) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.probes[name] = probe
+	}
+}
+
+// probe asks all daemons; what the manager says is what there is to say.
+func (c *cluster) probe(ctx context.Context) (status string, err error) {
+	c.mu.Lock()
+	probes := maps.Clone(c.probes)
+	c.mu.Unlock()
+	for name, probe := range probes {
+		said, err := probe(ctx)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		if name == managerName {
+			status = said
+		}
+	}
+	return status, nil
 }
 
 // makeLoops makes groups of loops for so many daemons, one for two processors: in one
@@ -178,10 +213,10 @@ func (c *cluster) start(text string, stores []string) error {
 		return err
 	}
 	mgr := ml.Addr().String()
-	_, err = c.run("manager", func(up func(string)) error {
+	_, err = c.run(managerName, func(up func(string)) error {
 		return manager.Run(c.ctx, manager.Config{
 			Listener: ml, StateDir: filepath.Join(cfg.Data, "manager"), Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", "manager"), LogLevel: cfg.LogLevel,
-			Up: func() { up(mgr) },
+			Watch: c.watch(managerName), Up: func() { up(mgr) },
 		})
 	})
 	if err != nil {
@@ -201,7 +236,7 @@ func (c *cluster) start(text string, stores []string) error {
 		got, err := c.run(name, func(up func(string)) error {
 			return server.Run(c.ctx, server.Config{
 				Listen: addr, StreamPort: 0, Store: path, Managers: []string{mgr}, Fsync: cfg.Fsync, CacheSize: cfg.CacheSize,
-				ReplaceRate: 64 << 20, ScrubRate: cli.ScrubRate, Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", name), LogLevel: cfg.LogLevel, Ready: up,
+				ReplaceRate: 64 << 20, ScrubRate: cli.ScrubRate, Secret: cfg.Gates.Secret, Logger: cfg.Log.With("daemon", name), LogLevel: cfg.LogLevel, Watch: c.watch(name), Ready: up,
 				Loop: l,
 			})
 		})
@@ -226,6 +261,7 @@ func (c *cluster) start(text string, stores []string) error {
 			Secret: cfg.Gates.Secret, TLS: cfg.Gates.TLS, Auth: cfg.Gates.Auth,
 			Log:       cfg.Log.With("daemon", "gateway"),
 			LogLevel:  cfg.LogLevel,
+			Watch:     c.watch("gateway"),
 			Listening: func([]string) { up(text) },
 			Loop:      l,
 		})
@@ -234,6 +270,12 @@ func (c *cluster) start(text string, stores []string) error {
 		return err
 	}
 	c.greet(text, mgr, addrs)
+	if cfg.Watch != nil {
+		cfg.Watch(c.probe)
+	}
+	if cfg.Up != nil {
+		cfg.Up()
+	}
 	return nil
 }
 

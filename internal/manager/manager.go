@@ -45,9 +45,11 @@ type Config struct {
 	Alone    bool
 	// StateDir holds the cluster map (default ./kumo-manager-<port>).
 	StateDir string
-	// AutoReplace is -a, ReplaceDelay -Rs (default 4 s).
+	// AutoReplace is -a, ReplaceDelay -Rs (default 4 s), DetachDelay --detach-delay
+	// (default ReplaceDelay).
 	AutoReplace  bool
 	ReplaceDelay time.Duration
+	DetachDelay  time.Duration
 	// ConnectTimeout (-Ys, default 0.5 s) times ConnectRetry (-Yn, default 4) is
 	// how long a server may be silent.
 	ConnectTimeout time.Duration
@@ -70,8 +72,10 @@ type Config struct {
 	Logger          *slog.Logger
 	// LogLevel, if not nil, is that of Logger, for who may change it.
 	LogLevel control.LogLevel
-	// Up is called once it listens.
-	Up func()
+	// Watch, if not nil, is given what asks the event loop how this manager is; again where that begins
+	// anew. Up is called once it listens.
+	Watch func(probe func(context.Context) (status string, err error))
+	Up    func()
 }
 
 const (
@@ -182,6 +186,9 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		began = true
 		cfg.Logger.Error("this manager takes no part until its state can be written: make room, or mend the disk", "error", err, "again", stateAgain)
+		if cfg.Watch != nil { // to be started again would not help it
+			cfg.Watch(func(context.Context) (string, error) { return "takes no part: its state cannot be written", nil })
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -240,6 +247,9 @@ func run(ctx context.Context, cfg Config, events *console.Events) error {
 	}
 	m.go_(m.poll)
 	m.log.Info("start kumo-manager", "addr", cfg.Advertise, "state", cfg.StateDir, "id", m.node.ID())
+	if cfg.Watch != nil {
+		cfg.Watch(m.watched)
+	}
 	if cfg.Up != nil {
 		cfg.Up()
 	}
@@ -279,7 +289,7 @@ func (m *Manager) open(voters net.Listener) error {
 	var r [8]byte
 	rand.Read(r[:])
 	m.council = council.New(council.Config{
-		Silence: silence, Fault: max(2000, silence), ReplaceDelay: m.cfg.ReplaceDelay.Milliseconds(),
+		Silence: silence, Fault: max(2000, silence), ReplaceDelay: m.cfg.ReplaceDelay.Milliseconds(), DetachDelay: m.cfg.DetachDelay.Milliseconds(),
 		ClusterID: clustermap.ClusterID(binary.BigEndian.Uint64(r[:]) | 1), Partitions: m.cfg.Partitions, Replication: m.cfg.Replication,
 		AutoReplace: m.cfg.AutoReplace,
 	})

@@ -143,6 +143,34 @@ func (m *Manager) webMap(w http.ResponseWriter, r *http.Request) {
 	w.Write(clustermap.AppendMap(nil, m.node.Map()))
 }
 
+// watched asks the loop how this manager is; an error: it does not turn.
+func (m *Manager) watched(ctx context.Context) (status string, err error) {
+	active, attached, leads := 0, 0, false
+	err = m.ask(ctx, func() {
+		if leads = m.council.Leading(); leads {
+			servers := m.council.Map().Servers
+			attached = len(servers)
+			for i := range servers {
+				if servers[i].State == clustermap.Active {
+					active++
+				}
+			}
+		}
+	})
+	waits := m.waits.Load()
+	switch addr := m.leaderAddr(); {
+	case err != nil:
+		return "", err
+	case leads:
+		return fmt.Sprintf("leads; %d of %d attached servers are active", active, attached), nil
+	case addr != "":
+		return "follows " + addr, nil
+	case waits != nil:
+		return "blank: " + *waits, nil
+	}
+	return "no manager leads", nil
+}
+
 func (m *Manager) webJoin(w http.ResponseWriter, r *http.Request) {
 	var j control.Join
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, voterBytes)).Decode(&j)

@@ -217,6 +217,18 @@ func (n *node) replicationState(ctx context.Context) (rep replication, err error
 	return rep, err
 }
 
+// probe asks the loop how this server is; an error: it does not turn.
+func (n *node) probe(ctx context.Context) (status string, err error) {
+	rep, err := n.replicationState(ctx)
+	if err != nil {
+		return "", err
+	}
+	if rep.State == "inactive" {
+		return "waits to be attached, or for a manager", nil
+	}
+	return fmt.Sprintf("%s; primary of %d partitions, replica of %d, joins %d", rep.State, rep.Primaries, rep.Replicas, rep.Joining), nil
+}
+
 func (n *node) allStats(ctx context.Context, values map[string]any) error {
 	rep, err := n.replicationState(ctx)
 	if err != nil {

@@ -63,7 +63,9 @@ type Config struct {
 	TextAuth func(user, password []byte) bool
 	// Clients bounds what its clients may do.
 	Clients cli.ClientLimits
-	// Ready, if not nil, is called when the server listens.
+	// Watch, if not nil, is given what asks the event loop how this server is. Ready, if not nil, is
+	// called then, when the store is open and the server listens.
+	Watch func(probe func(context.Context) (status string, err error))
 	Ready func(addr string)
 	// Loop is the event loop it runs, not yet run; nil: one of its own.
 	Loop loop.Loop
@@ -220,6 +222,9 @@ func Run(told context.Context, cfg Config) (err error) {
 		}
 	})
 	n.log.Info("listening", "addr", listener.Addr(), "stream", streams.Addr().String(), "store", n.store.Describe())
+	if cfg.Watch != nil {
+		cfg.Watch(n.probe)
+	}
 	if cfg.Ready != nil {
 		cfg.Ready(listener.Addr())
 	}

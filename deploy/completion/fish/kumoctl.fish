@@ -1,0 +1,25 @@
+# fish completion for kumoctl; made from the flags by "make docs"; do not edit
+
+complete -c kumoctl -f
+complete -c kumoctl -l json -d 'print JSON'
+complete -c kumoctl -s v -l verbose -d 'status: show the cluster, its managers, IDs and copies too'
+complete -c kumoctl -s w -l wait -d 'end when the copying that the command causes is done'
+complete -c kumoctl -l accept-loss -d 'go on although data of this cluster (its ID) is lost by it' -x
+complete -c kumoctl -l cluster-secret-file -d 'what all processes of the cluster know, and prove to each other' -r -F
+complete -c kumoctl -l partitions -d 'recover --accept-loss: which partitions, like 0-3,7' -x
+complete -c kumoctl -s h -l help -d 'print this help and exit'
+complete -c kumoctl -l version -d 'print the version and exit'
+complete -c kumoctl -n 'not test (count (commandline -opc)) -gt 1' -a '(__fish_print_hostnames)'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a status -d 'show what servers there are (also: stat)'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a attach -d 'attach all new and returned servers and copy data to them'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a attach-noreplace -d 'attach them, but move no data yet'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a detach -d 'detach all fault servers and make the missing copies (also: remove)'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a detach-noreplace -d 'detach them, but make no copies yet'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a replace -d 'copy and move what is missing or out of balance'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a full-replace -d 'let every copy join again and mend what is behind'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a backup -d 'checkpoint every server'\''s store as STORE-SUFFIX (today'\''s date)'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a enable-auto-replace -d 'attach and detach servers without being told'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a disable-auto-replace -d 'leave that to the administrator'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a recover -d 'rebuild lost managers from what the servers know; else say which partitions cannot resume, and why. With --accept-loss and --partitions: resume those, and give up the stores that are away'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a plan -d 'what attach (or detach, or replace) would move'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a doctor -d 'what is wrong; exit status 1 if there is an error'

@@ -1,0 +1,26 @@
+# fish completion for kumostat; made from the flags by "make docs"; do not edit
+
+complete -c kumostat -f
+complete -c kumostat -s m -l manager -d 'ask every active server of this manager'\''s cluster' -x -a '(__fish_print_hostnames)'
+complete -c kumostat -l cluster-secret-file -d 'what all processes of the cluster know, and prove to each other' -r -F
+complete -c kumostat -l json -d 'print JSON'
+complete -c kumostat -s h -l help -d 'print this help and exit'
+complete -c kumostat -l version -d 'print the version and exit'
+complete -c kumostat -n 'not test (count (commandline -opc)) -gt 1' -a '(__fish_print_hostnames)'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a pid -d 'process ID'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a uptime -d 'seconds since its start'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a time -d 'Unix time there'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a version -d 'version of kumofs'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a cmd_get -d 'gets done'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a cmd_set -d 'sets done'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a cmd_delete -d 'deletes done'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a items -d 'pairs stored there'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a stats -d 'all numbers there are'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a rhs -d 'the servers that reads go to'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a whs -d 'the servers that writes go to'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a hscheck -d 'whether these two are the same'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a replstat -d 'ready, WAIT, Copying, Deleting or inactive'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a checksum -d 'checksum over the pairs stored there'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a pairs -d 'keys and versions stored there, where copies differ'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a set_delay -d 'favour throughput over latency'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a unset_delay -d 'favour latency over throughput'
