@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build run test unit lint docs bench micro nemesis differential clean
+.PHONY: build run test unit lint docs package chart bench micro nemesis differential clean
 
 # Static binaries. With a C compiler pebble takes memory from malloc, which the garbage collector
 # does not see; then libc has to be linked in, if the system has it as an archive.
@@ -34,6 +34,14 @@ lint:
 # docs/flags.md, manual pages and completions, from the flags as they are. A test compares.
 docs:
 	$(GO) run ./internal/tools/docgen
+
+# A deb and an rpm in dist/, with nfpm.
+package:
+	scripts/package
+
+# Checks the Helm chart, with helm.
+chart:
+	scripts/chart
 
 # kumofs beside memcached, redis-server and pebble; the figures go into BENCHMARKS.md.
 bench: build

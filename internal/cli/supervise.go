@@ -29,6 +29,7 @@ type Supervisor struct {
 	probe  atomic.Pointer[func(context.Context) (string, error)]
 	ready  chan struct{} // closed by Up
 	once   sync.Once
+	life   context.Context // ends with Close
 	cancel context.CancelFunc
 	done   chan struct{} // the goroutine has ended
 	unhang func()
@@ -36,8 +37,8 @@ type Supervisor struct {
 
 // Supervise makes the Supervisor of a daemon whose body ends with ctx; Close ends it.
 func Supervise(ctx context.Context, log *slog.Logger) *Supervisor {
-	ctx, cancel := context.WithCancel(ctx)
-	s := &Supervisor{log: log, ready: make(chan struct{}), done: make(chan struct{}), every: statusEvery, cancel: cancel}
+	s := &Supervisor{log: log, ready: make(chan struct{}), done: make(chan struct{}), every: statusEvery}
+	s.life, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		close(s.done)
 		return s
@@ -98,21 +99,34 @@ func (s *Supervisor) say(state string) {
 	}
 }
 
-// run gives signs of life until the daemon stops, which it says.
+// run gives signs of life until Close, and says when ctx ends that the daemon stops: it may hand
+// its work over meanwhile.
 func (s *Supervisor) run(ctx context.Context) {
-	defer s.say(daemon.SdNotifyStopping)
-	select {
-	case <-s.ready:
-	case <-ctx.Done():
-		return
-	}
-	t := time.NewTicker(s.every)
-	defer t.Stop()
+	stopping := func() { s.say(daemon.SdNotifyStopping) }
+	up, stops := s.ready, ctx.Done()
+	var ticks <-chan time.Time
 	said, silent := "", false
 	for {
-		status, err := s.ask(ctx)
-		if ctx.Err() != nil {
+		select {
+		case <-s.life.Done():
+			if stops != nil {
+				stopping()
+			}
 			return
+		case <-stops:
+			stops = nil
+			stopping()
+			continue
+		case <-up:
+			up = nil
+			t := time.NewTicker(s.every)
+			defer t.Stop()
+			ticks = t.C
+		case <-ticks:
+		}
+		status, err := s.ask()
+		if err != nil && (s.life.Err() != nil || ctx.Err() != nil) {
+			continue // a daemon that stops need not answer
 		}
 		state := daemon.SdNotifyWatchdog
 		if err != nil {
@@ -126,22 +140,19 @@ func (s *Supervisor) run(ctx context.Context) {
 			said = status
 			state += "\nSTATUS=" + status
 		}
-		s.say(state)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
+		if state != "" {
+			s.say(state)
 		}
 	}
 }
 
 // ask asks the event loop.
-func (s *Supervisor) ask(ctx context.Context) (status string, err error) {
+func (s *Supervisor) ask() (status string, err error) {
 	probe := s.probe.Load()
 	if probe == nil {
 		return "up", nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.every)
+	ctx, cancel := context.WithTimeout(s.life, s.every)
 	defer cancel()
 	return (*probe)(ctx)
 }

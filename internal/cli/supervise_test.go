@@ -100,9 +100,13 @@ func TestSupervise(t *testing.T) {
 		m.until(line)
 	}
 	stop()
+	// While it hands its work over it lives.
 	cancel()
 	m.until("STOPPING=1")
+	m.until("WATCHDOG=1")
 	s.Close()
+	for m.next(10*time.Millisecond) != "" { // said before
+	}
 	if said := m.next(100 * time.Millisecond); said != "" {
 		t.Errorf("after the end: %q", said)
 	}

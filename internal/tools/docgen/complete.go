@@ -133,7 +133,7 @@ func bashForm(b *strings.Builder, f *form, in string, first int) {
 	line("    if [[ $word != -* ]]; then ((operands++)); last=$word; fi")
 	line("done")
 	line("if [[ %s$operands -eq 0 ]]; then %s; return; fi", managed, how(f.operand))
-	line("case ' %s ' in *\" $last \"*) if [[ $operands -gt 0 ]]; then return; fi ;; esac", strings.Join(commandNames(f), " "))
+	line("case $last in %s) if [[ $operands -gt 0 ]]; then return; fi ;; esac", strings.Join(commandNames(f), " | "))
 	line("%s", reply("-W '"+strings.Join(commandNames(f), " ")+"'"))
 }
 
