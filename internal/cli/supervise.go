@@ -102,16 +102,14 @@ func (s *Supervisor) say(state string) {
 // run gives signs of life until Close, and says when ctx ends that the daemon stops: it may hand
 // its work over meanwhile.
 func (s *Supervisor) run(ctx context.Context) {
-	stopping := func() { s.say(daemon.SdNotifyStopping) }
+	stopping := sync.OnceFunc(func() { s.say(daemon.SdNotifyStopping) })
 	up, stops := s.ready, ctx.Done()
 	var ticks <-chan time.Time
 	said, silent := "", false
 	for {
 		select {
 		case <-s.life.Done():
-			if stops != nil {
-				stopping()
-			}
+			stopping()
 			return
 		case <-stops:
 			stops = nil

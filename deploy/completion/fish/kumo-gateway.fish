@@ -13,6 +13,7 @@ complete -c kumo-gateway -l max-item-size -d 'largest value taken, 1G at most (d
 complete -c kumo-gateway -l allow-flush-all -d 'let flush_all wipe the store'
 complete -c kumo-gateway -l max-connections -d 'client connections at one time (default 65536)' -x
 complete -c kumo-gateway -l idle-timeout -d 'close clients that say nothing for so long (0: never) (default 0)' -x
+complete -c kumo-gateway -l zone -d 'rack or room: servers that it does not reach itself are reached through one there' -x
 complete -c kumo-gateway -l loops -d 'event loops, a processor each at most; clients are divided among them (default 1)' -x
 complete -c kumo-gateway -s o -l log -d 'append the log to this file; - is standard output' -r -F
 complete -c kumo-gateway -s v -l verbose -d 'log events too, not only warnings and errors'

@@ -14,6 +14,7 @@ complete -c kumo-server -l idle-timeout -d 'close clients that say nothing for s
 complete -c kumo-server -l fsync -d 'acknowledge a write only when it is safe from power loss'
 complete -c kumo-server -l cache-size -d 'memory of each server for data that is read often (default an eighth of the memory)' -x
 complete -c kumo-server -l replace-rate -d 'limit of copying between servers; 0 is none (default 64M/s)' -x
+complete -c kumo-server -l drain-timeout -d 'how long SIGTERM hands partitions to others before the end (0: not at all) (default 10)' -x
 complete -c kumo-server -l zone -d 'rack or room: copies of a pair go to different zones' -x
 complete -c kumo-server -s o -l log -d 'append the log to this file; - is standard output' -r -F
 complete -c kumo-server -s v -l verbose -d 'log events too, not only warnings and errors'

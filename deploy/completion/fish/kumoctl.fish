@@ -4,6 +4,12 @@ complete -c kumoctl -f
 complete -c kumoctl -l json -d 'print JSON'
 complete -c kumoctl -s v -l verbose -d 'status: show the cluster, its managers, IDs and copies too'
 complete -c kumoctl -s w -l wait -d 'end when the copying that the command causes is done'
+complete -c kumoctl -l watch -d 'attach, detach, replace, full-replace: show how the copying goes on, to its end'
+complete -c kumoctl -l pause -d 'replace: begin no further copies until --resume'
+complete -c kumoctl -l resume -d 'replace: go on with them'
+complete -c kumoctl -l cancel -d 'replace: make no further copies, but of what has too few'
+complete -c kumoctl -l rate -d 'replace: limit of each server'\''s copying from now on' -x
+complete -c kumoctl -l at-once -d 'replace: copies that each server sends at a time from now on' -x
 complete -c kumoctl -l accept-loss -d 'go on although data of this cluster (its ID) is lost by it' -x
 complete -c kumoctl -l cluster-secret-file -d 'what all processes of the cluster know, and prove to each other' -r -F
 complete -c kumoctl -l partitions -d 'recover --accept-loss: which partitions, like 0-3,7' -x
@@ -15,8 +21,10 @@ complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a attach -d 'att
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a attach-noreplace -d 'attach them, but move no data yet'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a detach -d 'detach all fault servers and make the missing copies (also: remove)'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a detach-noreplace -d 'detach them, but make no copies yet'
-complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a replace -d 'copy and move what is missing or out of balance'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a replace -d 'copy and move what is missing or out of balance; with --pause, --resume, --cancel, --rate or --at-once: change how that goes on, for all servers'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a full-replace -d 'let every copy join again and mend what is behind'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a drain -d 'have others lead what a server leads, before it is stopped on purpose'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a undrain -d 'have it lead again'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a backup -d 'checkpoint every server'\''s store as STORE-SUFFIX (today'\''s date)'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a enable-auto-replace -d 'attach and detach servers without being told'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a disable-auto-replace -d 'leave that to the administrator'
