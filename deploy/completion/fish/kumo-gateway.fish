@@ -8,7 +8,7 @@ complete -c kumo-gateway -s b -l memproto-binary -d 'serve memcached'\''s binary
 complete -c kumo-gateway -s c -l cloudy -d 'serve memcached'\''s binary protocol here too' -x
 complete -c kumo-gateway -s k -l key-prefix -d 'put this before every key' -x
 complete -c kumo-gateway -l timeout -d 'how long a request is retried through failures (default 10)' -x
-complete -c kumo-gateway -l http -d 'serve /metrics and /healthz here' -x
+complete -c kumo-gateway -l http -d 'serve /metrics, /healthz, /readyz and /v1/stat here' -x
 complete -c kumo-gateway -l max-item-size -d 'largest value taken, 1G at most (default 1M)' -x
 complete -c kumo-gateway -l allow-flush-all -d 'let flush_all wipe the store'
 complete -c kumo-gateway -l max-connections -d 'client connections at one time (default 65536)' -x
@@ -17,6 +17,8 @@ complete -c kumo-gateway -l zone -d 'rack or room: servers that it does not reac
 complete -c kumo-gateway -l loops -d 'event loops, a processor each at most; clients are divided among them (default 1)' -x
 complete -c kumo-gateway -s o -l log -d 'append the log to this file; - is standard output' -r -F
 complete -c kumo-gateway -s v -l verbose -d 'log events too, not only warnings and errors'
+complete -c kumo-gateway -l log-level -d 'least level to log: debug, info, warn or error (default warn, with -v info)' -x
+complete -c kumo-gateway -l log-format -d 'form of the log: text, or json for JSON lines (default text)' -x
 complete -c kumo-gateway -s g -l binary-log -d 'append a structured log (JSON lines) for kumolog' -r -F
 complete -c kumo-gateway -s d -l daemon -d 'run in the background and write the process ID there' -r -F
 complete -c kumo-gateway -o Ys -l connect-timeout -d 'how long one try to reach a peer may take (default 0.5)' -x

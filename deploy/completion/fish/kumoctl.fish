@@ -38,5 +38,6 @@ complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a verify -d 'rea
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a enable-auto-replace -d 'attach and detach servers without being told'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a disable-auto-replace -d 'leave that to the administrator'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a recover -d 'rebuild lost managers from what the servers know; else say which partitions cannot resume, and why. With --accept-loss and --partitions: resume those, and give up the stores that are away'
+complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a scrub -d 'have every server search its store for damage now, and mend it; with --wait until that is done: exit status 1 if damage is left'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a plan -d 'what attach (or detach, or replace) would move'
 complete -c kumoctl -n 'test (count (commandline -opc)) -gt 1' -a doctor -d 'what is wrong; exit status 1 if there is an error'

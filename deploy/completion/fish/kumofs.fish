@@ -11,12 +11,14 @@ complete -c kumofs -n '__fish_seen_subcommand_from local' -l fsync -d 'acknowled
 complete -c kumofs -n '__fish_seen_subcommand_from local' -l cache-size -d 'memory of each server for data that is read often (default an eighth of the memory)' -x
 complete -c kumofs -n '__fish_seen_subcommand_from local' -s v -l verbose -d 'log events too'
 complete -c kumofs -n '__fish_seen_subcommand_from local' -s o -l log -d 'append the log to this file' -r -F
+complete -c kumofs -n '__fish_seen_subcommand_from local' -l log-level -d 'least level to log: debug, info, warn or error (default warn, with -v info)' -x
+complete -c kumofs -n '__fish_seen_subcommand_from local' -l log-format -d 'form of the log: text, or json for JSON lines (default text)' -x
 complete -c kumofs -n '__fish_seen_subcommand_from local' -s t -l memproto-text -d 'serve memcached here (text, meta and binary)' -x
 complete -c kumofs -n '__fish_seen_subcommand_from local' -s b -l memproto-binary -d 'serve memcached'\''s binary protocol here' -x
 complete -c kumofs -n '__fish_seen_subcommand_from local' -s c -l cloudy -d 'serve memcached'\''s binary protocol here too' -x
 complete -c kumofs -n '__fish_seen_subcommand_from local' -s k -l key-prefix -d 'put this before every key' -x
 complete -c kumofs -n '__fish_seen_subcommand_from local' -l timeout -d 'how long a request is retried through failures (default 10)' -x
-complete -c kumofs -n '__fish_seen_subcommand_from local' -l http -d 'serve /metrics and /healthz here' -x
+complete -c kumofs -n '__fish_seen_subcommand_from local' -l http -d 'serve /metrics, /healthz, /readyz and /v1/stat here' -x
 complete -c kumofs -n '__fish_seen_subcommand_from local' -l max-item-size -d 'largest value taken, 1G at most (default 1M)' -x
 complete -c kumofs -n '__fish_seen_subcommand_from local' -l allow-flush-all -d 'let flush_all wipe the store'
 complete -c kumofs -n '__fish_seen_subcommand_from local' -l max-connections -d 'client connections at one time (default 65536)' -x

@@ -22,5 +22,7 @@ complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a hscheck -d 'w
 complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a replstat -d 'ready, WAIT, Copying, Deleting or inactive'
 complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a checksum -d 'checksum over the pairs stored there'
 complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a pairs -d 'keys and versions stored there, where copies differ'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a log_level -d 'the least level that is logged: debug, info, warn or error, and changes it until SIGHUP or the end; managers and gateways (their port of --http) take it too'
+complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a hotkeys -d 'the N keys (20) read and written most in about the last minute, found by samples: how often a second, share of all there, key'
 complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a set_delay -d 'favour throughput over latency'
 complete -c kumostat -n 'test (count (commandline -opc)) -gt 1' -a unset_delay -d 'favour latency over throughput'
