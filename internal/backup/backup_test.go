@@ -693,6 +693,7 @@ func TestResume(t *testing.T) {
 	if err := out.Complete(time.Now()); err == nil {
 		t.Error("a backup without a partition is complete")
 	}
+	out.Close()
 	if out, err = Resume(dir); err != nil {
 		t.Fatal(err)
 	}

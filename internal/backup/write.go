@@ -18,6 +18,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 )
 
 // A file begins with fileMagic, the backup's ID (16 bytes), and xxh64 of both.
@@ -39,7 +40,8 @@ func fileBegin(id string) []byte {
 
 // Writer writes a backup. Its methods may be called from any goroutine.
 type Writer struct {
-	dir string
+	dir  string
+	lock *os.File // held while this Writer is used
 
 	mu   sync.Mutex
 	m    *Manifest
@@ -50,6 +52,7 @@ type Writer struct {
 // Create begins a backup in dir, which must not exist or be empty; m says what it is of.
 func Create(dir string, m Manifest) (*Writer, error) {
 	list, err := os.ReadDir(dir)
+	list = slices.DeleteFunc(list, func(e fs.DirEntry) bool { return e.Name() == lockName })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -63,14 +66,58 @@ func Create(dir string, m Manifest) (*Writer, error) {
 	case len(list) > 0:
 		return nil, fmt.Errorf("cannot make a backup in %s: the directory is not empty", dir)
 	}
+	held, err := lock(dir)
+	if err != nil {
+		return nil, err
+	}
 	m.Format, m.ID, m.Complete, m.Files, m.Parts = Format, newID(), false, []File{}, []Located{}
-	w := &Writer{dir: dir, m: &m, done: make([]bool, m.Partitions)}
-	return w, w.Save()
+	w := &Writer{dir: dir, lock: held, m: &m, done: make([]bool, m.Partitions)}
+	if err := w.Save(); err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
 }
+
+// lock keeps other processes from writing a backup in dir; it ends with this one.
+func lock(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close() // nothing was written
+		return nil, fmt.Errorf("cannot make a backup in %s: another program is writing it", dir)
+	}
+	return f, nil
+}
+
+// lockName is the file that is locked. It goes when the backup is complete.
+const lockName = "lock"
+
+// Close lets others write the backup. What Save has not written is not in it.
+func (w *Writer) Close() { _ = w.lock.Close() }
 
 // Resume goes on with a backup that was not completed: what its manifest does not
 // know of is taken away.
 func Resume(dir string) (*Writer, error) {
+	if _, err := ReadManifest(dir); err != nil {
+		return nil, err // before anything is made there
+	}
+	held, err := lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	w, err := resume(dir)
+	if err != nil {
+		_ = held.Close() // nothing was written
+		return nil, err
+	}
+	w.lock = held
+	return w, nil
+}
+
+func resume(dir string) (*Writer, error) {
 	m, err := ReadManifest(dir)
 	if err != nil {
 		return nil, err
@@ -162,7 +209,12 @@ func (w *Writer) Complete(now time.Time) error {
 	w.m.Complete, w.m.Ended = true, &now
 	slices.SortFunc(w.m.Parts, func(a, b Located) int { return int(a.Partition) - int(b.Partition) })
 	w.mu.Unlock()
-	return w.Save()
+	if err := w.Save(); err != nil {
+		return err
+	}
+	_ = os.Remove(filepath.Join(w.dir, lockName)) // it does no harm
+	w.Close()
+	return nil
 }
 
 // Segment writes sections, one after the other, into files of its own. It belongs to

@@ -72,6 +72,8 @@ type Hello struct {
 	Uncertain bool
 	// Positions are the store's, as EncodePositions writes them.
 	Positions []byte
+	// Leaving is what it wants to be rid of, as reports have it: a new leader knows it at once.
+	Leaving Leaving `json:",omitempty"`
 	// Witness is the ID of the witness that it runs for the managers; "": none.
 	Witness string `json:",omitempty"`
 }

@@ -94,7 +94,10 @@ func (c *Council) cancelMoves(now int64, q *command) (*clustermap.Delta, error) 
 	given, left := 0, 0
 	for i := range ed.m.Partitions {
 		p := &ed.m.Partitions[i]
-		wanted := len(filter(p.Assigned, func(id ID) bool { return !slices.Contains(p.Replicas, id) }))
+		wanted := len(filter(p.Assigned, func(id ID) bool {
+			s := c.m.Server(id)
+			return s != nil && s.State == clustermap.Active && !slices.Contains(p.Replicas, id)
+		}))
 		if wanted == 0 || !p.Active || usedUp(p) {
 			left += wanted
 			continue

@@ -80,6 +80,13 @@ func TestCancel(t *testing.T) {
 	if p = s.next(); p.Epoch != 6 {
 		t.Fatalf("it goes on: %+v", p)
 	}
+	// A server that is away is not being copied to, and remains in the plan.
+	s = newScene(t, active(1, 2))
+	s.pass(5000, 3)
+	s.next()
+	if r, p = s.order("cancel"); !r.Response.Nothing || !slices.Equal(p.Assigned, []ID{1, 2, 3}) {
+		t.Fatalf("%+v %+v", r, p)
+	}
 	// What is missing is made all the same.
 	p = active(1, 2)
 	p.Joining = []ID{3}

@@ -298,7 +298,7 @@ func (t *turn) quitting(i uint16, p Partition) (asking, quits []ID) {
 			if t.about[id].quits {
 				quits = append(quits, id)
 			}
-		} else if t.leaving(id) != control.Stays {
+		} else if t.leaving(id) == control.Stops {
 			asking = append(asking, id)
 		}
 	}

@@ -15,32 +15,40 @@ func (t *turn) handOver(p Partition) (Partition, bool) {
 	if t.calm || !p.Active {
 		return p, false
 	}
-	stay := filter(p.Replicas, func(id ID) bool { return t.sound(id) })
-	if len(stay) == 0 {
-		return p, false
-	}
 	primary := p.Replicas[0]
-	if t.leaving(primary) != control.Stays {
-		if t.mayMove() <= 0 {
-			return p, false
+	if how := t.leaving(primary); how != control.Stays {
+		heirs := filter(p.Replicas, func(id ID) bool { return t.mayHave(id, how) })
+		if len(heirs) > 0 {
+			if t.mayMove() <= 0 {
+				return p, false
+			}
+			t.moving--
+			return next(p, newPrimary, first(t.spread(&p, t.staying(heirs)), p.Replicas), p.Joining), true
 		}
-		t.moving--
-		return next(p, newPrimary, first(t.spread(&p, stay), p.Replicas), p.Joining), true
 	}
-	for _, id := range p.Replicas[1:] {
-		if t.leaving(id) == control.Stops {
-			t.notice(primary, id)
+	if t.leaving(primary) != control.Stops {
+		for _, id := range p.Replicas[1:] {
+			if t.leaving(id) == control.Stops {
+				t.notice(primary, id)
+			}
 		}
 	}
 	return p, false
 }
 
-// staying is list without those that leave, or list where all do.
+// staying are those of list that leave least.
 func (t *turn) staying(list []ID) []ID {
-	if stay := filter(list, func(id ID) bool { return t.leaving(id) == control.Stays }); len(stay) > 0 {
-		return stay
+	for _, how := range []control.Leaving{control.Stays, control.Drains} {
+		if stay := filter(list, func(id ID) bool { return t.leaving(id) <= how }); len(stay) > 0 {
+			return stay
+		}
 	}
 	return list
+}
+
+// mayHave: a server may take what one that leaves so has to give.
+func (t *turn) mayHave(id ID, how control.Leaving) bool {
+	return t.live(id) && !t.hangs(id) && t.leaving(id) < how
 }
 
 // released are the leaving servers from which nothing more will be taken over, as
@@ -70,7 +78,7 @@ func (t *turn) holds(id ID, how control.Leaving) bool {
 		if p.Primary() != id && (how != control.Stops || !slices.Contains(p.Replicas, id) && !slices.Contains(p.Joining, id)) {
 			continue
 		}
-		if slices.Contains(p.Joining, id) || slices.ContainsFunc(p.Replicas, t.sound) {
+		if slices.Contains(p.Joining, id) || slices.ContainsFunc(p.Replicas, func(x ID) bool { return t.mayHave(x, how) }) {
 			return true
 		}
 	}

@@ -175,3 +175,59 @@ func TestStopOfJoiner(t *testing.T) {
 		t.Fatalf("it may go now, but: %+v", out)
 	}
 }
+
+// TestDrainedHeir: one that leads nothing on purpose leads where nobody else can.
+func TestDrainedHeir(t *testing.T) {
+	s := newScene(t, active(1, 2))
+	s.leaves(control.Drains, 2)
+	s.c.Report(s.now, 1, control.Report{Incarnation: 1, StepDown: all(5)})
+	if p := s.next(); p.Primary() != 2 {
+		t.Fatalf("%+v", p)
+	}
+	s = newScene(t, active(1, 2))
+	s.leaves(control.Drains, 2)
+	s.leaves(control.Stops, 1)
+	if p := s.next(); p.Primary() != 2 {
+		t.Fatalf("a server that stops hands over to a drained one, but: %+v", p)
+	}
+}
+
+// TestDrainedIsAtRest: while a server is drained, nothing is to be moved for that, and plans go on.
+func TestDrainedIsAtRest(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	s.leaves(control.Drains, 1)
+	s.next()
+	s.activates()
+	s.wants(s.next(), true, 2, 1, 3)
+	if copies, surplus := s.c.Moving(); copies+surplus != 0 {
+		t.Errorf("%d copies and %d partitions are to be moved", copies, surplus)
+	}
+	p := active(2, 1, 3, 4) // one copy too many
+	s = newScene(t, p)
+	s.leaves(control.Drains, 1)
+	s.wants(s.next(), false, 2, 1, 3)
+}
+
+// TestLeavingIsKnownAtOnce: a new leader, or one to whom a server comes again, gives it nothing back.
+func TestLeavingIsKnownAtOnce(t *testing.T) {
+	p := active(2, 3)
+	s := newScene(t, p)
+	s.c.Registered(s.now, Registration{Hello: control.Hello{Role: control.RoleServer, ID: 1, Addr: addr(1), StreamAddr: addr(1),
+		Incarnation: 1, RunID: 1, ClusterID: 7, Leaving: control.Stops}})
+	if p := s.next(); len(p.Joining) != 0 {
+		t.Fatalf("%+v", p)
+	}
+}
+
+// TestVerifyBesideStop: full-replace takes no copy out while another one goes.
+func TestVerifyBesideStop(t *testing.T) {
+	s := newScene(t, active(1, 2, 3))
+	s.c.Command(s.now, 1, control.CommandRequest{Command: "full-replace"})
+	s.leaves(control.Stops, 3)
+	for range 5 {
+		s.c.Next(s.now)
+		if p := s.next(); len(p.Replicas) < 3 {
+			t.Fatalf("%+v", p)
+		}
+	}
+}

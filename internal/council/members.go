@@ -93,7 +93,7 @@ func (c *Council) Registered(now int64, r Registration) Verdict {
 	}
 	delete(c.refused, r.ID)
 	old := c.members[r.ID]
-	s := &member{reg: r, arrived: now, heard: now, whole: map[uint16]bool{}, positions: make(map[uint16]control.StorePosition, len(r.Positions))}
+	s := &member{reg: r, leaving: r.Leaving, arrived: now, heard: now, whole: map[uint16]bool{}, positions: make(map[uint16]control.StorePosition, len(r.Positions))}
 	for _, p := range r.Positions {
 		s.positions[p.Partition] = p
 	}

@@ -27,15 +27,24 @@ func (t *turn) planned(i uint16, p Partition) (Partition, bool) {
 		return p, false
 	}
 	lead := p.Assigned[0]
-	if t.leaving(lead) != control.Stays {
-		return p, false // what it led was handed over; it goes back when that server does
+	if t.leaving(lead) != control.Stays { // what it led was handed over; it goes back when that server does
+		stay := filter(p.Assigned, func(id ID) bool { return slices.Contains(p.Replicas, id) && t.sound(id) })
+		switch {
+		case slices.Contains(stay, p.Replicas[0]):
+			lead = p.Replicas[0]
+		case len(stay) > 0:
+			lead = stay[0]
+		default:
+			return p, false
+		}
 	}
 	if clustermap.Subset(p.Assigned, p.Replicas) {
+		want := first(lead, p.Assigned)
 		switch {
 		case lead != p.Replicas[0]:
-			return t.move(p, newPrimary, slices.Clone(p.Assigned))
+			return t.move(p, newPrimary, want)
 		case len(p.Replicas) > len(p.Assigned):
-			return t.move(p, drop, slices.Clone(p.Assigned))
+			return t.move(p, drop, want)
 		}
 		return t.reverify(i, p)
 	}
@@ -86,12 +95,18 @@ func (c *Council) Moving() (copies, surplus int) {
 			}
 		}
 		copies += missing
-		if missing == 0 && len(p.Assigned) > 0 && (p.Primary() != p.Assigned[0] && active[p.Assigned[0]] ||
+		if missing == 0 && len(p.Assigned) > 0 && (p.Primary() != p.Assigned[0] && active[p.Assigned[0]] && !c.leaves(p.Assigned[0]) ||
 			len(p.Replicas) > len(p.Assigned)) {
 			surplus++
 		}
 	}
 	return copies + c.verify.left(), surplus
+}
+
+// leaves: a server has said that it leaves.
+func (c *Council) leaves(id ID) bool {
+	m := c.members[id]
+	return m != nil && m.leaving != control.Stays
 }
 
 // Receivers are the addresses of the servers that copies are being made to.

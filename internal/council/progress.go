@@ -40,7 +40,7 @@ func (c *Council) sent(now int64, s *member, bytes uint64) {
 
 // follow notes how many copies are left now.
 func (p *progress) follow(now int64, left int) {
-	if p.left == 0 {
+	if p.left == 0 && left > 0 {
 		*p = progress{began: now, left: left, samples: []sample{{now, 0}}}
 		return
 	}

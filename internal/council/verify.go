@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kumofs/kumofs/internal/clustermap"
+	"github.com/kumofs/kumofs/internal/control"
 )
 
 // verification is what full-replace still has to do: each backup leaves and
@@ -82,7 +83,8 @@ func (t *turn) reverify(i uint16, p Partition) (Partition, bool) {
 		return p, false
 	}
 	v.todo[i] = list
-	if len(p.Replicas) < 3 || t.verifying <= 0 || t.m.Copying.Paused {
+	unsound := func(id ID) bool { return !t.live(id) || t.hangs(id) || t.leaving(id) == control.Stops }
+	if len(p.Replicas) < 3 || t.verifying <= 0 || t.m.Copying.Paused || slices.ContainsFunc(p.Replicas, unsound) {
 		return p, false
 	}
 	np, ok := t.move(p, drop, clustermap.Without(p.Replicas, list[0]))

@@ -85,6 +85,7 @@ func (cl *client) OnData(_ loop.Conn, b []byte) (used int) {
 		}
 		used += n
 		f.counters.BytesRead += uint64(n)
+		cl.closing = cl.closing || f.stopped
 		if cl.full() {
 			cl.pause()
 		}

@@ -184,7 +184,7 @@ func Serve(l loop.Loop, addr string, opt Options) (*Frontend, loop.Listener, err
 func (f *Frontend) Stop() {
 	f.stopped = true
 	f.eachClient(func(cl *client) {
-		if !cl.closing {
+		if !cl.closing && cl.keysBegun == 0 { // a multi-get that has begun is asked for to its end
 			cl.closing = true
 			cl.closeIfDone()
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/council"
@@ -40,15 +41,26 @@ func (m *Manager) gateways() []control.GatewayStatus {
 // remote; "" where it tells none that can be reached.
 func monitoringAddr(told, remote string) string {
 	at, err := netip.ParseAddrPort(told)
-	if err != nil || at.Port() == 0 {
+	if err != nil || at.Port() == 0 || !plainZone(at.Addr()) {
 		return ""
 	}
+	from, err := netip.ParseAddrPort(remote)
+	if at.Addr().Unmap().IsLoopback() && err == nil && !from.Addr().Unmap().IsLoopback() {
+		return "" // of another machine: nobody reaches it there
+	}
 	if at.Addr().IsUnspecified() {
-		from, err := netip.ParseAddrPort(remote)
 		if err != nil {
 			return ""
 		}
 		at = netip.AddrPortFrom(from.Addr(), at.Port())
 	}
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
+}
+
+// plainZone: the address has no zone, or one that may be shown: netip takes any bytes for one.
+func plainZone(a netip.Addr) bool {
+	return strings.IndexFunc(a.Zone(), func(r rune) bool {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		return !letter && !strings.ContainsRune("-_.", r)
+	}) < 0
 }

@@ -170,7 +170,7 @@ func (m *Manager) hello(k *link) {
 func (m *Manager) register(k *link) *control.Refuse {
 	h := &k.s.Hello
 	for _, a := range []string{h.Addr, h.StreamAddr} {
-		if ap, err := netip.ParseAddrPort(a); err != nil || ap.Addr().IsUnspecified() || ap.Port() == 0 {
+		if ap, err := netip.ParseAddrPort(a); err != nil || ap.Addr().IsUnspecified() || ap.Port() == 0 || !plainZone(ap.Addr()) {
 			return &control.Refuse{Fatal: true, Reason: fmt.Sprintf("the server's address %q is not a numeric ip:port that others can reach", a)}
 		}
 	}

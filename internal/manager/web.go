@@ -174,8 +174,12 @@ func (m *Manager) watched(ctx context.Context) (status string, err error) {
 func (m *Manager) webJoin(w http.ResponseWriter, r *http.Request) {
 	var j control.Join
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, voterBytes)).Decode(&j)
+	var at netip.AddrPort
 	if err == nil {
-		_, err = netip.ParseAddrPort(j.Addr)
+		at, err = netip.ParseAddrPort(j.Addr)
+	}
+	if err == nil && !plainZone(at.Addr()) {
+		err = fmt.Errorf("%q is no address", j.Addr)
 	}
 	if err == nil && len(j.ID) != 16 {
 		err = fmt.Errorf("%q is no manager's ID", j.ID)

@@ -30,6 +30,8 @@ const (
 	// reader may take for a block.
 	backupJudged  = 10 * time.Second
 	backupStalled = 2 * time.Minute
+	// backupSilence is for how long nothing may be sent: kumoctl waits for more.
+	backupSilence = 5 * time.Second
 )
 
 // backups are the snapshots that are being sent.
@@ -170,7 +172,8 @@ func (b *backups) send(w http.ResponseWriter, req *http.Request, part uint16, as
 	w.Header().Set("Content-Type", "application/octet-stream")
 	out := http.NewResponseController(w)
 	var block []byte
-	builder := backup.NewBuilder(func(kind backup.BlockKind, payload []byte) error {
+	last := time.Now()
+	write := func(kind backup.BlockKind, payload []byte) error {
 		block = backup.AppendBlock(block[:0], kind, payload, nil)
 		if err := n.copies.paced(ctx, len(block)); err != nil {
 			return err
@@ -180,14 +183,22 @@ func (b *backups) send(w http.ResponseWriter, req *http.Request, part uint16, as
 		}
 		_, err := w.Write(block)
 		n.counters.backupBytes.Add(uint64(len(block)))
+		last = time.Now()
 		return err
-	})
+	}
+	builder := backup.NewBuilder(write)
 	err := builder.Begin(&backup.Section{Partition: part, Version: s.position, Since: asked.Since, Whole: len(asked.Ranges) == 0, Taken: time.Now()})
 	if err == nil && sn == nil {
 		builder.Sums.Pairs, builder.Sums.Digest = new(backup.Digest).Sum()
 	}
 	if err == nil && (sn != nil || len(asked.Ranges) > 0) {
 		visible := func(it *item.Item) bool {
+			if time.Since(last) > backupSilence { // who asks gives up on one that says nothing
+				if write(backup.BlockEntries, nil) == nil {
+					_ = out.Flush() // a connection that has ended is found by the next block
+				}
+				last = time.Now()
+			}
 			return !s.scan.Flushed(it.Version, s.flush) && !it.Expired(s.scan.Unix)
 		}
 		var pairs int64

@@ -67,14 +67,27 @@ func (c *copier) tune(how clustermap.Copying) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.limit.Limit() != limit {
+		// Whoever waits asks for what the limit allows in one piece: the burst is never too small for it.
+		burst := int(max(bytesPerSecond, 4*chunkBytes))
+		c.limit.SetBurst(max(burst, c.limit.Burst()))
 		c.limit.SetLimit(limit)
-		c.limit.SetBurst(int(max(bytesPerSecond, 4*chunkBytes)))
+		c.limit.SetBurst(burst)
 	}
 	c.paused, c.atOnce = how.Paused, how.AtOnce
 	if c.atOnce == 0 {
 		c.atOnce = copyWorkers
 	}
 	c.cond.Broadcast()
+}
+
+// grow is staff for a copier that has some already.
+func (c *copier) grow(ctx context.Context) {
+	c.mu.Lock()
+	runs := c.workers > 0
+	c.mu.Unlock()
+	if runs {
+		c.staff(ctx)
+	}
 }
 
 // staff starts the goroutines that are missing; they end with stop. On the loop, or

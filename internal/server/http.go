@@ -234,10 +234,6 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 	if err != nil {
 		return err
 	}
-	items, err := n.store.Items(ctx)
-	if err != nil {
-		return err
-	}
 	times, err := n.requestTimes(ctx)
 	if err != nil {
 		return err
@@ -247,7 +243,7 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 	for k, v := range map[string]any{
 		"pid": os.Getpid(), "uptime": int64(time.Since(n.started).Seconds()), "time": time.Now().Unix(),
 		"version": cli.Version, "id": n.self.String(), "incarnation": n.incarnation,
-		"cmd_get": c.gets.Load(), "cmd_set": c.sets.Load(), "cmd_delete": c.deletes.Load(), "cmd_scan": c.scans.Load(), "items": items, "chunks_collected": c.collected.Load(),
+		"cmd_get": c.gets.Load(), "cmd_set": c.sets.Load(), "cmd_delete": c.deletes.Load(), "cmd_scan": c.scans.Load(), "chunks_collected": c.collected.Load(),
 		"connections": c.connections.Load(), "cache_items": n.cacheLen(),
 		"replstat": rep.State, "primaries": rep.Primaries, "replicas": rep.Replicas, "joining": rep.Joining,
 		"partitions_short": rep.Short, "copies_left": rep.CopiesLeft, "copies_done": c.copiesDone.Load(),
@@ -255,6 +251,9 @@ func (n *node) allStats(ctx context.Context, values map[string]any) error {
 		"backup_bytes_sent": c.backupBytes.Load(),
 	} {
 		values[k] = v
+	}
+	if items, known := n.items(ctx); known {
+		values["items"] = items
 	}
 	if m := n.shown.Load(); m != nil {
 		values["cluster"], values["clock"] = m.ClusterID.String(), m.Version

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/frontend"
 )
 
 const (
@@ -49,12 +50,23 @@ func (l *leaver) onReleased(r control.Released) {
 // ended. It blocks until they have, or cannot; until no manager is to be had; for
 // DrainTimeout at most; or until ctx ends.
 func (n *node) leave(ctx context.Context) {
+	if n.cfg.DrainTimeout <= 0 {
+		return
+	}
 	limit, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 	defer cancel()
 	member := false
-	if n.cfg.DrainTimeout <= 0 || n.onLoop(limit, func() { member = n.member }) != nil || !member {
+	if n.onLoop(limit, func() { member = n.member }) != nil {
 		return
 	}
+	if member {
+		n.handOver(ctx, limit)
+	}
+	n.closeText(ctx)
+}
+
+// handOver is what leave does of partitions.
+func (n *node) handOver(ctx, limit context.Context) {
 	began := time.Now()
 	n.leaving.set(control.Stops)
 	n.log.Info("handing over before the end")
@@ -77,6 +89,33 @@ func (n *node) leave(ctx context.Context) {
 				n.log.Info("no manager is there to hand over to")
 				return
 			}
+		}
+	}
+}
+
+// textStops bounds how long clients of the text port have for what they asked for.
+const textStops = 2 * time.Second
+
+// closeText answers what clients of the text port have asked for, and closes them.
+func (n *node) closeText(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, textStops)
+	defer cancel()
+	var text *frontend.Frontend
+	if n.onLoop(ctx, func() {
+		if text = n.text; text != nil {
+			n.textPort.Close()
+			text.Stop()
+		}
+	}) != nil || text == nil {
+		return
+	}
+	poll := time.NewTicker(leavePoll / 4)
+	defer poll.Stop()
+	for text.Clients() > 0 {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -17,6 +17,7 @@ type figures struct {
 	replication
 	*counters
 	items, cached int64
+	counted       bool // items are known
 	member        bool
 	linked        bool
 	clock         uint64 // the map's version
@@ -65,13 +66,13 @@ func (n *node) figures(ctx context.Context) (*figures, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.items, err = n.store.Items(ctx); err != nil {
-		return nil, err
-	}
+	s.items, s.counted = n.items(ctx)
 	if m := n.shown.Load(); m != nil {
 		s.clock = m.Version
 	}
-	s.store, s.stored = n.store.Metrics()
+	if !s.hangs { // the disk would be asked
+		s.store, s.stored = n.store.Metrics()
+	}
 	s.syncs = n.store.SyncTimes()
 	s.healthy = n.store.Health() == nil
 	s.scrub, s.scrubbed = n.scrub.status(), n.scrub.bytes.Load()
@@ -139,7 +140,11 @@ var metricList = []metrics.Metric[figures]{
 	metrics.Flag("kumo_server_manager_connected", "1 with a link to a manager.", func(s *figures) bool { return s.linked }),
 	metrics.Gauge("kumo_server_map_version", "Version of the cluster map that it goes by (clock).", func(s *figures) uint64 { return s.clock }),
 	metrics.Gauge("kumo_server_connections", "Connections of gateways, servers and tools to its port.", func(s *figures) int64 { return s.connections.Load() }),
-	metrics.Gauge("kumo_server_items", "Pairs stored here, all copies; behind by up to a second under writes.", func(s *figures) int64 { return s.items }),
+	metrics.GaugeBy("kumo_server_items", "Pairs stored here, all copies, as counted last.", "", func(s *figures, put func(string, float64)) {
+		if s.counted {
+			put("", float64(s.items))
+		}
+	}),
 	metrics.Gauge("kumo_server_cached_items", "Pairs in the cache.", func(s *figures) int64 { return s.cached }),
 	metrics.Counter("kumo_server_chunks_collected_total", "Chunks of large values removed because no item lists them.", func(s *figures) uint64 { return s.collected.Load() }),
 	metrics.GaugeBy("kumo_server_partitions", "Partitions in the configuration of which this server is, as primary, as backup, or joining.", "role", func(s *figures, put func(string, float64)) {

@@ -76,9 +76,11 @@ type node struct {
 	heldLimit int
 	report    reporter
 	leaving   leaver
+	itemCount itemCount
 	witness   *witness
 
-	text     *frontend.Frontend    // nil: memcached is not served here
+	text     *frontend.Frontend // nil: memcached is not served here
+	textPort loop.Listener
 	mapSink  func(*clustermap.Map) // the text port's router
 	asked    []router.Sink         // what the text port's clients asked for in this turn
 	ahead    uint64                // means nothing: what is read ahead is added to it
@@ -186,7 +188,7 @@ func (n *node) adopt(m *clustermap.Map) {
 	n.touchClock()
 	if n.cmap == nil || n.cmap.Copying != m.Copying {
 		n.copies.tune(m.Copying)
-		n.copies.staff(n.ctx)
+		n.copies.grow(n.ctx)
 	}
 	n.cmap, n.cluster = m, m.ClusterID
 	n.shown.Store(m)

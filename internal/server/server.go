@@ -320,7 +320,7 @@ func (n *node) newMember(addr, streamAddr string) (*control.Member, <-chan *clus
 				Role: control.RoleServer, Version: cli.Version, ClusterID: found.ClusterID,
 				ID: n.self, Addr: addr, StreamAddr: streamAddr, Zone: n.cfg.Zone,
 				Incarnation: n.incarnation, RunID: n.runID, Uncertain: found.UncertainTail,
-				Witness: n.witness.id(),
+				Witness: n.witness.id(), Leaving: n.leaving.wants(),
 			}
 			if m := n.newestMap(); m != nil && m.ClusterID == h.ClusterID {
 				h.KnownMap = m.Version

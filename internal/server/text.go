@@ -68,7 +68,7 @@ func (n *node) serveText(addr string) error {
 	if err != nil {
 		return err
 	}
-	n.text = f
+	n.text, n.textPort = f, l
 	n.mapSink = func(m *clustermap.Map) { r.SetMap(m) }
 	n.log.Info("listening for memcached clients", "addr", l.Addr())
 	return nil

@@ -110,6 +110,7 @@ func (c *ctl) backupTo(ctx context.Context, o *backupOptions) error {
 	if err := b.open(o, m, began); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
+	defer b.w.Close()
 	b.http = &http.Client{Transport: &http.Transport{
 		DialContext:           c.secret.DialContext(&net.Dialer{Timeout: 3 * time.Second}),
 		MaxIdleConnsPerHost:   maxBackupWorkers,

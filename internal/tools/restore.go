@@ -88,8 +88,20 @@ func (c *ctl) restore(ctx context.Context, dir string, o *backupOptions) error {
 	}
 	took := c.now().Sub(began)
 	if c.json {
-		return WriteJSON(c.out, map[string]any{"backup": dir, "id": m.ID, "restored": s.Restored, "bytes": s.Bytes, "kept": s.Kept, "expired": s.Expired, "seconds": took.Seconds()})
+		if err := WriteJSON(c.out, map[string]any{"backup": dir, "id": m.ID, "restored": s.Restored, "bytes": s.Bytes, "kept": s.Kept, "expired": s.Expired, "seconds": took.Seconds()}); err != nil {
+			return err
+		}
+	} else {
+		c.sayRestored(s, m, took)
 	}
+	if s.Kept > 0 && !r.quiet {
+		return fmt.Errorf("restore: somebody has written to the cluster meanwhile: %s (one is %q) were not restored. --overwrite has the backup's take their place, --keep leaves them", plural(s.Kept, "key"), s.conflict)
+	}
+	return nil
+}
+
+// sayRestored tells a person what was restored.
+func (c *ctl) sayRestored(s *restoreStats, m *backup.Manifest, took time.Duration) {
 	fmt.Fprintf(c.out, "restored %s (%s) of the backup of %s in %v\n", plural(s.Restored, "pair"), showBytes(uint64(s.Bytes)), m.Began.Local().Format(time.DateTime), took.Round(10*time.Millisecond))
 	if s.Kept > 0 {
 		fmt.Fprintf(c.out, "%s were there already and are as they were\n", plural(s.Kept, "key"))
@@ -97,10 +109,6 @@ func (c *ctl) restore(ctx context.Context, dir string, o *backupOptions) error {
 	if s.Expired > 0 {
 		fmt.Fprintf(c.out, "%s have expired since and were left out\n", plural(s.Expired, "pair"))
 	}
-	if s.Kept > 0 && !r.quiet {
-		return fmt.Errorf("restore: somebody has written to the cluster meanwhile: %s (one is %q) were not restored. --overwrite has the backup's take their place, --keep leaves them", plural(s.Kept, "key"), s.conflict)
-	}
-	return nil
 }
 
 // run restores all partitions.

@@ -22,7 +22,9 @@ func TestRollingRestart(t *testing.T) {
 		Pace: size(8*time.Millisecond, 3*time.Millisecond)})
 	l.Fill()
 	l.Start()
-	l.Run(size(time.Second, 10*time.Second))
+	quiet := l.Now()
+	l.Run(size(time.Second, 20*time.Second))
+	begun := l.Now()
 	for _, p := range slices.Concat(c.Servers, c.Managers, c.Gateways) {
 		l.Mark("%s is told to end", p.Name)
 		p.Terminate(20 * time.Second)
@@ -33,7 +35,12 @@ func TestRollingRestart(t *testing.T) {
 		l.Mark("%s is back", p.Name)
 		l.Run(size(300*time.Millisecond, 5*time.Second))
 	}
+	ended := l.Now()
 	finish(t, l, 0, besideBar())
+	for _, q := range []float64{0.5, 0.99, 0.999} {
+		before, meanwhile := l.Quantile(q, quiet, begun), l.Quantile(q, begun, ended)
+		t.Logf("quantile %g: %v before, %v meanwhile: %.1f times", q, before, meanwhile, float64(meanwhile)/float64(before))
+	}
 	t.Logf("%d times a client went on with another gateway in the middle of an operation", l.Moved())
 	voters(t, c, 2, 3, 15*time.Second*harness.Patience)
 	c.CheckCopies()

@@ -36,6 +36,24 @@ func (l *Load) Observe(op Op, res Result, call, ret time.Duration) {
 	l.extra = append(l.extra, record{client: -1, op: op, res: res, call: call, ret: ret})
 }
 
+// Quantile is of how long operations took that were called between two times since the
+// Load was made, 0 if there were none. The clients must have ended.
+func (l *Load) Quantile(q float64, from, to time.Duration) time.Duration {
+	var took []time.Duration
+	for _, c := range l.clients {
+		for i := range c.records {
+			if r := &c.records[i]; !r.more && r.call >= from && r.call < to {
+				took = append(took, r.ret-r.call)
+			}
+		}
+	}
+	if len(took) == 0 {
+		return 0
+	}
+	slices.Sort(took)
+	return took[min(int(q*float64(len(took))), len(took)-1)]
+}
+
 // Report sums up what the clients saw. They must have ended.
 func (l *Load) Report() Report {
 	rep := Report{Errors: map[string]int{}}
