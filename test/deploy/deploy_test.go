@@ -87,6 +87,8 @@ func TestUnits(t *testing.T) {
 			t.Error(err)
 		}
 		for _, want := range []string{"Type=notify\n", "User=kumofs\n", "WatchdogSec=30\n", "Restart=on-failure\n", "RestartPreventExitStatus=2\n",
+			// Else systemd would take a panic for a bad command line: Go ends both with 2.
+			"Environment=GOTRACEBACK=crash\n", "LimitCORE=0\n",
 			"NoNewPrivileges=yes\n", "ProtectSystem=strict\n", "LimitNOFILE=", "TimeoutStopSec=", "OOMScoreAdjust=-", "EnvironmentFile=-/etc/default/"} {
 			if !strings.Contains(text, "\n"+want) {
 				t.Errorf("%s has no %s", name, want)
