@@ -48,7 +48,8 @@ func Supervise(ctx context.Context, log *slog.Logger) *Supervisor {
 	case err != nil:
 		log.Warn("the service manager gets no signs of life, for how often it wants them is not understood", "error", err)
 	case watchdog > 0:
-		s.every = max(watchdog/2, time.Millisecond)
+		// Not half of it: one probe that is not answered in time must not end a daemon.
+		s.every = max(watchdog/4, time.Millisecond)
 	}
 	// SIGHUP ends a process that has nothing to read again; "systemctl reload" must not.
 	s.unhang = onHangup(func() {})
@@ -155,8 +156,14 @@ func (s *Supervisor) ask() (status string, err error) {
 	return (*probe)(ctx)
 }
 
-// reload tells of what is done at SIGHUP.
+// reload tells of what is done at SIGHUP, if the daemon is up: READY=1 before would say that it is.
 func (s *Supervisor) reload(run func()) {
+	select {
+	case <-s.ready:
+	default:
+		run()
+		return
+	}
 	state := daemon.SdNotifyReloading
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) == nil {

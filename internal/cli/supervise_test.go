@@ -61,12 +61,29 @@ func (m *serviceManager) until(begins string) string {
 func TestSupervise(t *testing.T) {
 	m := newServiceManager(t)
 	t.Setenv("NOTIFY_SOCKET", m.path)
-	t.Setenv("WATCHDOG_USEC", "40000")
+	t.Setenv("WATCHDOG_USEC", "80000")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s := Supervise(ctx, slog.New(slog.DiscardHandler))
+	// One probe that fails must not end a daemon, so there are several within that time.
+	if s.every != 20*time.Millisecond {
+		t.Errorf("signs of life every %v", s.every)
+	}
 	if said := m.next(100 * time.Millisecond); said != "" {
 		t.Errorf("before it is up: %q", said)
+	}
+	// SIGHUP before it is up: files are read, and nobody is told that it is ready.
+	read := make(chan struct{})
+	early := onHangup(func() { close(read) })
+	syscall.Kill(syscall.Getpid(), syscall.SIGHUP)
+	select {
+	case <-read:
+	case <-time.After(10 * time.Second):
+		t.Fatal("SIGHUP before it is up: nothing was read")
+	}
+	early()
+	if said := m.next(100 * time.Millisecond); said != "" {
+		t.Errorf("SIGHUP before it is up: %q", said)
 	}
 	var hangs atomic.Bool
 	s.Watch(func(ctx context.Context) (string, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/kumofs/kumofs/test/e2e/harness"
 )
 
-// watchdog is the WATCHDOG_USEC of TestServiceManager: pings come twice as often.
+// watchdog is the WATCHDOG_USEC of TestServiceManager: pings come four times as often.
 const watchdog = 400 * time.Millisecond
 
 // notified takes what a daemon tells its service manager.
@@ -104,7 +104,16 @@ func TestServiceManager(t *testing.T) {
 	}
 	for _, p := range c.All() {
 		hears[p].until("WATCHDOG=1")
+		stopping := make(chan bool, 1)
+		go func() {
+			_, found := hears[p].lines(30*time.Second, "STOPPING=1")
+			stopping <- found
+			// A socket has room for ten messages; who hands its work over sends more, and would wait.
+			hears[p].lines(30*time.Second, "")
+		}()
 		p.Terminate(10 * time.Second)
-		hears[p].until("STOPPING=1")
+		if !<-stopping {
+			t.Errorf("%s never said that it stops", p.Name)
+		}
 	}
 }
