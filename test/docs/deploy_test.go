@@ -54,6 +54,7 @@ var (
 	quoted   = regexp.MustCompile(`"(\\.|[^"\\])*"`)
 	braces   = regexp.MustCompile(`\{[^}]*\}`)
 	ranges   = regexp.MustCompile(`\[[^\]]*\]`)
+	offsets  = regexp.MustCompile(`\boffset\s+\w+`)
 	grouping = regexp.MustCompile(`\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)`)
 	word     = regexp.MustCompile(`[a-zA-Z_][a-zA-Z0-9_]*`)
 	selector = regexp.MustCompile(`([a-zA-Z_][a-zA-Z0-9_]*)\{([^}]*)\}`)
@@ -87,7 +88,7 @@ func checkExpr(t *testing.T, where, expr string) {
 		}
 	}
 	plain := quoted.ReplaceAllString(expr, "")
-	for _, cut := range []*regexp.Regexp{braces, ranges, grouping} {
+	for _, cut := range []*regexp.Regexp{braces, ranges, offsets, grouping} {
 		plain = cut.ReplaceAllString(plain, " ")
 	}
 	found := false
