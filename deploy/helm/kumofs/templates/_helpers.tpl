@@ -90,10 +90,11 @@ capabilities:
 
 {{- /* (dict "top" $ "port" "main") */ -}}
 {{- define "kumofs.probes" -}}
-# After a crash the log is read again before the port answers.
+# After a crash the log is read again before the port answers. Not /healthz: it fails while the disk is full, which no restart mends.
 startupProbe:
-  httpGet: {path: /healthz, port: {{ .port }}}
+  httpGet: {path: /metrics, port: {{ .port }}}
   periodSeconds: 5
+  timeoutSeconds: 5
   failureThreshold: 180
 readinessProbe:
   httpGet: {path: {{ .top.Values.readinessPath }}, port: {{ .port }}}
