@@ -19,7 +19,7 @@ const (
 	PathMetrics = "/metrics"    // all three: Prometheus text
 	PathHealth  = "/healthz"    // all three: Health, 200 when it does its work
 	PathReady   = "/readyz"     // all three: Health, 200 when it would serve now
-	// All three, for who may look into a process (Private).
+	// All three, for who may look into a process (inspect.Private).
 	PathLogLevel = "/v1/log-level" // GET: LogLevelState; POST LogLevelState: the same
 	PathProfiles = "/debug/pprof/" // net/http/pprof
 )

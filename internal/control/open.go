@@ -20,9 +20,10 @@ func Proven(nc net.Conn) net.Conn { return proven{nc} }
 
 type provenKey struct{}
 
-func isProven(r *http.Request) bool { return r.Context().Value(provenKey{}) != nil }
+// IsProven tells whether who sent r has proven that it has the cluster secret: see MarkProven.
+func IsProven(r *http.Request) bool { return r.Context().Value(provenKey{}) != nil }
 
-// MarkProven has Private know which of s's connections are proven; Guard calls it.
+// MarkProven has IsProven know which of s's connections are proven; Guard calls it.
 func MarkProven(s *http.Server) {
 	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if p, ok := c.(interface{ isProven() bool }); ok && p.isProven() {
@@ -40,7 +41,7 @@ func isMonitoring(r *http.Request) bool {
 
 // Guard has s refuse who comes without the cluster secret, and tell what is lacking.
 // With openMetrics what is for monitoring, PathMetrics, PathHealth and PathReady, is served to
-// everybody; what is Private guards itself. Without a secret it changes nothing. The listener's connections are a Mux's, or marked by Proven.
+// everybody; what is inspect.Private's guards itself. Without a secret it changes nothing. The listener's connections are a Mux's, or marked by Proven.
 func Guard(s *http.Server, sec *secret.Secret, who string, openMetrics bool) {
 	if !sec.Known() {
 		return
@@ -48,12 +49,12 @@ func Guard(s *http.Server, sec *secret.Secret, who string, openMetrics bool) {
 	inner := s.Handler
 	MarkProven(s)
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if openMetrics && isMonitoring(r) || isPrivate(r.URL.Path) || isProven(r) {
+		if openMetrics && isMonitoring(r) || isPrivate(r.URL.Path) || IsProven(r) {
 			inner.ServeHTTP(w, r)
 			return
 		}
 		w.Header().Set("Connection", "close")
-		writeError(w, http.StatusForbidden, needsSecret(who))
+		WriteError(w, http.StatusForbidden, needsSecret(who))
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/frontend"
+	"github.com/kumofs/kumofs/internal/inspect"
 	"github.com/kumofs/kumofs/internal/latency"
 	"github.com/kumofs/kumofs/internal/metrics"
 )
@@ -32,7 +33,7 @@ func (g *gateway) serveHTTP() (stop func(), err error) {
 	mux.Handle("GET "+control.PathMetrics, metrics.Handler(metricList, g.figures))
 	mux.HandleFunc("GET "+control.PathHealth, g.health)
 	mux.HandleFunc("GET "+control.PathReady, g.ready)
-	control.Private(mux, "gateway", g.cfg.LogLevel)
+	inspect.Private(mux, "gateway", g.cfg.LogLevel)
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	control.MarkProven(s)
 	// Everybody is served; who proves that it has the cluster secret is known.

@@ -17,6 +17,7 @@ import (
 	"github.com/kumofs/kumofs/internal/console"
 	"github.com/kumofs/kumofs/internal/control"
 	"github.com/kumofs/kumofs/internal/council"
+	"github.com/kumofs/kumofs/internal/inspect"
 	"github.com/kumofs/kumofs/internal/metrics"
 )
 
@@ -46,7 +47,7 @@ func (m *Manager) webServer() *http.Server {
 	h.Handle(console.Root, m.console)
 	h.Handle("GET /{$}", http.RedirectHandler(console.Root, http.StatusFound))
 	h.HandleFunc("GET "+control.PathReady, m.webReady)
-	control.Private(h, "manager", m.cfg.LogLevel)
+	inspect.Private(h, "manager", m.cfg.LogLevel)
 	h.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Errorf("there is no %s %s here; this is a kumo-manager", r.Method, r.URL.Path))
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/kumofs/kumofs/internal/cli"
 	"github.com/kumofs/kumofs/internal/clustermap"
 	"github.com/kumofs/kumofs/internal/control"
+	"github.com/kumofs/kumofs/internal/inspect"
 	"github.com/kumofs/kumofs/internal/metrics"
 )
 
@@ -36,7 +37,7 @@ func (n *node) handler() http.Handler {
 		defer n.web.RUnlock()
 		mux.ServeHTTP(w, req)
 	})
-	control.Private(all, "server", n.cfg.LogLevel) // does not read the store
+	inspect.Private(all, "server", n.cfg.LogLevel) // does not read the store
 	return all
 }
 
