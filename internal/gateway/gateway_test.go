@@ -218,6 +218,12 @@ func (aLevel) String() string   { return "info" }
 func (aLevel) Start() string    { return "warn" }
 func (aLevel) Set(string) error { return nil }
 
+func TestIdleConnectionsToTheMonitoringPortEnd(t *testing.T) {
+	if s := webServer(nil); s.IdleTimeout <= 0 || s.ReadHeaderTimeout <= 0 {
+		t.Errorf("idle for %v, headers for %v", s.IdleTimeout, s.ReadHeaderTimeout)
+	}
+}
+
 func TestPortTaken(t *testing.T) {
 	li, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

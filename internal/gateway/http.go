@@ -34,7 +34,7 @@ func (g *gateway) serveHTTP() (stop func(), err error) {
 	mux.HandleFunc("GET "+control.PathHealth, g.health)
 	mux.HandleFunc("GET "+control.PathReady, g.ready)
 	inspect.Private(mux, "gateway", g.cfg.LogLevel)
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	s := webServer(mux)
 	control.MarkProven(s)
 	// Everybody is served; who proves that it has the cluster secret is known.
 	port := control.NewMux(li, g.cfg.Secret, g.log)
@@ -52,6 +52,11 @@ func (g *gateway) serveHTTP() (stop func(), err error) {
 		_ = port.Close()
 		wg.Wait()
 	}, nil
+}
+
+// webServer lets nobody hold a connection without asking.
+func webServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
