@@ -344,6 +344,11 @@ func TestHealth(t *testing.T) {
 			s.Status.Unavailable = 2
 			s.Map.Partitions[0].Replicas = nil
 		}, "error", -1, "2 of 8 partitions have no server"},
+		{"all copies silent", func(s *State, _ *[]Live) {
+			for i := range 3 {
+				s.Status.Attached[i].Reachable = false
+			}
+		}, "error", -1, "2 of 8 partitions have no server"},
 		{"trouble", func(s *State, _ *[]Live) { s.Status.Troubles = []control.Trouble{{Text: "stuck", Do: "mend"}} }, "error", 2, "stuck"},
 		{"new", func(s *State, _ *[]Live) {
 			s.Status.NotAttached = []control.NodeStatus{{Addr: "10.0.0.9:19800", State: "new", Reachable: true}}
@@ -372,6 +377,9 @@ func TestHealth(t *testing.T) {
 		}
 		if h.Level != c.level || !strings.Contains(said, c.says) || c.says == "" && said != "" || h.Headline == "" || h.Detail == "" || c.name != "nothing" && safe.Survives != c.survives {
 			t.Errorf("%s: %+v %+v", c.name, h, safe)
+		}
+		if c.survives < 0 && c.name != "nothing" && (h.Headline != "Some keys cannot be reached" || h.Detail != "2 partitions of 8 not served.") {
+			t.Errorf("%s: %q %q", c.name, h.Headline, h.Detail)
 		}
 	}
 }

@@ -11,6 +11,9 @@ import (
 type Safety struct {
 	// Copies[n] is how many partitions have n copies on servers that live.
 	Copies []int `json:"copies"`
+	// unserved partitions: those that the managers know of, or, until they have found out, those
+	// of which no copy is heard.
+	unserved int
 	// Survives is how many more crashes of servers every key survives; -1: some
 	// keys are not served now.
 	Survives int `json:"survives"`
@@ -78,6 +81,7 @@ func safetyOf(s State) Safety {
 		}
 		out.Copies[n]++
 	}
+	out.unserved = max(s.Status.Unavailable, out.Copies[0])
 	out.Survives = -1
 	for n, count := range out.Copies {
 		if count > 0 {
@@ -85,7 +89,7 @@ func safetyOf(s State) Safety {
 			break
 		}
 	}
-	if s.Status.Unavailable > 0 {
+	if out.unserved > 0 {
 		out.Survives = -1
 	}
 	vote := func(voter, heard bool) {
@@ -119,9 +123,9 @@ func healthOf(s State, safe Safety, live []Live) Health {
 	say := func(level, do, format string, args ...any) {
 		by[level] = append(by[level], Problem{level, fmt.Sprintf(format, args...), do})
 	}
-	if st.Unavailable > 0 {
+	if safe.unserved > 0 {
 		say(levelError, "Start the servers that held them: they resume by themselves.",
-			"%d of %d partitions have no server: their keys can be neither read nor written.", st.Unavailable, st.Partitions)
+			"%d of %d partitions have no server: their keys can be neither read nor written.", safe.unserved, st.Partitions)
 	}
 	for _, t := range st.Troubles {
 		say(levelError, t.Do, "%s", t.Text)
@@ -147,7 +151,7 @@ func healthOf(s State, safe Safety, live []Live) Health {
 // words makes the headline.
 func (h *Health) words(st *control.Status, safe Safety, errs, warnings int) {
 	switch {
-	case st.Unavailable > 0:
+	case safe.unserved > 0:
 		h.Level, h.Headline = levelError, "Some keys cannot be reached"
 	case errs > 0:
 		h.Level, h.Headline = levelError, "Every key is served, but something is broken"
@@ -158,7 +162,7 @@ func (h *Health) words(st *control.Status, safe Safety, errs, warnings int) {
 	}
 	switch {
 	case safe.Survives < 0:
-		h.Detail = fmt.Sprintf("%s of %d not served.", count(st.Unavailable, "partition", "partitions"), st.Partitions)
+		h.Detail = fmt.Sprintf("%s of %d not served.", count(safe.unserved, "partition", "partitions"), st.Partitions)
 	case safe.Survives == 0:
 		h.Detail = fmt.Sprintf("%s on one live server only: another crash makes its keys unreachable.",
 			count(safe.Copies[1], "partition lives", "partitions live"))
