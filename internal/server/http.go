@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/cli"
@@ -51,20 +52,33 @@ func httpError(w http.ResponseWriter, status int, format string, args ...any) {
 	writeJSON(w, status, control.Error{Error: fmt.Sprintf(format, args...)})
 }
 
-// onLoop runs fn on the loop and waits for it.
-func (n *node) onLoop(ctx context.Context, fn func()) error {
+// onLoop runs fn on the loop and waits for it. After an error fn was not run, and will not be:
+// what it writes is its caller's again.
+func (n *node) onLoop(ctx context.Context, fn func()) (err error) {
 	done := make(chan struct{})
-	if !n.loop.Post(func() { fn(); close(done) }) {
+	var taken atomic.Bool // by the loop, or by who gave up waiting
+	posted := n.loop.Post(func() {
+		if taken.CompareAndSwap(false, true) {
+			fn()
+			close(done)
+		}
+	})
+	if !posted {
 		return context.Canceled
 	}
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
 	case <-n.ctx.Done():
-		return n.ctx.Err()
+		err = n.ctx.Err()
 	}
+	if taken.CompareAndSwap(false, true) {
+		return err
+	}
+	<-done // fn runs, and the loop waits for nobody
+	return nil
 }
 
 func (n *node) serveStat(w http.ResponseWriter, req *http.Request) {
