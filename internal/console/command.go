@@ -143,11 +143,6 @@ func ownHost(host string) bool {
 	return !strings.Contains(host, ".") || strings.HasSuffix(host, ".localhost") || err == nil && host == strings.ToLower(own)
 }
 
-// FromBrowser tells whether a browser sent r: it may have been told to by any site.
-func FromBrowser(r *http.Request) bool {
-	return r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
-}
-
 // Nodes are the addresses of the servers that a command would be about, in order.
 func Nodes(command string, s *control.Status) []string {
 	nodes := []string{}

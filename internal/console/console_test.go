@@ -260,7 +260,7 @@ func TestCommandsAreGuarded(t *testing.T) {
 	if code := post(r, host, body, good...); code != 200 {
 		t.Fatalf("the page's own command: %d", code)
 	}
-	if r.command.Command != "attach" || r.given.URL.Path != control.PathCommand || r.given.Header.Get(Expect) != "10.0.0.9:19800,10.0.0.8:19800" || FromBrowser(r.given) || r.given.Header.Get(tokenHeader) != "" {
+	if r.command.Command != "attach" || r.given.URL.Path != control.PathCommand || r.given.Header.Get(Expect) != "10.0.0.9:19800,10.0.0.8:19800" || control.FromBrowser(r.given) || r.given.Header.Get(tokenHeader) != "" {
 		t.Errorf("carried out: %+v %v", r.command, r.given.Header)
 	}
 	if code := post(readOnly, host, body, good...); code != 403 {

@@ -2,9 +2,11 @@ package control
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/kumofs/kumofs/internal/secret"
@@ -56,6 +58,28 @@ func Guard(s *http.Server, sec *secret.Secret, who string, openMetrics bool) {
 		w.Header().Set("Connection", "close")
 		WriteError(w, http.StatusForbidden, needsSecret(who))
 	})
+}
+
+// ErrBrowser is what a browser is told.
+var ErrBrowser = errors.New("a browser may not do this: any site could have told it to; use kumoctl, kumostat, or a manager's console")
+
+// FromBrowser tells whether a browser sent r: it may have been told to by any site. The User-Agent
+// is there for images and the like: without TLS they come with nothing else, and every browser's
+// begins like this.
+func FromBrowser(r *http.Request) bool {
+	return r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" || strings.HasPrefix(r.UserAgent(), "Mozilla/")
+}
+
+// NotFromBrowser keeps a site from having an operator's browser command a daemon that asks for
+// no secret.
+func NotFromBrowser(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if FromBrowser(r) {
+			WriteError(w, http.StatusForbidden, ErrBrowser.Error())
+			return
+		}
+		h(w, r)
+	}
 }
 
 // lingerTimeout and lingerBytes bound how long, and how much, a refused connection is

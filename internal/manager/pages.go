@@ -15,10 +15,7 @@ import (
 	"github.com/kumofs/kumofs/internal/control"
 )
 
-var (
-	errBrowser  = errors.New("a browser may not do this: any site could have told it to; use kumoctl, or the console")
-	errExpected = errors.New("the servers that the command would be about are others by now: look at its plan again")
-)
+var errExpected = errors.New("the servers that the command would be about are others by now: look at its plan again")
 
 // newConsole makes the console of this manager.
 func (m *Manager) newConsole(events *console.Events) *console.Console {
@@ -45,18 +42,6 @@ func (m *Manager) consoleState(ctx context.Context) (console.State, error) {
 		return console.State{}, errNoLeader
 	}
 	return console.State{Status: st, Map: cm}, nil
-}
-
-// notFromBrowser keeps a site from having an operator's browser command a manager that
-// asks for no secret.
-func notFromBrowser(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if console.FromBrowser(r) {
-			fail(w, http.StatusForbidden, errBrowser)
-			return
-		}
-		h(w, r)
-	}
 }
 
 // expected refuses a command of the console that would be about other servers than

@@ -23,9 +23,9 @@ func (n *node) handler() http.Handler {
 	mux.HandleFunc("GET "+control.PathHotKeys, n.serveHotKeys)
 	mux.HandleFunc("GET "+control.PathMap, n.serveMap)
 	mux.HandleFunc("GET "+control.PathVoter, n.witness.serve)
-	mux.HandleFunc("POST "+control.PathBackup, n.backups.serve)
+	mux.HandleFunc("POST "+control.PathBackup, control.NotFromBrowser(n.backups.serve))
 	mux.HandleFunc("GET "+control.PathScrub, n.serveScrub)
-	mux.HandleFunc("POST "+control.PathScrub, n.serveScrub)
+	mux.HandleFunc("POST "+control.PathScrub, control.NotFromBrowser(n.serveScrub))
 	mux.Handle("GET "+control.PathMetrics, metrics.Handler(metricList, n.figures))
 	mux.HandleFunc("GET "+control.PathHealth, n.serveHealth)
 	mux.HandleFunc("GET "+control.PathReady, n.serveReady)
@@ -117,6 +117,10 @@ func (n *node) serveStat(w http.ResponseWriter, req *http.Request) {
 		}
 		values[key] = s.State
 	case "set_delay", "unset_delay":
+		if control.FromBrowser(req) {
+			httpError(w, http.StatusForbidden, "%v", control.ErrBrowser)
+			return
+		}
 		c.delay.Store(key == "set_delay")
 		values[key] = "ok"
 	case "checksum":
