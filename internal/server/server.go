@@ -286,14 +286,7 @@ func (n *node) openStore() error {
 	id := s.Identity()
 	n.store, n.self, n.cluster, n.uncertain = s, id.ID, id.ClusterID, id.UncertainTail
 	if n.incarnation, err = s.StartIncarnation(); err == nil {
-		n.stored, err = s.Partitions()
-		for part, b := range n.stored {
-			if b.Position == (store.Position{}) {
-				// Pairs of which nobody knows how old they are: they are compared, not taken for a blank copy.
-				b.Position.Unfinished = true
-				n.stored[part] = b
-			}
-		}
+		n.stored, err = storedPartitions(s)
 	}
 	if err == nil {
 		err = n.loadMap()
@@ -304,6 +297,29 @@ func (n *node) openStore() error {
 	}
 	n.log.Info("opened store", "path", cfg.Store, "found", s.Describe())
 	return nil
+}
+
+// storedPartitions is the bookkeeping that a server begins with.
+func storedPartitions(s *store.Store) (map[uint16]store.Bookkeeping, error) {
+	stored, err := s.Partitions()
+	if err != nil {
+		return nil, err
+	}
+	sn := s.Snapshot()
+	for part, b := range stored {
+		// The zero position is also that of a whole copy of partition 0 that never had an operation.
+		if b.Position != (store.Position{}) {
+			continue
+		}
+		it := sn.Iter(part, nil)
+		some := it.Next()
+		if it.Close() != nil || some {
+			// Pairs of which nobody knows how old they are: they are compared, not taken for a blank copy.
+			b.Position.Unfinished = true
+			stored[part] = b
+		}
+	}
+	return stored, sn.Close()
 }
 
 // newMember makes the link to the managers. Its callbacks are on its own goroutine.
