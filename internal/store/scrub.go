@@ -153,7 +153,8 @@ const confirmAfter = 200 * time.Millisecond
 
 // CheckTable reads all of a table and returns the spans in it that cannot be read, or hold
 // records that are none. What is found is read again before it is believed. A table that is gone, because it was
-// compacted meanwhile, has none. The error is that of ctx or pace. It blocks for reading.
+// compacted meanwhile, has none. The error is that of ctx or pace, or the file cannot be opened, which is no
+// damage. It blocks for reading.
 func (s *Store) CheckTable(ctx context.Context, t Table, pace Pace) (bad []Span, err error) {
 	if bad, err = s.checkTable(ctx, t, pace); err != nil || len(bad) == 0 {
 		return nil, err
@@ -182,7 +183,8 @@ func (f *scrubFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.File.ReadAt(p, off)
 }
 
-// openTable opens a table's file past pebble. gone: there is no such file any more.
+// openTable opens a table's file past pebble. gone: there is no such file any more. An error without f: it
+// cannot be opened now.
 func (s *Store) openTable(ctx context.Context, t Table, pace Pace) (r *sstable.Reader, f *scrubFile, gone bool, err error) {
 	name := s.fs.PathJoin(s.path, dataName, fmt.Sprintf("%06d.sst", t.File))
 	file, err := s.fs.Open(name)
@@ -209,10 +211,13 @@ func (s *Store) checkTable(ctx context.Context, t Table, pace Pace) (bad []Span,
 	if gone {
 		return nil, nil
 	}
-	if err != nil {
-		if f != nil && f.err != nil {
-			return nil, f.err
-		}
+	switch {
+	case err == nil:
+	case f == nil: // too many open files, say: nothing is known of the table
+		return nil, ioError(err, "cannot open a table")
+	case f.err != nil:
+		return nil, f.err
+	default:
 		return []Span{t.Span}, nil
 	}
 	defer func() { _ = r.Close() }() // it was read only
@@ -346,12 +351,19 @@ func (s *Store) Widen(ctx context.Context, sp Span) (Span, error) {
 
 // cuts tells whether table t can be read at the ends of sp.
 func (s *Store) cuts(ctx context.Context, t Table, sp Span) (bool, error) {
-	r, _, gone, err := s.openTable(ctx, t, atOnce)
-	if ctx.Err() != nil {
+	r, f, gone, err := s.openTable(ctx, t, atOnce)
+	switch {
+	case ctx.Err() != nil:
+		if r != nil {
+			_ = r.Close() // it was read only
+		}
 		return false, ctx.Err()
-	}
-	if gone || err != nil {
-		return gone, nil
+	case gone:
+		return true, nil
+	case err != nil && f == nil:
+		return false, ioError(err, "cannot open a table")
+	case err != nil:
+		return false, nil
 	}
 	defer func() { _ = r.Close() }()
 	dels, err := r.NewRawRangeDelIter(ctx, sstable.NoFragmentTransforms, sstable.NoReadEnv)

@@ -8,7 +8,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // flip alters a byte of a file.
@@ -279,5 +284,48 @@ func TestSpanText(t *testing.T) {
 		if first != test.first || last != test.last || test.span.String() != test.text {
 			t.Errorf("%d-%d %s, want %d-%d %s", first, last, test.span, test.first, test.last, test.text)
 		}
+	}
+}
+
+// A process without file descriptors left cannot open tables. That says nothing of what is in them.
+func TestScrubWithoutDescriptors(t *testing.T) {
+	var none atomic.Bool
+	disk := &pointFS{FS: vfs.NewMem(), reads: true, point: func(op, name string) error {
+		if none.Load() && op == "open" && strings.HasSuffix(name, ".sst") {
+			return syscall.EMFILE
+		}
+		return nil
+	}}
+	s := mustOpen(t, "/s", Options{Logger: quiet{}, FS: disk})
+	defer mustClose(t, s)
+	mustCommit(t, s, func(b *Batch) {
+		for p := range uint16(3) {
+			b.PutItem(p, []byte("key"), testItem(version(1, 1), "x"))
+			b.SetPosition(p, Position{Version: version(1, 1)})
+		}
+	})
+	if err := s.flushAll(nil); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := s.Tables()
+	if err != nil || len(tables) == 0 {
+		t.Fatal(tables, err)
+	}
+	none.Store(true)
+	for _, table := range tables {
+		if bad, err := s.CheckTable(context.Background(), table, atOnce); len(bad) > 0 || !errors.Is(err, syscall.EMFILE) {
+			t.Errorf("%v, %v", bad, err)
+		}
+	}
+	sp := PartitionSpan(1, []byte("a"), []byte("z"))
+	if w, err := s.Widen(context.Background(), sp); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("%v became %v, %v", sp, w, err)
+	}
+	none.Store(false)
+	if w, err := s.Widen(context.Background(), sp); err != nil || !sp.Contains(w) {
+		t.Errorf("%v became %v, %v", sp, w, err)
+	}
+	if bad := checkAll(t, s); len(bad) > 0 {
+		t.Error(bad)
 	}
 }
