@@ -45,6 +45,7 @@ type mend struct {
 	held   []uint16
 	stored <-chan struct{}
 	parts  []uint16
+	barred int64 // since when quit cannot go on, by replica.Node.Now; 0: it can
 }
 
 type mendState int
@@ -134,6 +135,10 @@ func (m *mender) run(ctx context.Context) {
 				busy[p] = j
 			}
 			if before != nil && j.state == mendLeaving {
+				// The other may have become wider since, and wait for what this one holds.
+				if m.release(ctx, j) != nil {
+					return
+				}
 				m.stuck(j, before.why)
 				continue
 			}
@@ -209,6 +214,20 @@ func (m *mender) step(ctx context.Context, j *mend) (ended bool, err error) {
 				return false, ctx.Err()
 			}
 		}
+		unwanted := false
+		if err := n.onLoop(ctx, func() {
+			if unwanted = n.unwanted(j); !unwanted {
+				n.trust(j)
+			}
+		}); err != nil {
+			return false, err
+		}
+		if !unwanted {
+			m.mu.Lock()
+			j.state = mendLeaving
+			m.mu.Unlock()
+			return false, nil
+		}
 		err := n.store.Remove(ctx, j.span)
 		if err != nil && ctx.Err() != nil {
 			return false, ctx.Err()
@@ -245,6 +264,14 @@ func (m *mender) step(ctx context.Context, j *mend) (ended bool, err error) {
 	return false, nil
 }
 
+// release ends the hold of what has not been removed. The error is that of ctx.
+func (m *mender) release(ctx context.Context, j *mend) error {
+	if len(j.held) == 0 {
+		return nil
+	}
+	return m.s.n.onLoop(ctx, func() { m.s.n.trust(j) })
+}
+
 // stuck notes why a mend does not go on, and says so once when that lasts.
 func (m *mender) stuck(j *mend, why string) {
 	m.mu.Lock()
@@ -271,38 +298,68 @@ func (n *node) quit(j *mend) (free bool, why string) {
 		return false, "this server takes no part now"
 	}
 	n.touchClock()
-	var out []uint16 // to be left
+	// All are looked at before anything is done: nothing is left or held that would not be mended.
 	for _, p := range j.parts {
 		x := n.replicas[p]
 		c := x.Config()
-		in := clustermap.Contains(c.Replicas, n.self) || clustermap.Contains(c.LastKnown, n.self)
-		others := len(clustermap.Without(c.Replicas, n.self)) > 0
+		in := n.countsOnThis(c)
+		if in && slices.Contains(j.held, p) {
+			// A loss was accepted, and this is the copy that leads now: it leaves as any other.
+			x.Trust(&n.fx)
+			j.held = slices.DeleteFunc(j.held, func(q uint16) bool { return q == p })
+		}
 		switch {
-		case x.Distrusted(): // by this mend: there is one of a partition at a time
-		case !in && x.Empty():
-			if x.Distrust(&n.fx) { // so that nothing comes meanwhile
-				j.held = append(j.held, p)
-			} else {
-				out = append(out, p)
-			}
-		case !c.Active || !others:
+		case x.Distrusted() && !slices.Contains(j.held, p):
+			why = "another part of it is being mended"
+		case (in || !x.Empty()) && (!c.Active || len(clustermap.Without(c.Replicas, n.self)) == 0):
 			why = control.ScrubNoCopy
-		case in || !x.Distrust(&n.fx):
+		}
+	}
+	if why != "" {
+		// A failover lasts a moment. What lasts longer must not keep the others from joining again.
+		if j.barred == 0 {
+			j.barred = n.rn.Now
+		}
+		if n.rn.Now-j.barred > int64(mendAlone) {
+			n.trust(j)
+		}
+		return false, why
+	}
+	j.barred = 0
+	var out []uint16 // to be left
+	for _, p := range j.parts {
+		x := n.replicas[p]
+		switch {
+		case slices.Contains(j.held, p):
+		case n.countsOnThis(x.Config()) || !x.Distrust(&n.fx):
 			out = append(out, p)
-		default:
+		default: // an empty one too, so that nothing comes meanwhile
 			j.held = append(j.held, p)
 		}
 	}
 	n.fill()
 	j.stored = n.commit.stored() // nil: all is
-	switch {
-	case why != "": // nothing is left that would not be mended
-		return false, why
-	case len(out) > 0:
+	if len(out) > 0 {
 		n.report.quitting = out
 		return false, notYetLeft
 	}
 	return true, ""
+}
+
+// countsOnThis tells whether somebody counts on this server's copy (R4, R9).
+func (n *node) countsOnThis(c *clustermap.Partition) bool {
+	return clustermap.Contains(c.Replicas, n.self) || clustermap.Contains(c.LastKnown, n.self)
+}
+
+// unwanted tells whether still nobody counts on any part of a mend: an operator may have accepted a loss since
+// it was left. Called on the loop.
+func (n *node) unwanted(j *mend) bool {
+	for _, p := range j.parts {
+		if n.countsOnThis(n.replicas[p].Config()) || n.countsOnThis(&n.cmap.Partitions[p]) {
+			return false
+		}
+	}
+	return true
 }
 
 // trust ends the hold. Called on the loop.
