@@ -298,6 +298,8 @@ func (n *node) quit(j *mend) (free bool, why string) {
 		return false, "this server takes no part now"
 	}
 	n.touchClock()
+	// Others of this list are other mends'. What this one asked for at the last look may be done.
+	n.report.quitting = slices.DeleteFunc(n.report.quitting, func(p uint16) bool { return slices.Contains(j.parts, p) })
 	// All are looked at before anything is done: nothing is left or held that would not be mended.
 	for _, p := range j.parts {
 		x := n.replicas[p]
@@ -340,7 +342,7 @@ func (n *node) quit(j *mend) (free bool, why string) {
 	n.fill()
 	j.stored = n.commit.stored() // nil: all is
 	if len(out) > 0 {
-		n.report.quitting = out
+		n.report.quitting = append(n.report.quitting, out...)
 		return false, notYetLeft
 	}
 	return true, ""

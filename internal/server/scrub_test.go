@@ -124,3 +124,23 @@ func TestMendLooksAgainAtWhatItHolds(t *testing.T) {
 		t.Error("it is the only copy")
 	}
 }
+
+// Two mends that leave at a time are both told of.
+func TestMendsLeaveTogether(t *testing.T) {
+	r := newMendRig(t)
+	r.configure([]clustermap.ServerID{other, r.self}, []clustermap.ServerID{other, r.self})
+	a, b := &mend{parts: []uint16{0}}, &mend{parts: []uint16{1}}
+	for range 2 {
+		r.quit(a)
+		r.quit(b)
+	}
+	slices.Sort(r.report.quitting)
+	if !slices.Equal(r.report.quitting, []uint16{0, 1}) {
+		t.Errorf("leaves %v", r.report.quitting)
+	}
+	r.configure([]clustermap.ServerID{other}, []clustermap.ServerID{other, r.self})
+	r.quit(a)
+	if !slices.Equal(r.report.quitting, []uint16{1}) {
+		t.Errorf("leaves %v, and one is left", r.report.quitting)
+	}
+}
