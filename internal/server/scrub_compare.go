@@ -351,6 +351,15 @@ func addSpan(list []keySpan, sp keySpan) []keySpan {
 	return append(list, sp)
 }
 
+// around is one span for all of a list, which is in the order of keys: a partition leaves and joins once, be there
+// one range that differs or many, and what lies between is sent again.
+func around(list []keySpan) []keySpan {
+	if len(list) == 0 {
+		return nil
+	}
+	return []keySpan{{list[0].From, list[len(list)-1].To}}
+}
+
 // nameKeys finds out which keys of a range differ.
 func (s *scrubber) nameKeys(sn *store.Snapshot, c *comparison, p *copyPeer, g *rangeDigest) error {
 	if err := p.s.writeJSON(streamWant, g); err != nil {
@@ -402,7 +411,7 @@ func (s *scrubber) act(ctx context.Context, c *comparison) error {
 		switch {
 		case len(p.differ) > 0:
 			differ(p.name, own, len(p.differ), p.keys)
-			if err := p.s.writeJSON(streamMend, p.differ); err != nil {
+			if err := p.s.writeJSON(streamMend, around(p.differ)); err != nil {
 				return err
 			}
 			if err := p.s.flush(); err != nil {
@@ -415,7 +424,7 @@ func (s *scrubber) act(ctx context.Context, c *comparison) error {
 			differ(own, p.name, len(c.own), p.keys)
 		}
 	}
-	for _, sp := range c.own {
+	for _, sp := range around(c.own) {
 		s.differs(store.PartitionSpan(c.part, sp.From, sp.To))
 	}
 	return ctx.Err()
@@ -471,7 +480,7 @@ func (n *node) receiveCompare(ctx context.Context, s *stream, body []byte) error
 		case streamMend:
 			var list []keySpan
 			if err = json.Unmarshal(b, &list); err == nil {
-				for _, sp := range list {
+				for _, sp := range around(list) {
 					n.scrub.differs(store.PartitionSpan(h.Partition, sp.From, sp.To))
 				}
 				err = s.write(streamDone, nil)

@@ -144,3 +144,15 @@ func TestMendsLeaveTogether(t *testing.T) {
 		t.Errorf("leaves %v, and one is left", r.report.quitting)
 	}
 }
+
+// Many ranges of a partition that differ are mended as one: each mend is a leave and a join.
+func TestDifferencesAreMendedAsOne(t *testing.T) {
+	list := []keySpan{{[]byte("a"), []byte("b")}, {[]byte("c"), []byte("d")}, {[]byte("x"), nil}}
+	got := around(list)
+	if len(got) != 1 || string(got[0].From) != "a" || got[0].To != nil {
+		t.Errorf("%q", got)
+	}
+	if got := around(nil); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+}
