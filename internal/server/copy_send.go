@@ -217,12 +217,18 @@ func (c *copier) connect(ctx context.Context, addr string) (s *stream, fresh boo
 		return s, false, nil
 	}
 	c.mu.Unlock()
+	s, err = c.dial(ctx, addr)
+	return s, true, err
+}
+
+// dial makes a new connection, whatever is kept.
+func (c *copier) dial(ctx context.Context, addr string) (*stream, error) {
 	d := net.Dialer{Timeout: 5 * time.Second}
 	nc, err := c.n.cfg.Secret.Dial(ctx, &d, "tcp", addr)
 	if err != nil {
-		return nil, true, err
+		return nil, err
 	}
-	return newStream(nc), true, nil
+	return newStream(nc), nil
 }
 
 func (c *copier) release(addr string, s *stream) {

@@ -70,7 +70,10 @@ func newScrubber(n *node, bytesPerSecond int64, interval time.Duration) *scrubbe
 }
 
 // wait is a store.Pace: it keeps to the rate, and lets clients go first unless somebody waits for the round.
-func (s *scrubber) wait(ctx context.Context, bytes int) error {
+func (s *scrubber) wait(ctx context.Context, bytes int) error { return s.waitAlive(ctx, bytes, nil) }
+
+// waitAlive has alive called now and then while it waits; nil: there is nobody to be told.
+func (s *scrubber) waitAlive(ctx context.Context, bytes int, alive func() error) error {
 	s.bytes.Add(uint64(bytes))
 	if s.unpaced += bytes; s.unpaced < scrubBurst {
 		return ctx.Err()
@@ -80,11 +83,16 @@ func (s *scrubber) wait(ctx context.Context, bytes int) error {
 	hurry := s.hurry
 	s.mu.Unlock()
 	for s.unpaced > 0 && s.limit != nil {
-		step := min(s.unpaced, scrubBurst)
+		step := min(s.unpaced, scrubBurst, max(int(s.limit.Limit()), 1)) // a second, at most
 		if err := s.limit.WaitN(ctx, step); err != nil {
 			return err
 		}
 		s.unpaced -= step
+		if alive != nil {
+			if err := alive(); err != nil {
+				return err
+			}
+		}
 	}
 	s.unpaced = 0
 	if hurry {

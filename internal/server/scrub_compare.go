@@ -36,9 +36,11 @@ const (
 	compareRanges = 64
 	compareBytes  = 1 << 20
 	// compareTries is how often snapshots are taken until they have one position, compareWait
-	// is between two of them. A partition that is written to all the time is left out.
-	compareTries = 8
-	compareWait  = 50 * time.Millisecond
+	// is between two of them. A partition that is written to all the time is left out. compareErrors is how
+	// often it may fail: each may be half a minute of silence.
+	compareTries  = 8
+	compareErrors = 2
+	compareWait   = 50 * time.Millisecond
 	// comparePause is between two partitions, where nobody waits for the round.
 	comparePause = 2 * time.Millisecond
 	// maxDiffer bounds the ranges that are told apart; beyond them all between is one.
@@ -83,6 +85,7 @@ type copyPeer struct {
 	addr   string // of its stream port
 	name   string
 	s      *stream
+	stop   func() bool // s is no more closed when ctx ends; false: it was
 	differ []keySpan
 	keys   []string // some that differ, with what is there
 }
@@ -150,7 +153,7 @@ func (c *comparison) close(s *scrubber, err error) {
 		if err == nil {
 			err = p.s.flush()
 		}
-		if err != nil {
+		if !p.stop() || err != nil {
 			p.s.c.Close()
 		} else {
 			s.n.copies.release(p.addr, p.s)
@@ -185,6 +188,7 @@ func (s *scrubber) compareOnce(ctx context.Context, part uint16) (*comparison, e
 		pause = 0
 	}
 	s.mu.Unlock()
+	failed := 0
 	for range compareTries {
 		select {
 		case <-ctx.Done():
@@ -193,7 +197,7 @@ func (s *scrubber) compareOnce(ctx context.Context, part uint16) (*comparison, e
 		}
 		pause = compareWait
 		sn := n.store.Snapshot()
-		equal, cerr := s.open(ctx, sn, c, cluster)
+		equal, cerr := s.open(ctx, sn, c, cluster, failed > 0)
 		if cerr == nil && equal {
 			cerr = s.compareRanges(ctx, sn, c)
 		}
@@ -206,6 +210,7 @@ func (s *scrubber) compareOnce(ctx context.Context, part uint16) (*comparison, e
 			return c, nil
 		case cerr != nil:
 			err = cerr
+			failed++
 		default:
 			err = errNotEqual
 		}
@@ -214,22 +219,33 @@ func (s *scrubber) compareOnce(ctx context.Context, part uint16) (*comparison, e
 		for _, p := range c.peers {
 			p.differ, p.keys = nil, nil
 		}
+		if failed == compareErrors {
+			break
+		}
 	}
 	return nil, err
 }
 
-// open tells each backup of the comparison; equal: all have the position of sn.
-func (s *scrubber) open(ctx context.Context, sn *store.Snapshot, c *comparison, cluster clustermap.ClusterID) (equal bool, err error) {
+// open tells each backup of the comparison; equal: all have the position of sn. anew: on new connections, for those
+// that were kept may have died.
+func (s *scrubber) open(ctx context.Context, sn *store.Snapshot, c *comparison, cluster clustermap.ClusterID, anew bool) (equal bool, err error) {
 	b, err := sn.Bookkeeping(c.part)
 	if err != nil {
 		s.suspect(c.part)
 		return false, err
 	}
 	for _, p := range c.peers {
-		var fresh bool
-		if p.s, fresh, err = s.n.copies.connect(ctx, p.addr); err != nil {
+		fresh := anew
+		if anew {
+			p.s, err = s.n.copies.dial(ctx, p.addr)
+		} else {
+			p.s, fresh, err = s.n.copies.connect(ctx, p.addr)
+		}
+		if err != nil {
 			return false, err
 		}
+		conn := p.s.c
+		p.stop = context.AfterFunc(ctx, func() { conn.Close() })
 		if fresh {
 			if _, err := p.s.w.WriteString(streamMagic); err != nil {
 				return false, err
@@ -258,6 +274,14 @@ func (s *scrubber) open(ctx context.Context, sn *store.Snapshot, c *comparison, 
 func (s *scrubber) compareRanges(ctx context.Context, sn *store.Snapshot, c *comparison) error {
 	var batch []rangeDigest
 	read := 0
+	alive := func() error {
+		for _, p := range c.peers {
+			if err := p.s.alive(); err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+		}
+		return nil
+	}
 	ship := func() error {
 		for _, p := range c.peers {
 			if err := p.s.writeJSON(streamRanges, batch); err != nil {
@@ -286,7 +310,8 @@ func (s *scrubber) compareRanges(ctx context.Context, sn *store.Snapshot, c *com
 			}
 		}
 		// Each copy was read, at the cost of its server: a server is asked by as many others as it asks.
-		err := s.wait(ctx, read*(1+len(c.peers)))
+		// At a low rate that takes longer than a backup waits for a word.
+		err := s.waitAlive(ctx, read*(1+len(c.peers)), alive)
 		batch, read = batch[:0], 0
 		return err
 	}
@@ -296,7 +321,7 @@ func (s *scrubber) compareRanges(ctx context.Context, sn *store.Snapshot, c *com
 		if d.End == nil || len(batch) == compareRanges || read >= compareBytes {
 			return ship()
 		}
-		return nil
+		return alive() // the disk may be slow
 	})
 	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrIO) {
 		s.suspect(c.part)
