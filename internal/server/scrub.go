@@ -40,6 +40,7 @@ type scrubber struct {
 	parts    map[uint16]bool      // partitions of which something could not be read
 	looked   map[uint64]time.Time // run's: when a suspect table was looked at last
 	asked    bool                 // a round is to begin now
+	loaded   bool                 // state is what the store has
 	hurry    bool                 // this one was asked for
 	state    store.ScrubState
 	tables   int // to be read in this round
@@ -134,7 +135,10 @@ func (s *scrubber) suspect(part uint16) {
 // run scrubs until ctx is done.
 func (s *scrubber) run(ctx context.Context) {
 	s.mu.Lock()
-	s.state = s.n.store.LoadScrub()
+	s.state, s.loaded = s.n.store.LoadScrub(), true
+	if now := time.Now(); s.state.Began.After(now) {
+		s.state.Began = now // the clock was set back: the next round is not to wait for that time
+	}
 	if s.state.Began.IsZero() {
 		// The first round is due an interval from now, not at once: what was just written is the least likely to have decayed.
 		s.state.Began, s.state.Ended = time.Now(), time.Now()
@@ -183,7 +187,7 @@ func (s *scrubber) start() bool {
 		return false
 	}
 	s.mu.Lock()
-	if s.state.Ended.IsZero() {
+	if s.loaded && s.state.Ended.IsZero() {
 		s.hurry = true
 	} else {
 		s.asked = true
@@ -211,9 +215,9 @@ func (s *scrubber) round(ctx context.Context) error {
 		if len(tables) > 0 {
 			st.Last = tables[len(tables)-1].File
 		}
-		s.hurry = s.asked
+		s.hurry = false
 	}
-	s.asked = false
+	s.hurry, s.asked = s.hurry || s.asked, false
 	last, done, from := st.Last, st.UpTo, st.Partition
 	s.mu.Unlock()
 	tables = slices.DeleteFunc(tables, func(t store.Table) bool { return t.File > last })

@@ -45,7 +45,8 @@ type mend struct {
 	held   []uint16
 	stored <-chan struct{}
 	parts  []uint16
-	barred int64 // since when quit cannot go on, by replica.Node.Now; 0: it can
+	barred int64     // since when quit cannot go on, by replica.Node.Now; 0: it can
+	again  time.Time // Remove failed: not before then
 }
 
 type mendState int
@@ -64,6 +65,8 @@ const (
 	mendPoll = 100 * time.Millisecond
 	// mendMost bounds the partitions that are mended at a time: each has a copy less meanwhile.
 	mendMost = 64
+	// removeAgain is when what could not be removed is tried again.
+	removeAgain = time.Second
 	// mendSay is how long a mend may wait for others before the log says so; mendAlone where
 	// there are none.
 	mendSay   = time.Minute
@@ -192,6 +195,11 @@ func (m *mender) step(ctx context.Context, j *mend) (ended bool, err error) {
 		m.mu.Unlock()
 		return false, nil
 	case mendLeaving:
+		if n.store.Full() {
+			// A full store cannot remove anything: it would be a copy less for nothing.
+			m.stuck(j, "the disk is full")
+			return false, m.release(ctx, j)
+		}
 		var why string
 		free := false
 		if err := n.onLoop(ctx, func() { free, why = n.quit(j) }); err != nil {
@@ -206,6 +214,9 @@ func (m *mender) step(ctx context.Context, j *mend) (ended bool, err error) {
 		m.mu.Unlock()
 		return false, nil
 	case mendHeld:
+		if time.Now().Before(j.again) {
+			return false, nil
+		}
 		if j.stored != nil {
 			select {
 			case <-j.stored:
@@ -234,6 +245,7 @@ func (m *mender) step(ctx context.Context, j *mend) (ended bool, err error) {
 		}
 		if err != nil && !errors.Is(err, store.ErrWider) {
 			m.stuck(j, err.Error())
+			j.again = time.Now().Add(removeAgain)
 			return false, nil
 		}
 		// Wider, for a second place was found to be damaged: from the beginning, with what belongs to that.

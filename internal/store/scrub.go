@@ -110,6 +110,7 @@ type Table struct {
 	Bytes int64
 	Span  Span
 	part  bool
+	level int
 }
 
 // Tables are the store's tables, in the order of their files' numbers.
@@ -122,14 +123,14 @@ func (s *Store) Tables() ([]Table, error) {
 		return nil, ioError(err, "cannot list the store's tables")
 	}
 	var list []Table
-	for _, level := range levels {
-		for i := range level {
-			t := &level[i]
+	for l := range levels {
+		for i := range levels[l] {
+			t := &levels[l][i]
 			end := slices.Clone(t.Largest.UserKey)
 			if !t.Largest.IsExclusiveSentinel() {
 				end = append(end, 0)
 			}
-			list = append(list, Table{uint64(t.BackingSSTNum), int64(t.Size), Span{slices.Clone(t.Smallest.UserKey), end}, t.Virtual})
+			list = append(list, Table{uint64(t.BackingSSTNum), int64(t.Size), Span{slices.Clone(t.Smallest.UserKey), end}, t.Virtual, l})
 		}
 	}
 	slices.SortFunc(list, func(a, b Table) int {
@@ -412,7 +413,7 @@ func (s *Store) Remove(ctx context.Context, sp Span) error {
 	if err := s.Commit(b); err != nil {
 		return err
 	}
-	if err := s.flushAll(s.wal.closing); err != nil {
+	if err := s.flushAll(ctx.Done()); err != nil {
 		return err
 	}
 	// Pebble takes what it cannot read there for what is not there.
@@ -435,17 +436,18 @@ func (s *Store) Remove(ctx context.Context, sp Span) error {
 const bookCut = 0
 
 // Rewrite has the tables that Remove has cut written anew, so that what it took out of
-// them is gone from the disk. It blocks for a compaction of those.
+// them is gone from the disk. It blocks for a compaction of those. New tables (level 0) are left to pebble: each may
+// have something of every partition, so the whole store would be compacted, and they do not last anyway.
 func (s *Store) Rewrite(ctx context.Context) error {
 	tables, err := s.Tables()
 	if err != nil {
 		return err
 	}
+	tables = slices.DeleteFunc(tables, func(t Table) bool { return !t.part || t.level == 0 })
 	var spans []Span
 	for i, t := range tables {
 		switch {
-		case !t.part:
-		case i > 0 && tables[i-1].part && tables[i-1].File == t.File:
+		case i > 0 && tables[i-1].File == t.File:
 			spans[len(spans)-1] = spans[len(spans)-1].Union(t.Span)
 		default:
 			spans = append(spans, t.Span)
@@ -461,7 +463,7 @@ func (s *Store) Rewrite(ctx context.Context) error {
 		_ = b.b.Delete(to, nil)
 		err := s.Commit(b)
 		if err == nil {
-			err = s.flushAll(s.wal.closing)
+			err = s.flushAll(ctx.Done())
 		}
 		if err == nil {
 			err = s.compactRange(ctx, from, append(to, 0))
