@@ -39,6 +39,7 @@ type scrubber struct {
 	files    map[uint64]bool      // tables in which something could not be read
 	parts    map[uint16]bool      // partitions of which something could not be read
 	looked   map[uint64]time.Time // run's: when a suspect table was looked at last
+	listed   time.Time            // run's: when the tables were listed last for suspects
 	asked    bool                 // a round is to begin now
 	loaded   bool                 // state is what the store has
 	hurry    bool                 // this one was asked for
@@ -56,6 +57,8 @@ const (
 	// suspectAgain is how soon a table that somebody could not read is looked at again: clients may
 	// ask for such a place many times a second.
 	suspectAgain = 30 * time.Second
+	// listAgain is between two lists of all tables, for what was met.
+	listAgain = time.Second
 	// scrubAgain is when what failed is tried again.
 	scrubAgain = time.Minute
 )
@@ -314,11 +317,21 @@ func (s *scrubber) differs(span store.Span) {
 // lookAtSuspects checks the tables in which somebody met damage. The error is that of ctx.
 func (s *scrubber) lookAtSuspects(ctx context.Context) error {
 	s.mu.Lock()
-	files, parts := s.files, s.parts
-	if len(files)+len(parts) == 0 {
-		s.mu.Unlock()
+	some := len(s.files)+len(s.parts) > 0
+	s.mu.Unlock()
+	if !some {
 		return ctx.Err()
 	}
+	// Each read that fails asks for this: those that come meanwhile are looked at together.
+	if left := time.Until(s.listed.Add(listAgain)); left > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(left):
+		}
+	}
+	s.mu.Lock()
+	files, parts := s.files, s.parts
 	s.files, s.parts = map[uint64]bool{}, map[uint16]bool{}
 	s.mu.Unlock()
 	for file, at := range s.looked {
@@ -327,6 +340,7 @@ func (s *scrubber) lookAtSuspects(ctx context.Context) error {
 		}
 	}
 	tables, err := s.n.store.Tables()
+	s.listed = time.Now()
 	if err != nil {
 		return ctx.Err() // the store has failed
 	}

@@ -61,8 +61,9 @@ const (
 var mendNames = [...]string{"found", "leaving", "removing", "joining"}
 
 const (
-	// mendPoll is how often mends are looked at while there are any.
+	// mendPoll is how often mends are looked at while there are any, mendWait where all wait for another copy.
 	mendPoll = 100 * time.Millisecond
+	mendWait = time.Second
 	// mendMost bounds the partitions that are mended at a time: each has a copy less meanwhile.
 	mendMost = 64
 	// removeAgain is when what could not be removed is tried again.
@@ -97,6 +98,20 @@ func (m *mender) waiting() int {
 	return len(m.jobs)
 }
 
+// poll ends when mends are to be looked at again; nil: there are none.
+func (m *mender) poll() <-chan time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.jobs) == 0 {
+		return nil
+	}
+	// A copy that is awaited for hours is looked for less often.
+	if slices.ContainsFunc(m.jobs, func(j *mend) bool { return j.why != control.ScrubNoCopy }) {
+		return time.After(mendPoll)
+	}
+	return time.After(mendWait)
+}
+
 // list is what is not mended.
 func (m *mender) list() (out []control.ScrubDamage) {
 	m.mu.Lock()
@@ -111,18 +126,11 @@ func (m *mender) list() (out []control.ScrubDamage) {
 // run mends until ctx is done.
 func (m *mender) run(ctx context.Context) {
 	for {
-		if m.waiting() == 0 {
-			select {
-			case <-ctx.Done():
-				return
-			case <-m.wake:
-			}
-		} else {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(mendPoll):
-			}
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wake:
+		case <-m.poll():
 		}
 		m.mu.Lock()
 		jobs := slices.Clone(m.jobs)
