@@ -110,7 +110,6 @@ type Table struct {
 	Bytes int64
 	Span  Span
 	part  bool
-	level int
 }
 
 // Tables are the store's tables, in the order of their files' numbers.
@@ -123,14 +122,14 @@ func (s *Store) Tables() ([]Table, error) {
 		return nil, ioError(err, "cannot list the store's tables")
 	}
 	var list []Table
-	for l := range levels {
-		for i := range levels[l] {
-			t := &levels[l][i]
+	for _, level := range levels {
+		for i := range level {
+			t := &level[i]
 			end := slices.Clone(t.Largest.UserKey)
 			if !t.Largest.IsExclusiveSentinel() {
 				end = append(end, 0)
 			}
-			list = append(list, Table{uint64(t.BackingSSTNum), int64(t.Size), Span{slices.Clone(t.Smallest.UserKey), end}, t.Virtual, l})
+			list = append(list, Table{uint64(t.BackingSSTNum), int64(t.Size), Span{slices.Clone(t.Smallest.UserKey), end}, t.Virtual})
 		}
 	}
 	slices.SortFunc(list, func(a, b Table) int {
@@ -436,14 +435,13 @@ func (s *Store) Remove(ctx context.Context, sp Span) error {
 const bookCut = 0
 
 // Rewrite has the tables that Remove has cut written anew, so that what it took out of
-// them is gone from the disk. It blocks for a compaction of those. New tables (level 0) are left to pebble: each may
-// have something of every partition, so the whole store would be compacted, and they do not last anyway.
+// them is gone from the disk. It blocks for a compaction of those.
 func (s *Store) Rewrite(ctx context.Context) error {
 	tables, err := s.Tables()
 	if err != nil {
 		return err
 	}
-	tables = slices.DeleteFunc(tables, func(t Table) bool { return !t.part || t.level == 0 })
+	tables = slices.DeleteFunc(tables, func(t Table) bool { return !t.part })
 	var spans []Span
 	for i, t := range tables {
 		switch {
