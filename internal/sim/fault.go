@@ -177,7 +177,11 @@ func (f *fault) stop() {
 	begun := w.now
 	s.leaving = control.Stops
 	end := func() {
-		if s.run == run && s.up {
+		switch {
+		case s.run != run || !s.up:
+		case !w.faults:
+			s.leaving, s.released = control.Stays, nil // all is healed: it does not go
+		default:
 			w.stats["stopped"]++
 			f.crashAndRestart(s, down)
 		}
