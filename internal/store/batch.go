@@ -155,6 +155,7 @@ func (s *Store) commit(b *Batch, reserve bool) error {
 	}
 	room := s.space.room(b.b.Len())
 	if room == nearly || room == low && b.puts > 0 && !(reserve && s.space.fits(b.b.Len())) || s.guard.full() {
+		s.reclaim()
 		return s.diskFull()
 	}
 	err := s.wal.commit(b)

@@ -12,7 +12,7 @@ const reclaimStep = 64
 
 // reclaim sees to it that what was deleted while the disk is full gives its
 // space back: pebble by itself compacts when there have been enough writes,
-// and there are none. It does not block.
+// and there are none. It does not block; who is refused a write calls it again.
 func (s *Store) reclaim() {
 	sp := s.space
 	if !sp.deleted.Load() || !sp.flushDue() || s.usable() != nil || !sp.reclaiming.CompareAndSwap(false, true) {
@@ -34,8 +34,11 @@ func (s *Store) reclaim() {
 			if s.space.room(0) == roomy || s.usable() != nil {
 				return
 			}
-			// One that finds no space is undone; the next ones may be smaller.
-			_ = s.compact(chunk[0], chunk[len(chunk)-1])
+			// One that finds no space is undone; the next ones may be smaller, and so may this one be
+			// when more was deleted: it is tried again.
+			if s.compact(chunk[0], chunk[len(chunk)-1]) != nil {
+				sp.deleted.Store(true)
+			}
 		}
 	})
 }
